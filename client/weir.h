@@ -1,0 +1,204 @@
+// libweir: publish events to a weir router and consume them. One socket per client, no threads of its own, no locks: a
+// client and everything opened from it belongs to one thread at a time. All calls return at once unless they take a
+// timeout. Times in milliseconds or nanoseconds as the name says, sizes in bytes, errors as -errno.
+//
+//   struct weir *weir;
+//   weir_open(&weir, "udp://10.0.0.1:9347", NULL);
+//   struct weir_producer *positions;
+//   weir_producer_open(&positions, weir, "positions", NULL);
+//   weir_publish(positions, &(struct weir_event){ .key = vehicle, .payload = buffer, .payload_size = size });
+//   weir_flush(positions, 1000);
+//   weir_close(weir, 1000);
+#ifndef WEIR_H
+#define WEIR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct weir;          // a client: one socket, one session
+struct weir_producer; // publishes to one topic
+struct weir_consumer; // a member of one group of one topic
+
+// What is not set (zero) takes its default.
+struct weir_options {
+	const char *name;             // makes streams survive a restart of the client; NULL: anonymous
+	uint64_t epoch;               // fence of a named client; 0: nanoseconds since 1970 at weir_open()
+	uint32_t frame_size;          // largest datagram; default 1472, steps down where the path carries less
+	uint32_t receive_buffer_size; // of the socket; default 8 MiB
+	uint32_t send_buffer_size;    // of the socket; default 4 MiB
+	uint16_t local_port;          // default 0: any
+};
+
+// Address of a router: "udp://HOST[:PORT]" with an IPv4 address, an [IPv6] address or a host name; port 9347.
+// Returns at once; the session comes up while weir_poll() or any call with a timeout runs. options are copied.
+// -EINVAL malformed address, -EADDRNOTAVAIL, -ENOMEM, or socket()'s.
+int weir_open(struct weir **weir, const char *address, const struct weir_options *options);
+
+// Flushes producers, settles nothing on its own, leaves groups, ends streams and the session; waits at most timeout_ms.
+// Frees everything opened from it, always. Returns 0, or -ETIMEDOUT when something was not confirmed.
+int weir_close(struct weir *weir, int timeout_ms);
+
+// Becomes readable when weir_poll() has something to do: datagrams or a timer that is due. Owned by the client.
+int weir_fd(const struct weir *weir);
+
+// Receives, sends, runs timers; waits at most timeout_ms (0: not at all, -1: until something happened) for something
+// to do. Returns the number of datagrams received, or -errno of a broken socket. An unreachable router is no error:
+// the client goes on trying (full jitter up to 2 s); see weir_state().
+int weir_poll(struct weir *weir, int timeout_ms);
+
+enum weir_state {
+	WEIR_STATE_CONNECTING, // hello sent, no welcome yet
+	WEIR_STATE_READY,
+	WEIR_STATE_LOST, // the lease passed without a word from the router: hello again is under way
+};
+enum weir_state weir_state(const struct weir *weir);
+
+// Monotonic counters since weir_open().
+struct weir_statistics {
+	uint64_t frames_sent, frames_resent, frames_received, frames_bad; // bad: failed the checks of wire/codec.h
+	uint64_t system_calls;
+	uint64_t sessions;  // welcomes: more than one means that the session was lost
+	uint64_t nacks, timeouts;
+	uint32_t window_frames; // congestion window now
+	uint32_t frame_size;    // agreed
+	uint64_t round_trip_ns; // smoothed
+};
+void weir_statistics(const struct weir *weir, struct weir_statistics *statistics);
+
+// ---- Publishing ----
+
+enum weir_level {
+	WEIR_LEVEL_DEFAULT = -1, // the least the topic asks for, at least `routed`
+	WEIR_LEVEL_NONE = 0,     // sent and forgotten; gaps are counted by the router
+	WEIR_LEVEL_ROUTED = 1,   // acknowledged when in the shard log
+};
+
+struct weir_producer_options {
+	int level;          // enum weir_level; a zeroed struct means NONE: pass NULL or set WEIR_LEVEL_DEFAULT
+	uint32_t linger_us; // how long a frame that is not full waits for more events; default 100; UINT32_MAX: until full or flush
+	uint32_t frame_events; // most events in a frame; 0: as many as fit
+	uint32_t queue_bytes;  // unacknowledged and unsent events kept per shard; default 1 MiB
+};
+
+// The topic need not exist yet. options may be NULL. -ENAMETOOLONG, -EINVAL, -ENOMEM.
+int weir_producer_open(struct weir_producer **producer, struct weir *weir, const char *topic,
+		       const struct weir_producer_options *options);
+
+// Waits until the topic's shards are open, at most timeout_ms. 0, -ENOENT no such topic, -ETIMEDOUT, -EPROTO refused.
+int weir_producer_wait(struct weir_producer *producer, int timeout_ms);
+
+// Ends the producer's streams without waiting for what is not flushed. weir_close() does it too.
+void weir_producer_close(struct weir_producer *producer);
+
+// Shards of the topic, 0 until known.
+uint32_t weir_producer_shards(const struct weir_producer *producer);
+
+#define WEIR_EVENT_KEYLESS 0x1u // the library picks a key that spreads evenly
+
+struct weir_event {
+	uint64_t key;
+	uint32_t flags; // WEIR_EVENT_KEYLESS
+	uint16_t type;
+	uint16_t attributes_size; // multiple of 8, at most 2040; laid out as wire/PROTOCOL.md says
+	const void *attributes;
+	const void *payload; // copied before the call returns
+	uint32_t payload_size;
+};
+
+// Puts the event into its shard's frame. Returns 0 when it was taken; -EAGAIN no credit or the queue is full (poll and
+// try again); -ENOENT no such topic; -ENOTCONN topic not known yet (poll and try again); -EMSGSIZE larger than the
+// topic's event_max; -EPROTO the stream was refused for good (weir_producer_counts().last_refusal says why). Never blocks, never partial.
+int weir_publish(struct weir_producer *producer, const struct weir_event *event);
+
+// Sends what waits and waits until every event was acknowledged, refused or (level none) sent. 0, -ETIMEDOUT, -EPROTO
+// when any event since the last flush was refused for good.
+int weir_flush(struct weir_producer *producer, int timeout_ms);
+
+// Every event given to weir_publish() with result 0 is in exactly one of these. Events.
+struct weir_producer_counts {
+	uint64_t published; // taken by weir_publish()
+	uint64_t routed;    // acknowledged; level none: sent
+	uint64_t refused;   // refused for good, then skipped
+	uint64_t unknown;   // in doubt: the stream was lost before an acknowledgement came
+	uint64_t waiting;   // not sent or not acknowledged yet
+	uint16_t last_refusal; // enum weir_reason of the last final refusal, 0: none
+};
+void weir_producer_counts(const struct weir_producer *producer, struct weir_producer_counts *counts);
+
+// ---- Consuming ----
+
+struct weir_consumer_options {
+	uint32_t credit_bytes; // granted to the router over all shards; default: what the receive buffer holds
+	bool settle_by_hand;   // false: weir_consume() settles everything handed out by the call before
+};
+
+// Joins the group. options may be NULL.
+int weir_consumer_open(struct weir_consumer **consumer, struct weir *weir, const char *topic, const char *group,
+		       const struct weir_consumer_options *options);
+
+// 0 joined, -ENOENT no such topic or group, -ETIMEDOUT. Shards are assigned some time after joining.
+int weir_consumer_wait(struct weir_consumer *consumer, int timeout_ms);
+
+#define WEIR_VIEW_REDELIVERED 0x1u // an earlier member may have seen this event
+
+// An event where it lies in the client's memory; valid until the next weir_consume() or weir_poll() of the client.
+struct weir_view {
+	uint64_t key;
+	uint64_t offset;      // with incarnation, topic and shard: the event's identity
+	uint64_t producer;    // with sequence: its identity as published
+	uint64_t sequence;
+	uint64_t append_ns;   // router's monotonic clock
+	const void *payload;
+	const void *attributes;
+	uint32_t payload_size;
+	uint32_t term;        // fencing token
+	uint16_t attributes_size;
+	uint16_t type;
+	uint16_t shard;
+	uint16_t flags;       // WEIR_VIEW_*
+};
+
+// Hands out up to `most` events that have arrived, in order per shard. Does no system call. Returns how many.
+int weir_consume(struct weir_consumer *consumer, struct weir_view *views, int most);
+
+// settle_by_hand: everything of the view's shard up to and including it is done. -ESTALE: its term is over.
+int weir_settle(struct weir_consumer *consumer, const struct weir_view *view);
+
+// Leaves the group: nothing is handed out any more; what was settled is reported; waits until the router confirmed.
+int weir_consumer_close(struct weir_consumer *consumer, int timeout_ms);
+
+struct weir_consumer_counts {
+	uint64_t delivered;   // events handed out
+	uint64_t redelivered; // of them with the mark
+	uint64_t settled;
+	uint64_t gap_events;  // skipped offsets the router told of (filtered, cut loose)
+	uint64_t frames_lost; // deliver frames that had to be sent again
+	uint32_t shards;      // assigned now
+};
+void weir_consumer_counts(const struct weir_consumer *consumer, struct weir_consumer_counts *counts);
+
+// Assigned shards and their incarnation, for applications that fence or seek. Returns how many were filled.
+struct weir_assignment {
+	uint64_t incarnation;
+	uint64_t received_to;
+	uint64_t settled_to;
+	uint32_t term;
+	uint16_t shard;
+	uint16_t reserved;
+};
+int weir_consumer_assignments(const struct weir_consumer *consumer, struct weir_assignment *assignments, int most);
+
+// "no-topic", "size", ...: name and sentence of a reason number. Static storage.
+const char *weir_refusal_name(unsigned reason);
+const char *weir_refusal_text(unsigned reason);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,49 @@
+// Checks and builds frames over plain bytes. Sans-I/O, no state, any thread. Router, client, tests and perf all use
+// these; nothing here trusts its input.
+#ifndef WEIR_WIRE_CODEC_H
+#define WEIR_WIRE_CODEC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "wire/crc32c.h"
+#include "wire/frame.h"
+#include "wire/reason.h"
+
+static inline uint32_t weir_pad8(uint32_t size)
+{
+	return (size + 7u) & ~7u;
+}
+
+// What a frame's crc covers, in this order: its sealed body, then its header without the crc field. The sealed body is
+// the whole body; of a deliver frame without FRAGMENT only weir_delivery and the run headers (each run's events are
+// covered by the crc in its run header, unchanged from publish to delivery).
+// With WEIR_FLAG_HEADER_ONLY the body is left out. With `body_crc` (may be NULL) the CRC of the sealed body is handed back: for a publish it is the run's crc.
+uint32_t weir_frame_crc(const struct weir_frame_header *frame, uint32_t *body_crc);
+
+// Fills magic, version, body_length and crc of a frame whose other header fields and body are in place.
+void weir_frame_seal(struct weir_frame_header *frame, uint16_t body_length);
+
+// Seals a publish frame whose body's CRC is known already.
+void weir_frame_seal_with(struct weir_frame_header *frame, uint16_t body_length, uint32_t body_crc);
+
+// Checks everything of a datagram that can be checked without state: header, size, kind, flags, count against body,
+// fixed bodies' sizes, crc (the event headers within a publish are weir_events_check()'s, the runs of a deliver frame
+// are walked and their crc checked here). Returns WEIR_R_NONE or the reason to drop it. from_client says which
+// direction's kinds are legal. trust_link admits frames with WEIR_FLAG_HEADER_ONLY (ports of integrity `link`, lanes);
+// elsewhere they are dropped as WEIR_R_FLAGS. *body_crc (may be NULL) gets the CRC of a publish's body, 0 if HEADER_ONLY.
+enum weir_reason weir_frame_check(const void *data, size_t size, bool from_client, bool trust_link, uint32_t *body_crc);
+
+// Checks that `length` bytes hold exactly `count` well-formed events, each at most event_max long and each of the
+// given shard. Returns WEIR_R_NONE, WEIR_R_BAD_EVENT, WEIR_R_SIZE or WEIR_R_WRONG_SHARD.
+enum weir_reason weir_events_check(const void *events, uint32_t length, uint32_t count, uint32_t event_max, uint32_t shard,
+				   uint32_t shards);
+
+// Size of the first `count` events in bytes, padding included. The events were checked before.
+uint32_t weir_events_size(const void *events, uint32_t count);
+
+// A name as configuration and wire allow it: 1 to 63 of [A-Za-z0-9._-], zero padded to WEIR_NAME_SIZE.
+bool weir_name_is_valid(const char name[WEIR_NAME_SIZE]);
+
+#endif
