@@ -5,6 +5,7 @@
 #define WEIR_CORE_SNAPSHOT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "wire/frame.h"

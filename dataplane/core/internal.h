@@ -1,0 +1,83 @@
+// What the files of the core share about the engine: sending to a session wherever its home is, messages, timers,
+// lists of shards with work. Not for use outside dataplane/core.
+#ifndef WEIR_CORE_INTERNAL_H
+#define WEIR_CORE_INTERNAL_H
+
+#include "dataplane/core/engine.h"
+#include "dataplane/core/shard.h"
+#include "dataplane/core/wheel.h"
+#include "wire/codec.h"
+
+// ---- engine.c: for everybody ----
+
+// A frame to a session, sent through its home worker: reserve hands back a header to fill (kind, count, stream, topic,
+// shard, sequence, flags; the rest is set by send) with room for `size` bytes in all, or NULL when there is no room now.
+// Exactly one weir_frame_send() (body_length < 0: nothing after all) follows.
+struct weir_frame_header *weir_frame_to(struct weir_engine *engine, const struct weir_session_ref *to, uint32_t size);
+// Seals (crc over everything, see wire/codec.h) and commits. For a deliver frame of runs only prefix and run headers are
+// summed: their bodies' crc travels with them.
+void weir_frame_send(struct weir_engine *engine, struct weir_frame_header *frame, int32_t body_length);
+
+void weir_engine_tell(struct weir_engine *engine, uint16_t worker, const struct weir_message *message);
+struct weir_wheel *weir_engine_wheel(struct weir_engine *engine);
+uint16_t weir_engine_worker(const struct weir_engine *engine);
+const struct weir_engine_limits *weir_engine_limits_of(const struct weir_engine *engine);
+const struct weir_snapshot *weir_engine_snapshot(const struct weir_engine *engine);
+uint64_t weir_engine_now(const struct weir_engine *engine); // of the running turn
+// NULL: not owned by this worker.
+struct weir_shard *weir_engine_shard(struct weir_engine *engine, uint32_t topic, uint16_t shard);
+// Puts the shard into the list of those whose rows are published, or whose deliveries are tried, at the end of the turn.
+void weir_engine_mark_dirty(struct weir_engine *engine, struct weir_shard *shard);
+void weir_engine_mark_deliverable(struct weir_engine *engine, struct weir_shard *shard);
+
+// An ingress frame at the shard's owner, checked by wire/codec.h, from a proven session.
+struct weir_ingress {
+	const struct weir_frame_header *frame;
+	const struct weir_session_ref *session;
+	uint32_t body_crc;
+};
+
+// ---- stream.c: producers' side (open, publish, probe, skip, close) ----
+void weir_stream_receive(struct weir_shard *shard, const struct weir_ingress *ingress, uint64_t now_ns);
+// Sends what acknowledgements are due; true when some had to stay for want of room.
+bool weir_stream_flush(struct weir_engine *engine, uint64_t now_ns);
+// Room came free (a hold cursor moved): serves waiters round-robin with fresh credit.
+void weir_stream_room(struct weir_shard *shard, uint64_t now_ns);
+void weir_stream_session_gone(struct weir_shard *shard, uint64_t session, uint64_t now_ns);
+// Topic removal: every stream is refused topic-removed and freed.
+void weir_stream_remove_all(struct weir_shard *shard, uint64_t now_ns);
+// Handover: timers, parked frames, reassembly slots and list memberships that belong to the old engine are given back
+// (parked frames are forgotten: the producer sends them again) / timers armed anew at the new engine.
+void weir_stream_detach(struct weir_shard *shard);
+void weir_stream_attach(struct weir_shard *shard, uint64_t now_ns);
+
+// ---- delivery.c: consumers' side ----
+// Report and revoked frames (each entry of a report is one call).
+void weir_delivery_report(struct weir_shard *shard, const struct weir_ingress *ingress, const struct weir_report_entry *entry,
+			  uint64_t now_ns);
+void weir_delivery_revoked(struct weir_shard *shard, const struct weir_ingress *ingress, uint64_t now_ns);
+// Sends deliveries of the shard while there is credit and room, at most `frames`; true when more could be sent.
+bool weir_delivery_run(struct weir_shard *shard, uint32_t frames, uint64_t now_ns);
+// Assign, revoke, revoke-now from the coordinator.
+void weir_delivery_message(struct weir_shard *shard, const struct weir_message *message, uint64_t now_ns);
+int weir_delivery_create(struct weir_shard *shard, const struct weir_group_place *place, uint64_t *start_offset);
+int weir_delivery_remove(struct weir_shard *shard, uint32_t group, uint64_t now_ns);
+// Before an append overwrites what follow groups (or any, under drop-old) have not sent yet: cut them loose up to
+// `position` and count. After an append: cursors at the head stay valid by themselves.
+void weir_delivery_overwrite(struct weir_shard *shard, uint64_t position);
+void weir_delivery_detach(struct weir_shard *shard);
+void weir_delivery_attach(struct weir_shard *shard, uint64_t now_ns);
+
+// ---- group.c: coordinator ----
+struct weir_coordinator;
+int weir_coordinator_create(struct weir_coordinator **coordinator, struct weir_engine *engine,
+			    const struct weir_engine_config *config);
+void weir_coordinator_destroy(struct weir_coordinator *coordinator);
+// member join/leave/gone, released, stalled, group setup/teardown.
+void weir_coordinator_message(struct weir_coordinator *coordinator, const struct weir_message *message, uint64_t now_ns);
+
+// ---- ledger.c ----
+// Recomputes derived fields of the private rows (head, held, settled, earliest) and publishes them.
+void weir_shard_publish(struct weir_shard *shard, uint64_t now_ns);
+
+#endif

@@ -1,0 +1,70 @@
+// Typed messages between workers, and between control and workers. They carry decisions, not events: bounded in number
+// by construction (each entity has at most one of a kind under way), carried by command rings, never lost.
+#ifndef WEIR_CORE_MESSAGE_H
+#define WEIR_CORE_MESSAGE_H
+
+#include <stdint.h>
+
+struct weir_shard;
+struct weir_snapshot;
+
+// A session as other workers know it: they reach it through its home worker.
+struct weir_session_ref {
+	uint64_t id; // 0: none
+	uint64_t producer;
+	uint64_t epoch;
+	uint16_t home; // worker
+	uint16_t reserved;
+	uint32_t frame_size; // bytes, largest frame to send it
+};
+
+enum weir_message_kind {
+	// Control to owner. Each is answered by WEIR_MESSAGE_DONE with the same `request`.
+	WEIR_MESSAGE_SHARD_ADOPT = 1, // pointer: a shard control made; the worker owns it from now on
+	WEIR_MESSAGE_SHARD_MOVE,      // topic, shard, worker: hand it over to that worker; done is sent by the new owner
+	WEIR_MESSAGE_SHARD_REMOVE,    // topic, shard: streams are refused topic-removed, deliveries revoked, counted; pointer
+	                              // goes back in the answer and belongs to control, which frees it
+	WEIR_MESSAGE_GROUP_CREATE,    // topic, shard, group, pointer: weir_group_place, copied; value in the answer: start offset
+	WEIR_MESSAGE_GROUP_REMOVE,    // topic, shard, group: its events count dropped[topic-removed], its member is revoked
+	WEIR_MESSAGE_GROUP_SETUP,     // topic, group, shard = number of shards, pointer: weir_group_spec, copied: to the
+	                              // coordinator, before the groups are created on the shards
+	WEIR_MESSAGE_GROUP_TEARDOWN,  // topic, group: to the coordinator
+	WEIR_MESSAGE_SNAPSHOT,        // pointer: the new snapshot; the worker uses it from now on. Answered at once: the old
+	                              // one may be freed when all workers answered
+	WEIR_MESSAGE_FORWARD_END,     // topic, shard: nothing for the moved shard can come any more, stop forwarding
+	WEIR_MESSAGE_LIMITS,          // pointer: weir_engine_limits, copied: session and timer limits that change live
+	WEIR_MESSAGE_STOP,            // say bye to all sessions; done when they are sent
+	WEIR_MESSAGE_DONE,            // worker to control: request, result (0 or -errno), value, pointer
+
+	// Worker to worker.
+	WEIR_MESSAGE_MEMBER_JOIN = 64, // home to coordinator: session wants into group; request in value
+	WEIR_MESSAGE_MEMBER_LEAVE,     // home to coordinator: planned
+	WEIR_MESSAGE_MEMBER_GONE,      // home to coordinator: session is over (bye or lease)
+	WEIR_MESSAGE_MEMBER_JOINED,    // coordinator to home: value: request
+	WEIR_MESSAGE_MEMBER_LEFT,      // coordinator to home: nothing is assigned to it any more
+	WEIR_MESSAGE_ASSIGN,           // coordinator to owner: session, group, shard, term
+	WEIR_MESSAGE_REVOKE,           // coordinator to owner: planned end of the term
+	WEIR_MESSAGE_REVOKE_NOW,       // coordinator to owner: the member is gone, do not ask it
+	WEIR_MESSAGE_RELEASED,         // owner to coordinator: the term is over; value: settled_to
+	WEIR_MESSAGE_STALLED,          // owner to coordinator: the member settles nothing for progress_timeout
+	WEIR_MESSAGE_SESSION_GONE,     // home to every worker: streams of the session begin their dedup window
+};
+
+struct weir_message {
+	uint16_t kind; // enum weir_message_kind
+	uint16_t from; // worker, or UINT16_MAX for control
+	uint16_t worker;
+	uint16_t shard;
+	uint32_t topic;
+	uint32_t group;
+	uint32_t term;
+	int32_t result;
+	uint64_t request;
+	uint64_t value;
+	void *pointer;
+	struct weir_session_ref session;
+};
+
+#define WEIR_FROM_CONTROL UINT16_MAX
+
+#endif

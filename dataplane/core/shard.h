@@ -1,0 +1,142 @@
+// A shard as one relocatable object: log, streams, deliveries, rows. It belongs to one worker at a time; a handover sends
+// the pointer to the next owner. Control makes and frees it. Internal to the core, but for create and destroy.
+#ifndef WEIR_CORE_SHARD_H
+#define WEIR_CORE_SHARD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dataplane/core/counters.h"
+#include "dataplane/core/log.h"
+#include "dataplane/core/message.h"
+#include "dataplane/core/snapshot.h"
+#include "dataplane/core/wheel.h"
+
+struct weir_engine;
+struct weir_parked; // a parked out-of-order frame, core/park.h
+
+#define WEIR_SHARD_GROUPS_MAX 64u // groups on one topic; control refuses more
+#define WEIR_PARK_PER_STREAM 64u  // parked frames of one stream; more are refused `gap`
+
+// Bits of weir_stream.state.
+enum weir_stream_state {
+	WEIR_STREAM_FREE = 0,
+	WEIR_STREAM_OPEN,
+	WEIR_STREAM_DORMANT, // closed, or its session is over: kept until dedup_window passed
+};
+
+// One producer's order on one shard. Core state of the ingress side; dataplane/core/stream.c owns every field.
+struct weir_stream {
+	// Touched by every frame.
+	uint64_t next;       // sequence expected
+	uint64_t session;    // id that may write; 0 when dormant
+	uint64_t producer;
+	uint64_t limit;      // credit told last
+	uint8_t state;
+	uint8_t level;       // enum weir_ack_level
+	bool is_ack_due;
+	bool is_waiting;     // in the shard's queue of waiters
+	uint16_t home;
+	uint16_t parked_count;
+	uint32_t handle;     // own index
+	// Rarely touched.
+	struct weir_parked *parked; // by sequence
+	uint64_t epoch;
+	uint64_t nack_ns;    // last nack
+	uint64_t nack_have;  // what it said
+	struct weir_timer timer; // dedup window, nack repeat
+	struct weir_stream *ack_next; // list of due acknowledgements
+	struct weir_stream *wait_next;
+	struct weir_stream *free_next;
+	uint32_t frame_size;
+	uint32_t reassembly; // slot + 1, 0: none
+	uint32_t fragment_to;
+	uint32_t reserved;
+};
+
+// One group's place on the shard, and the delivery stream to its member. dataplane/core/delivery.c owns every field.
+struct weir_delivery_stream {
+	struct weir_shard *shard;
+	uint32_t group;
+	uint32_t handle;     // own index
+	bool in_use;
+	uint8_t kind;        // enum weir_group_kind
+	uint8_t state;       // enum weir_delivery_state
+	bool is_revoke_now;
+	uint16_t coordinator; // worker
+	uint32_t term;
+	struct weir_session_ref member; // id 0: none
+	struct weir_cursor settled; // drives reclaim
+	struct weir_cursor sent;
+	uint64_t received_to;
+	uint64_t redelivered_to; // below: an earlier term may have handed them out
+	uint64_t sent_max;       // highest offset ever sent in any term
+	uint64_t limit;          // credit, bytes
+	uint64_t charged;        // credit used up to `sent`
+	uint32_t fragment_sent;  // bytes of event `sent` that went out as fragments
+	uint32_t fragment_received;
+	uint64_t report_ns;      // last report of the term
+	uint64_t progress_ns;    // last time settled_to moved, or nothing was outstanding
+	uint64_t resend_ns;      // last time the tail was sent again
+	uint64_t round_trip_ns;  // smoothed, for the resend timer
+	uint64_t quota_bytes;
+	uint64_t progress_timeout_ns;
+	struct weir_timer timer;
+	struct weir_group_row *public_row;
+	struct weir_group_row row; // private, published when dirty
+	bool is_dirty;
+};
+
+struct weir_shard {
+	// Written once by control.
+	uint32_t topic;
+	uint16_t shard;
+	uint32_t shards;    // of the topic
+	enum weir_policy policy;
+	enum weir_ack_level ack_min;
+	uint32_t event_max;
+	uint32_t streams_max;
+	struct weir_shard_row *public_row;
+	// Owned by the worker that owns the shard.
+	struct weir_engine *engine; // owner; NULL on its way
+	struct weir_log log;
+	uint64_t hold;      // position of the slowest hold cursor; log.head when there is none
+	struct weir_stream *streams; // [streams_max]
+	struct weir_stream *streams_free;
+	uint32_t streams_used; // open and dormant
+	uint32_t streams_active; // with unspent credit: shares the log's free space
+	struct weir_stream *waiters_first;
+	struct weir_stream *waiters_last;
+	struct weir_delivery_stream deliveries[WEIR_SHARD_GROUPS_MAX];
+	uint32_t deliveries_limit; // highest used index + 1
+	struct weir_shard_row row; // private, published when dirty
+	bool is_dirty;      // in the engine's list of shards to publish
+	bool is_deliverable; // in the engine's list of shards with something to send
+	struct weir_shard *dirty_next;
+	struct weir_shard *deliver_next;
+	struct weir_shard *owned_next; // the engine's list of its shards
+	struct weir_shard *owned_previous;
+	uint64_t removed_request; // removal under way: control's request
+};
+
+struct weir_shard_config {
+	uint32_t topic;
+	uint16_t shard;
+	const struct weir_topic_spec *spec; // read during create only
+	uint64_t incarnation;
+	int node;
+	enum weir_hugepages hugepages;
+	struct weir_shard_row *row;       // public
+};
+
+// What WEIR_MESSAGE_GROUP_CREATE points at. Lives until the answer came.
+struct weir_group_place {
+	struct weir_group_spec spec;
+	struct weir_group_row *row; // public, free
+};
+
+// Control thread. Everything the shard ever needs is allocated here, on its node. 0 or -errno as weir_log_create().
+int weir_shard_create(struct weir_shard **shard, const struct weir_shard_config *config);
+void weir_shard_destroy(struct weir_shard *shard);
+
+#endif
