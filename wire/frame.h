@@ -331,10 +331,12 @@ struct weir_assign {
 } WEIR_WIRE;
 _Static_assert(sizeof(struct weir_assign) == 40, "assign layout");
 
+#define WEIR_REPORT_GAP 0x0001u // frames beyond received_to arrived before it: send again from received_to
+
 struct weir_report_entry {
 	uint32_t topic;
 	uint16_t shard;
-	uint16_t flags; // zero in version 1
+	uint16_t flags; // WEIR_REPORT_*
 	uint32_t stream; // delivery handle
 	uint32_t term;
 	uint64_t received_to; // offsets below this arrived: drives retransmission
