@@ -1,0 +1,34 @@
+#!/bin/bash
+# Makes the build folders that tools/test runs from, each named by its sanitizers, and prints TAP: one test a folder.
+# build.sh release|asan|tsan..., or build.sh NAME --setup, which only configures.
+set -u
+. "$(dirname "$0")/../../tools/host.sh"
+
+options() {
+	case $1 in
+	release) echo -Dbuildtype=debugoptimized ;;
+	asan) echo -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false \
+		-Dc_args=-fno-sanitize-recover=undefined ;;
+	tsan) echo -Dbuildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false ;;
+	*) die "build.sh: no build named $1; there are release, asan and tsan" ;;
+	esac
+}
+
+if [ "${2-}" = --setup ]; then
+	[ -f "$WEIR_TOP/build/$1/build.ninja" ] || meson setup "$WEIR_TOP/build/$1" "$WEIR_TOP" $(options "$1")
+	exit
+fi
+echo "1..$#"
+number=0 failed=0
+for name in "$@"; do
+	number=$((number + 1))
+	# The words of options are separate arguments.
+	if output=$(host_build "$name" -- $(options "$name") 2>&1); then
+		echo "ok $number - $name builds without a warning"
+	else
+		echo "not ok $number - $name builds without a warning"
+		sed 's/^/# /' <<<"$output"
+		failed=1
+	fi
+done
+exit $failed

@@ -1,0 +1,58 @@
+# What tests/tidy/tidy.py allows: arrows between the parts of the tree, lengths, and every exception with its reason.
+
+# Part -> what its files may include. A file belongs to the part with the longest matching path. An entry is a
+# directory, or one header where only that door is open. Arrows are those of the design; additions say why.
+ARROWS = {
+    'wire': ['wire'],
+    'client': ['client', 'wire'],
+    'client/examples': ['client'],  # what a user of libweir sees: the public header alone
+    'dataplane/core': ['dataplane/core', 'wire'],
+    'dataplane/io': ['dataplane/io', 'dataplane/core', 'wire'],
+    'bpf': ['bpf', 'wire'],
+    'control/model': ['control/model'],
+    'control/api': ['control/api'],
+    'control/ctl': ['control/ctl', 'control/api'],
+    'control/daemon': [
+        'control/daemon', 'control/api', 'control/model', 'bpf',
+        'dataplane/io/gate.h',
+        'dataplane/core/snapshot.h',  # what control builds and hands through the gate
+        'dataplane/core/counters.h',  # what status and ledger read
+        'wire/limits.h', 'wire/reason.h', 'wire/frame.h',  # limits and names that configuration and status speak
+    ],
+    'perf': ['perf', 'client', 'wire'],
+    'perf/micro': ['perf', 'dataplane/core', 'wire'],  # measures the core without I/O
+    'tests': ['wire', 'client', 'dataplane', 'bpf', 'control', 'perf', 'tests'],
+}
+
+# System headers by prefix -> the parts that may see them.
+SYSTEM = {
+    'rte_': ['dataplane/io', 'perf', 'tests'],
+    'bpf/': ['bpf', 'dataplane/io', 'control/daemon', 'tests'],
+    'xdp/': ['bpf', 'dataplane/io', 'tests'],
+    'jansson.h': ['control', 'perf', 'tests'],
+    'cyaml/': ['control', 'tests'],
+    'hwloc': ['control', 'tests'],
+    'criterion/': ['tests'],
+}
+
+# Compiler arguments beyond the project's own, by part: pkg-config modules of the libraries a part is built on.
+PKG_CONFIG = {
+    'dataplane/io': ['libdpdk'],
+    'control/daemon': ['libdpdk'],
+    'tests': ['libdpdk'],
+}
+
+LINE_COLUMNS = 128  # a tab counts 8
+FILE_LINES = 800
+FUNCTION_LINES = 70
+PARAMETERS = 6  # about 5
+OPENING_LINES = (2, 14)  # the comment that opens a .c or .h file: 3 to 10, with some play
+
+# (rule, path or path:function) -> why it may be so.
+EXCEPTIONS = {
+}
+
+# Files that are kept although nothing in the tree names them, with the reason.
+LIVE = {
+    'client/weir.h': 'the public header, for users',
+}
