@@ -80,7 +80,7 @@ enum weir_level {
 
 struct weir_producer_options {
 	int level;          // enum weir_level; a zeroed struct means NONE: pass NULL or set WEIR_LEVEL_DEFAULT
-	uint32_t linger_us; // how long a frame that is not full waits for more events; default 100; UINT32_MAX: until full or flush
+	uint32_t linger_us; // how long a frame that is not full waits for more; default 100; UINT32_MAX: until full or flush
 	uint32_t frame_events; // most events in a frame; 0: as many as fit
 	uint32_t queue_bytes;  // unacknowledged and unsent events kept per shard; default 1 MiB
 };
@@ -112,7 +112,8 @@ struct weir_event {
 
 // Puts the event into its shard's frame. Returns 0 when it was taken; -EAGAIN no credit or the queue is full (poll and
 // try again); -ENOENT no such topic; -ENOTCONN topic not known yet (poll and try again); -EMSGSIZE larger than the
-// topic's event_max; -EPROTO the stream was refused for good (weir_producer_counts().last_refusal says why). Never blocks, never partial.
+// topic's event_max; -EPROTO the stream was refused for good (weir_producer_counts().last_refusal says why). Never blocks,
+// never partial.
 int weir_publish(struct weir_producer *producer, const struct weir_event *event);
 
 // Sends what waits and waits until every event was acknowledged, refused or (level none) sent. 0, -ETIMEDOUT, -EPROTO

@@ -1,4 +1,5 @@
-// Frame and event checks, one pass each. Every length read from the input is compared before it is used.
+// Frame and event checks, one pass each. Every length read from the input is compared before it is used: whoever
+// receives a datagram, router or client, asks here first and may trust the layout afterwards.
 #include "wire/codec.h"
 
 #include <string.h>
@@ -223,7 +224,8 @@ enum weir_reason weir_frame_check(const void *data, size_t size, bool from_clien
 	if (frame->kind >= WEIR_KIND_LIMIT)
 		return WEIR_R_KIND;
 	const struct kind_rule *rule = &KINDS[frame->kind];
-	if (frame->kind == 0 || (rule->from_client != FROM_BOTH && rule->from_client != (from_client ? FROM_CLIENT : FROM_ROUTER)))
+	if (frame->kind == 0 ||
+	    (rule->from_client != FROM_BOTH && rule->from_client != (from_client ? FROM_CLIENT : FROM_ROUTER)))
 		return WEIR_R_KIND;
 	if (size != HEADER_SIZE + (size_t)frame->body_length || size > WEIR_FRAME_MAX)
 		return WEIR_R_LENGTH;
@@ -282,8 +284,8 @@ bool weir_name_is_valid(const char name[WEIR_NAME_SIZE])
 	uint32_t length = 0;
 	while (length < WEIR_NAME_SIZE && name[length]) {
 		char c = name[length];
-		bool is_fine = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-			       c == '-';
+		bool is_fine = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' ||
+			       c == '_' || c == '-';
 		if (!is_fine)
 			return false;
 		length++;

@@ -19,7 +19,8 @@ static inline uint32_t weir_pad8(uint32_t size)
 // What a frame's crc covers, in this order: its sealed body, then its header without the crc field. The sealed body is
 // the whole body; of a deliver frame without FRAGMENT only weir_delivery and the run headers (each run's events are
 // covered by the crc in its run header, unchanged from publish to delivery).
-// With WEIR_FLAG_HEADER_ONLY the body is left out. With `body_crc` (may be NULL) the CRC of the sealed body is handed back: for a publish it is the run's crc.
+// With WEIR_FLAG_HEADER_ONLY the body is left out. With `body_crc` (may be NULL) the CRC of the sealed body is handed
+// back: for a publish it is the run's crc.
 uint32_t weir_frame_crc(const struct weir_frame_header *frame, uint32_t *body_crc);
 
 // Fills magic, version, body_length and crc of a frame whose other header fields and body are in place.

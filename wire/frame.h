@@ -41,8 +41,8 @@ enum weir_kind {
 	WEIR_KIND_JOIN = 19,      // C  body weir_join
 	WEIR_KIND_JOINED = 20,    // R  body weir_joined; header topic
 	WEIR_KIND_ASSIGN = 21,    // R  body weir_assign; header topic, shard, stream
-	WEIR_KIND_DELIVER = 22,   // R  body weir_delivery, then runs, or with flag FRAGMENT one run header, weir_fragment, bytes;
-	                          //    seq: `from`, the offset of the first event
+	WEIR_KIND_DELIVER = 22,   // R  body weir_delivery, then runs, or with flag FRAGMENT one run header, weir_fragment,
+	                          //    bytes; seq: `from`, the offset of the first event
 	WEIR_KIND_REPORT = 23,    // C  weir_report_entry[count]
 	WEIR_KIND_REVOKE = 24,    // R  body weir_revoke; header topic, shard, stream
 	WEIR_KIND_REVOKED = 25,   // C  body weir_revoke; header topic, shard, stream

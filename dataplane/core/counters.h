@@ -2,8 +2,8 @@
 // published under a seqlock once a burst so that every row balances at its own instant. The mapping is a file that the
 // router creates and tools map read-only: reading disturbs nobody. Layout crosses a process border: asserts below.
 //
-// Equations (docs/ARCHITECTURE.md, The ledger): worker: received = handed_on + sum(refused). shard: offered = accepted + duplicate +
-// sum(refused) + sum(skipped). (group, shard): head - start = settled + held + sum(dropped).
+// Equations (docs/ARCHITECTURE.md, The ledger): worker: received = handed_on + sum(refused). shard: offered = accepted +
+// duplicate + sum(refused) + sum(skipped). (group, shard): head - start = settled + held + sum(dropped).
 #ifndef WEIR_CORE_COUNTERS_H
 #define WEIR_CORE_COUNTERS_H
 

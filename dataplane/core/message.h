@@ -24,7 +24,7 @@ enum weir_message_kind {
 	WEIR_MESSAGE_SHARD_MOVE,      // topic, shard, worker: hand it over to that worker; done is sent by the new owner
 	WEIR_MESSAGE_SHARD_REMOVE,    // topic, shard: streams are refused topic-removed, deliveries revoked, counted; pointer
 	                              // goes back in the answer and belongs to control, which frees it
-	WEIR_MESSAGE_GROUP_CREATE,    // topic, shard, group, pointer: weir_group_place, copied; value in the answer: start offset
+	WEIR_MESSAGE_GROUP_CREATE,    // topic, shard, group, pointer: weir_group_place, copied; answer's value: start offset
 	WEIR_MESSAGE_GROUP_REMOVE,    // topic, shard, group: its events count dropped[topic-removed], its member is revoked
 	WEIR_MESSAGE_GROUP_SETUP,     // topic, group, shard = number of shards, pointer: weir_group_spec, copied: to the
 	                              // coordinator, before the groups are created on the shards

@@ -47,6 +47,7 @@ FILE_LINES = 800
 FUNCTION_LINES = 70
 PARAMETERS = 6  # about 5
 OPENING_LINES = (2, 14)  # the comment that opens a .c or .h file: 3 to 10, with some play
+SMALL_FILE_LINES = 100  # below, one line may say it all
 
 # (rule, path or path:function) -> why it may be so.
 EXCEPTIONS = {
