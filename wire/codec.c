@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "wire/key.h"
+#include "wire/shape.h"
 
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
 #define HEADER_SEALED_SIZE ((uint32_t)__builtin_offsetof(struct weir_frame_header, crc))
@@ -58,89 +59,10 @@ void weir_frame_seal_with(struct weir_frame_header *frame, uint16_t body_length,
 	frame->crc = weir_crc32c(frame->flags & WEIR_FLAG_HEADER_ONLY ? 0 : body_crc, frame, HEADER_SEALED_SIZE);
 }
 
-enum body_rule {
-	BODY_NONE,    // exactly empty
-	BODY_FIXED,   // exactly `size`
-	BODY_PADDED,  // at least `size`, the rest is padding
-	BODY_ENTRIES, // count entries of `size`, 1 to WEIR_ENTRIES_MAX
-	BODY_BYTES,   // `size`, then count bytes
-	BODY_EVENTS,
-	BODY_RUNS,
-};
-
-struct kind_rule {
-	uint8_t from_client; // 0: router only, 1: client only, 2: both
-	uint8_t rule;
-	uint16_t size;
-	uint16_t flags; // legal ones
-};
-
-#define FROM_ROUTER 0
-#define FROM_CLIENT 1
-#define FROM_BOTH 2
-#define EVENT_FLAGS (WEIR_FLAG_FRAGMENT | WEIR_FLAG_HEADER_ONLY)
-
-static const struct kind_rule KINDS[WEIR_KIND_LIMIT] = {
-	[WEIR_KIND_HELLO] = { FROM_CLIENT, BODY_PADDED, sizeof(struct weir_hello), 0 },
-	[WEIR_KIND_CHALLENGE] = { FROM_ROUTER, BODY_FIXED, sizeof(struct weir_challenge), 0 },
-	[WEIR_KIND_WELCOME] = { FROM_ROUTER, BODY_PADDED, sizeof(struct weir_welcome), 0 },
-	[WEIR_KIND_PING] = { FROM_CLIENT, BODY_NONE, 0, 0 },
-	[WEIR_KIND_PONG] = { FROM_ROUTER, BODY_NONE, 0, 0 },
-	[WEIR_KIND_BYE] = { FROM_BOTH, BODY_NONE, 0, 0 },
-	[WEIR_KIND_ERROR] = { FROM_ROUTER, BODY_FIXED, sizeof(struct weir_error), 0 },
-	[WEIR_KIND_METADATA] = { FROM_CLIENT, BODY_FIXED, sizeof(struct weir_metadata_ask), 0 },
-	[WEIR_KIND_TOPIC] = { FROM_ROUTER, BODY_BYTES, sizeof(struct weir_topic_info), 0 },
-	[WEIR_KIND_OPEN] = { FROM_CLIENT, BODY_FIXED, sizeof(struct weir_open), 0 },
-	[WEIR_KIND_OPENED] = { FROM_ROUTER, BODY_FIXED, sizeof(struct weir_opened), 0 },
-	[WEIR_KIND_PUBLISH] = { FROM_CLIENT, BODY_EVENTS, 0, EVENT_FLAGS },
-	[WEIR_KIND_PROBE] = { FROM_CLIENT, BODY_NONE, 0, 0 },
-	[WEIR_KIND_ACK] = { FROM_ROUTER, BODY_ENTRIES, sizeof(struct weir_ack_entry), 0 },
-	[WEIR_KIND_REFUSE] = { FROM_ROUTER, BODY_ENTRIES, sizeof(struct weir_refuse_entry), 0 },
-	[WEIR_KIND_SKIP] = { FROM_CLIENT, BODY_FIXED, sizeof(struct weir_skip), 0 },
-	[WEIR_KIND_CLOSE] = { FROM_CLIENT, BODY_NONE, 0, 0 },
-	[WEIR_KIND_CLOSED] = { FROM_ROUTER, BODY_NONE, 0, 0 },
-	[WEIR_KIND_JOIN] = { FROM_CLIENT, BODY_FIXED, sizeof(struct weir_join), 0 },
-	[WEIR_KIND_JOINED] = { FROM_ROUTER, BODY_FIXED, sizeof(struct weir_joined), 0 },
-	[WEIR_KIND_ASSIGN] = { FROM_ROUTER, BODY_FIXED, sizeof(struct weir_assign), 0 },
-	[WEIR_KIND_DELIVER] = { FROM_ROUTER, BODY_RUNS, 0, EVENT_FLAGS | WEIR_FLAG_REDELIVERED },
-	[WEIR_KIND_REPORT] = { FROM_CLIENT, BODY_ENTRIES, sizeof(struct weir_report_entry), 0 },
-	[WEIR_KIND_REVOKE] = { FROM_ROUTER, BODY_FIXED, sizeof(struct weir_revoke), 0 },
-	[WEIR_KIND_REVOKED] = { FROM_CLIENT, BODY_FIXED, sizeof(struct weir_revoke), 0 },
-	[WEIR_KIND_LEAVE] = { FROM_CLIENT, BODY_FIXED, sizeof(struct weir_leave), 0 },
-	[WEIR_KIND_LEFT] = { FROM_ROUTER, BODY_FIXED, sizeof(struct weir_leave), 0 },
-};
-
-// A piece of one event: the prefix, then bytes padded to 8 that stay within the padded event.
-static enum weir_reason fragment_check(const uint8_t *at, uint32_t size)
-{
-	const struct weir_fragment *fragment = (const void *)at;
-	if (size < sizeof(*fragment) + 8 || size % 8)
-		return WEIR_R_LENGTH;
-	uint32_t bytes = size - (uint32_t)sizeof(*fragment);
-	if (fragment->total < sizeof(struct weir_event_header) || fragment->total > WEIR_EVENT_LIMIT)
-		return WEIR_R_LENGTH;
-	if (fragment->offset % 8 || fragment->offset >= fragment->total)
-		return WEIR_R_LENGTH;
-	return bytes <= weir_pad8(fragment->total) - fragment->offset ? WEIR_R_NONE : WEIR_R_LENGTH;
-}
-
-static enum weir_reason publish_check(const struct weir_frame_header *frame)
-{
-	if (frame->flags & WEIR_FLAG_FRAGMENT)
-		return frame->count == 1 ? fragment_check(body_of(frame), frame->body_length) : WEIR_R_COUNT;
-	if (frame->count == 0 || frame->count > WEIR_COUNT_MAX)
-		return WEIR_R_COUNT;
-	if (frame->body_length % 8)
-		return WEIR_R_LENGTH;
-	return frame->body_length >= frame->count * sizeof(struct weir_event_header) ? WEIR_R_NONE : WEIR_R_COUNT;
-}
-
 static enum weir_reason deliver_check(const struct weir_frame_header *frame)
 {
 	uint32_t size = frame->body_length;
 	const uint8_t *body = body_of(frame);
-	if (size < sizeof(struct weir_delivery) || size % 8)
-		return WEIR_R_LENGTH;
 	const struct weir_delivery *delivery = (const void *)body;
 	if (delivery->to < frame->sequence)
 		return WEIR_R_COUNT;
@@ -149,7 +71,9 @@ static enum weir_reason deliver_check(const struct weir_frame_header *frame)
 		if (frame->count != 1)
 			return WEIR_R_COUNT;
 		at += sizeof(struct weir_run_header);
-		return size > at ? fragment_check(body + at, size - at) : WEIR_R_LENGTH;
+		if (size < at + sizeof(struct weir_fragment))
+			return WEIR_R_LENGTH;
+		return weir_fragment_shape((const void *)(body + at), size - at);
 	}
 	if (frame->count > WEIR_COUNT_MAX)
 		return WEIR_R_COUNT;
@@ -165,36 +89,6 @@ static enum weir_reason deliver_check(const struct weir_frame_header *frame)
 		at += run->length;
 	}
 	return at == size ? WEIR_R_NONE : WEIR_R_LENGTH;
-}
-
-static enum weir_reason body_check(const struct weir_frame_header *frame, const struct kind_rule *rule)
-{
-	uint32_t size = frame->body_length;
-	switch ((enum body_rule)rule->rule) {
-	case BODY_NONE:
-		if (frame->count)
-			return WEIR_R_COUNT;
-		return size == 0 ? WEIR_R_NONE : WEIR_R_LENGTH;
-	case BODY_FIXED:
-		if (frame->count)
-			return WEIR_R_COUNT;
-		return size == rule->size ? WEIR_R_NONE : WEIR_R_LENGTH;
-	case BODY_PADDED:
-		if (frame->count)
-			return WEIR_R_COUNT;
-		return size >= rule->size ? WEIR_R_NONE : WEIR_R_LENGTH;
-	case BODY_ENTRIES:
-		if (frame->count == 0 || frame->count > WEIR_ENTRIES_MAX)
-			return WEIR_R_COUNT;
-		return size == (uint32_t)frame->count * rule->size ? WEIR_R_NONE : WEIR_R_LENGTH;
-	case BODY_BYTES:
-		return size == (uint32_t)rule->size + frame->count ? WEIR_R_NONE : WEIR_R_LENGTH;
-	case BODY_EVENTS:
-		return publish_check(frame);
-	case BODY_RUNS:
-		return deliver_check(frame);
-	}
-	return WEIR_R_KIND;
 }
 
 static enum weir_reason runs_check(const struct weir_frame_header *frame)
@@ -216,28 +110,20 @@ enum weir_reason weir_frame_check(const void *data, size_t size, bool from_clien
 	const struct weir_frame_header *frame = data;
 	if (size < HEADER_SIZE)
 		return WEIR_R_SHORT;
-	if (frame->magic != WEIR_MAGIC)
-		return WEIR_R_MAGIC;
-	// The layout of hello is frozen: a later version's hello is answered, so that both sides can agree on one.
-	if (frame->version != WEIR_VERSION && frame->kind != WEIR_KIND_HELLO)
-		return WEIR_R_VERSION;
-	if (frame->kind >= WEIR_KIND_LIMIT)
-		return WEIR_R_KIND;
-	const struct kind_rule *rule = &KINDS[frame->kind];
-	if (frame->kind == 0 ||
-	    (rule->from_client != FROM_BOTH && rule->from_client != (from_client ? FROM_CLIENT : FROM_ROUTER)))
-		return WEIR_R_KIND;
-	if (size != HEADER_SIZE + (size_t)frame->body_length || size > WEIR_FRAME_MAX)
+	if (size > UINT32_MAX)
 		return WEIR_R_LENGTH;
-	if (frame->flags & ~rule->flags || (frame->flags & WEIR_FLAG_HEADER_ONLY && !trust_link))
-		return WEIR_R_FLAGS;
-	enum weir_reason reason = body_check(frame, rule);
+	enum weir_reason reason =
+		weir_frame_shape(frame, (uint32_t)size, from_client ? WEIR_FROM_CLIENT : WEIR_FROM_ROUTER, trust_link);
+	if (reason == WEIR_R_NONE && frame->kind == WEIR_KIND_DELIVER)
+		reason = deliver_check(frame);
+	else if (reason == WEIR_R_NONE && frame->flags & WEIR_FLAG_FRAGMENT)
+		reason = weir_fragment_shape((const void *)body_of(frame), frame->body_length);
 	if (reason != WEIR_R_NONE)
 		return reason;
 	uint32_t sealed_crc = 0;
 	if (weir_frame_crc(frame, &sealed_crc) != frame->crc)
 		return WEIR_R_CRC;
-	if (frame->kind == WEIR_KIND_DELIVER && !(frame->flags & EVENT_FLAGS))
+	if (frame->kind == WEIR_KIND_DELIVER && !(frame->flags & WEIR_EVENT_FLAGS))
 		reason = runs_check(frame);
 	if (body_crc)
 		*body_crc = sealed_crc;
