@@ -70,15 +70,26 @@ struct weir_delivery_stream {
 	struct weir_cursor sent;
 	uint64_t received_to;
 	uint64_t redelivered_to; // below: an earlier term may have handed them out
-	uint64_t sent_max;       // highest offset ever sent in any term
+	uint64_t from;           // where the next frame begins: below `sent` when events were cut loose
+	uint64_t sent_to;        // highest offset sent in this term
 	uint64_t limit;          // credit, bytes
 	uint64_t charged;        // credit used up to `sent`
+	uint64_t charged_max;    // highest ever in this term
+	uint64_t charged_received; // credit used up to `received_to`
 	uint32_t fragment_sent;  // bytes of event `sent` that went out as fragments
-	uint32_t fragment_received;
-	uint64_t report_ns;      // last report of the term
+	uint32_t fragment_received; // bytes of event `received_to` that arrived as fragments
+	uint32_t fragment_most;  // bytes of event `sent_to` that ever went out as fragments in this term
+	uint16_t backoff;        // doublings of the retransmission or announcement time
+	bool is_probing;         // retransmission timer fired: one frame, until a report comes
+	bool is_measuring;       // a round trip is being measured
+	bool is_stalled;         // told the coordinator
+	uint64_t command_ns;     // last assign or revoke
+	uint64_t outstanding_ns; // since when the frame at received_to is under way
+	uint64_t announce_ns;    // last frame of any kind
 	uint64_t progress_ns;    // last time settled_to moved, or nothing was outstanding
-	uint64_t resend_ns;      // last time the tail was sent again
-	uint64_t round_trip_ns;  // smoothed, for the resend timer
+	uint64_t measure_ns;     // when the frame that ends at measure_to went out
+	uint64_t measure_to;
+	uint64_t round_trip_ns;  // smoothed, 0: not measured yet
 	uint64_t quota_bytes;
 	uint64_t progress_timeout_ns;
 	struct weir_timer timer;
@@ -100,7 +111,8 @@ struct weir_shard {
 	// Owned by the worker that owns the shard.
 	struct weir_engine *engine; // owner; NULL on its way
 	struct weir_log log;
-	uint64_t hold;      // position of the slowest hold cursor; log.head when there is none
+	uint64_t hold;      // position of the slowest hold cursor, see weir_shard_hold()
+	uint32_t holders;   // hold groups
 	struct weir_stream *streams; // [streams_max]
 	struct weir_stream *streams_free;
 	uint32_t streams_used; // open and dormant
@@ -117,7 +129,14 @@ struct weir_shard {
 	struct weir_shard *owned_next; // the engine's list of its shards
 	struct weir_shard *owned_previous;
 	uint64_t removed_request; // removal under way: control's request
+	uint64_t allocated;       // bytes of the one allocation this is
 };
+
+// Nothing at or behind this position may be overwritten: the slowest hold cursor, the head when nothing holds.
+static inline uint64_t weir_shard_hold(const struct weir_shard *shard)
+{
+	return shard->holders ? shard->hold : shard->log.head;
+}
 
 struct weir_shard_config {
 	uint32_t topic;

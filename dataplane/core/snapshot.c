@@ -1,0 +1,22 @@
+// Finding by name in the immutable snapshot: for metadata and join, never per frame. Any thread that holds the snapshot.
+#include "dataplane/core/snapshot.h"
+
+#include <string.h>
+
+const struct weir_topic_spec *weir_snapshot_find(const struct weir_snapshot *snapshot, const char name[WEIR_NAME_SIZE])
+{
+	for (uint32_t i = 0; i < snapshot->topic_count; i++) {
+		if (memcmp(snapshot->topics[i].name, name, WEIR_NAME_SIZE) == 0)
+			return &snapshot->topics[i];
+	}
+	return NULL;
+}
+
+const struct weir_group_spec *weir_topic_find_group(const struct weir_topic_spec *topic, const char name[WEIR_NAME_SIZE])
+{
+	for (uint32_t i = 0; i < topic->group_count; i++) {
+		if (memcmp(topic->groups[i].name, name, WEIR_NAME_SIZE) == 0)
+			return &topic->groups[i];
+	}
+	return NULL;
+}
