@@ -59,6 +59,26 @@ void weir_frame_seal_with(struct weir_frame_header *frame, uint16_t body_length,
 	frame->crc = weir_crc32c(frame->flags & WEIR_FLAG_HEADER_ONLY ? 0 : body_crc, frame, HEADER_SEALED_SIZE);
 }
 
+// A piece of a large event: its run header describes the event alone, and only the last piece covers its offset.
+static enum weir_reason deliver_fragment_check(const struct weir_frame_header *frame)
+{
+	const struct weir_delivery *delivery = (const void *)body_of(frame);
+	const struct weir_run_header *run = (const void *)(delivery + 1);
+	const struct weir_fragment *fragment = (const void *)(run + 1);
+	if (frame->count != 1)
+		return WEIR_R_COUNT;
+	if (frame->body_length < sizeof(*delivery) + sizeof(*run) + sizeof(*fragment))
+		return WEIR_R_LENGTH;
+	uint32_t size = frame->body_length - (uint32_t)(sizeof(*delivery) + sizeof(*run));
+	enum weir_reason reason = weir_fragment_shape(fragment, size);
+	if (reason != WEIR_R_NONE)
+		return reason;
+	if (run->length != weir_pad8(fragment->total))
+		return WEIR_R_LENGTH;
+	bool is_last = fragment->offset + size - sizeof(*fragment) == run->length;
+	return run->count == 1 && is_last == (delivery->to > frame->sequence) ? WEIR_R_NONE : WEIR_R_COUNT;
+}
+
 static enum weir_reason deliver_check(const struct weir_frame_header *frame)
 {
 	uint32_t size = frame->body_length;
@@ -66,17 +86,12 @@ static enum weir_reason deliver_check(const struct weir_frame_header *frame)
 	const struct weir_delivery *delivery = (const void *)body;
 	if (delivery->to < frame->sequence)
 		return WEIR_R_COUNT;
-	uint32_t at = sizeof(*delivery);
-	if (frame->flags & WEIR_FLAG_FRAGMENT) {
-		if (frame->count != 1)
-			return WEIR_R_COUNT;
-		at += sizeof(struct weir_run_header);
-		if (size < at + sizeof(struct weir_fragment))
-			return WEIR_R_LENGTH;
-		return weir_fragment_shape((const void *)(body + at), size - at);
-	}
+	if (frame->flags & WEIR_FLAG_FRAGMENT)
+		return deliver_fragment_check(frame);
 	if (frame->count > WEIR_COUNT_MAX)
 		return WEIR_R_COUNT;
+	uint32_t at = sizeof(*delivery);
+	uint64_t events = 0;
 	for (uint32_t i = 0; i < frame->count; i++) {
 		const struct weir_run_header *run = (const void *)(body + at);
 		if (size - at < sizeof(*run))
@@ -87,8 +102,11 @@ static enum weir_reason deliver_check(const struct weir_frame_header *frame)
 		if (run->count == 0 || run->count * sizeof(struct weir_event_header) > run->length)
 			return WEIR_R_COUNT;
 		at += run->length;
+		events += run->count;
 	}
-	return at == size ? WEIR_R_NONE : WEIR_R_LENGTH;
+	if (at != size)
+		return WEIR_R_LENGTH;
+	return events <= delivery->to - frame->sequence ? WEIR_R_NONE : WEIR_R_COUNT;
 }
 
 static enum weir_reason runs_check(const struct weir_frame_header *frame)

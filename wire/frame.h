@@ -13,8 +13,13 @@
 #error "weir overlays little-endian structs; a big-endian host needs a byte-swapping codec first"
 #endif
 
-// A struct that may alias any byte buffer and may stand at any address that is a multiple of `alignment`.
+// A struct that may alias any byte buffer and may stand at any even address: behind the headers of Ethernet, IP and UDP
+// a frame begins at 42 or 46 bytes. The verifier of the kernel wants natural alignment, and gets it.
+#ifdef __bpf__
 #define WEIR_WIRE __attribute__((may_alias))
+#else
+#define WEIR_WIRE __attribute__((may_alias, packed, aligned(2)))
+#endif
 
 #define WEIR_MAGIC 0x4557u // "WE"
 
