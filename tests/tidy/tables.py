@@ -9,7 +9,7 @@ ARROWS = {
     'dataplane/core': ['dataplane/core', 'wire'],
     'dataplane/io': ['dataplane/io', 'dataplane/core', 'wire'],
     'bpf': ['bpf', 'wire'],
-    'control/model': ['control/model'],
+    'control/model': ['control/model', 'wire/limits.h', 'wire/frame.h'],  # limits and words that configuration speaks
     'control/api': ['control/api'],
     'control/ctl': ['control/ctl', 'control/api'],
     'control/daemon': [
@@ -17,7 +17,9 @@ ARROWS = {
         'dataplane/io/gate.h',
         'dataplane/core/snapshot.h',  # what control builds and hands through the gate
         'dataplane/core/counters.h',  # what status and ledger read
+        'dataplane/core/engine.h', 'dataplane/core/shard.h', 'dataplane/core/message.h',  # what goes through the gate
         'wire/limits.h', 'wire/reason.h', 'wire/frame.h',  # limits and names that configuration and status speak
+        'wire/codec.h',  # what a name may be
     ],
     'perf': ['perf', 'client', 'wire'],
     'perf/micro': ['perf', 'dataplane/core', 'wire'],  # measures the core without I/O
@@ -30,7 +32,7 @@ SYSTEM = {
     'bpf/': ['bpf', 'dataplane/io', 'control/daemon', 'tests'],
     'xdp/': ['bpf', 'dataplane/io', 'tests'],
     'jansson.h': ['control', 'perf', 'tests'],
-    'cyaml/': ['control', 'tests'],
+    'yaml.h': ['control', 'tests'],
     'hwloc': ['control', 'tests'],
     'criterion/': ['tests'],
 }
