@@ -1,0 +1,80 @@
+// The XDP guard of one interface, for the daemon: load, attach, take over from a killed predecessor, check, count,
+// detach. Control thread only; nothing here is called by a worker. Order of a start: weir_guard_open(), then the AF_XDP
+// ports of the interface (their sockets go into the guard's map), then weir_guard_check() for each queue.
+//
+// What stays in the kernel while the guard is open: a BPF link and the counter maps, pinned in
+// <pin_root>/<instance>/<interface>/ (a '.' in a name becomes ':', which bpffs demands). The directory is locked by the
+// process that holds the guard. After kill -9 the pins keep the program attached, so that weir's frames are dropped by
+// name instead of answered by the kernel, until the next start of the same instance takes over.
+#ifndef WEIR_BPF_GUARD_H
+#define WEIR_BPF_GUARD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bpf/abi.h"
+
+#define WEIR_GUARD_PIN_ROOT "/sys/fs/bpf/weir"
+#define WEIR_GUARD_ERROR_SIZE 1024u // bytes of an error text: object, action, reason, what to do
+#define WEIR_GUARD_TOPICS 1024u     // topic rows by default
+
+struct weir_guard;
+
+struct weir_guard_config {
+	const char *interface;
+	const char *instance;  // name of the weir instance: 1 to 63 of [A-Za-z0-9._-]
+	const char *pin_root;  // a directory to be made directly below a bpffs mount; NULL: WEIR_GUARD_PIN_ROOT
+	uint16_t port_base;
+	uint16_t workers;      // ports [port_base, port_base + workers) are weir's; 1 to WEIR_WORKERS_MAX
+	uint32_t topic_rows;   // topics counted one by one: ids below this; 0: WEIR_GUARD_TOPICS
+	bool is_generic_allowed; // fall back to generic (skb) mode where the driver has no native XDP: slow
+	bool is_link_trusted;    // a port of integrity `link`
+	bool has_address4;     // with either address, only datagrams to it are weir's
+	bool has_address6;
+	uint8_t address4[4];
+	uint8_t address6[16];
+};
+
+enum weir_guard_mode {
+	WEIR_GUARD_NATIVE,
+	WEIR_GUARD_GENERIC,
+};
+
+struct weir_guard_info {
+	enum weir_guard_mode mode;
+	uint32_t program_id;
+	bool has_taken_over; // a killed predecessor's link was found and its program replaced without a gap
+};
+
+// Says what this host lacks for a guard on the interface, all of it, one a line, without changing anything.
+// 0: nothing. Else the -errno of the first: -EPERM, -ENODEV, -EOPNOTSUPP, -ENOENT (no bpffs), -ERANGE (MTU), -EBUSY
+// (a foreign XDP program), -EINVAL (config).
+int weir_guard_probe(const struct weir_guard_config *config, char error[WEIR_GUARD_ERROR_SIZE]);
+
+// Loads the program and attaches it. Never replaces a program of anybody but a dead process of the same instance:
+// -EBUSY names what is there. Other errors as weir_guard_probe(), and -ENOMEM. On failure nothing is left behind, *guard
+// is untouched and `error` says what happened. The config is not kept.
+int weir_guard_open(struct weir_guard **guard, const struct weir_guard_config *config, char error[WEIR_GUARD_ERROR_SIZE]);
+
+// Detaches, unpins, removes the directories it made, frees. NULL is fine.
+void weir_guard_close(struct weir_guard *guard);
+
+void weir_guard_describe(const struct weir_guard *guard, struct weir_guard_info *info);
+
+// Runs the attached program once over a well-formed frame as if it had arrived on the queue, and once over a foreign
+// packet: 0 when the first would reach an AF_XDP socket and the second the kernel, -ENOTCONN when the queue has no
+// socket in the map, -EIO when our program is no longer the one on the interface or judges wrongly, -EINVAL no such queue.
+int weir_guard_check(struct weir_guard *guard, uint32_t queue, char error[WEIR_GUARD_ERROR_SIZE]);
+
+// Sums the CPUs' rows; what weir_guard_check() did is not in it. Counters start at 0 when the guard is opened.
+// 0 or -errno of the map.
+int weir_guard_read(struct weir_guard *guard, struct weir_guard_totals *totals);
+
+// Publish frames of one topic; topic 0: all topics whose ids are beyond the rows. -ERANGE: no row of its own.
+int weir_guard_read_topic(struct weir_guard *guard, uint32_t topic, struct weir_guard_count *count);
+
+// Number of the file descriptor of the socket map and of the program, for tests; owned by the guard.
+int weir_guard_socket_map(const struct weir_guard *guard);
+int weir_guard_program(const struct weir_guard *guard);
+
+#endif
