@@ -1,8 +1,10 @@
-# What system tests say about a run: loads made of weirload processes, and the claims on what producers and consumers
-# counted and on the router's ledger. A claim that does not hold raises Failure with both numbers.
-from lab import Failure, program, wait_until
+# What system tests say about a run: loads made of weirload processes, and claims on what producers and consumers counted
+# and on the router's ledger. A claim that does not hold raises Failure with both numbers.
 import json
 import signal
+import time
+
+from lab import Failure, program, run, wait_until
 
 
 class Skip(Exception):
@@ -22,3 +24,99 @@ def check_equal(value, expected, what):
 def check_between(value, low, high, what):
     if not low <= value <= high:
         raise Failure(f'{what}: {value}, not between {low} and {high}')
+
+
+# Producers and consumers of one topic, each a process of its own; what they counted is merged and judged at the end.
+class Load:
+    def __init__(self, lab, router, topic='positions'):
+        self.lab, self.router, self.topic = lab, router, topic
+        self.producers, self.consumers = [], []  # processes; consumers carry .group, .state
+
+    def produce(self, host, events, payload=64, keys=1000, level='routed', rate=None, **more):
+        command = [program('weirload'), 'produce', '--router', self.router.address(host), '--topic', self.topic, '--events',
+                   str(events), '--payload', str(payload), '--keys', str(keys), '--level', level, '--json']
+        command += ['--rate', str(rate)] if rate else []
+        for name, value in more.items():
+            command += ['--' + name.replace('_', '-'), str(value)]
+        process = self.lab.start('producer', command, host)
+        self.producers.append(process)
+        return process
+
+    def consume(self, host, group='all', **more):
+        state = self.lab.path(f'{self.topic}-{group}-{self.lab.take_number("state")}.state')
+        command = [program('weirload'), 'consume', '--router', self.router.address(host), '--topic', self.topic, '--group',
+                   group, '--state', state, '--json']
+        for name, value in more.items():
+            command += ['--' + name.replace('_', '-'), str(value)]
+        process = self.lab.start('consumer', command, host)
+        process.group, process.state = group, state
+        self.consumers.append(process)
+        return process
+
+    # Until so many members share the group's shards and each shard is delivered.
+    def wait_members(self, count, group='all', timeout_s=15):
+        def are_there():
+            row = self.router.members(self.topic, group)
+            sessions = {s['session'] for s in row['shards']}
+            return all(s['state'] == 'active' for s in row['shards']) and len(sessions) == count
+        wait_until(are_there, f'{count} active members of {self.topic}/{group}', timeout_s)
+
+    def groups(self):
+        return sorted({c.group for c in self.consumers})
+
+    def held(self, groups):
+        rows = [g for g in self.router.ledger()['groups'] if g['topic'] == self.topic and g['group'] in groups]
+        return sum(g['held'] for g in rows)
+
+    # Waits for the producers, then for the consumers to settle all, then stops these, and returns group -> verdict.
+    def finish(self, timeout_s):
+        deadline = time.monotonic() + timeout_s
+        for process in self.producers:
+            process.wait(max(1, deadline - time.monotonic()))
+        groups = self.groups()
+        left_s = max(5, deadline - time.monotonic())
+        wait_until(lambda: self.held(groups) == 0, f'everything of {self.topic} is settled', left_s)
+        for process in self.consumers:
+            process.signal(signal.SIGTERM)
+        for process in self.consumers:
+            process.wait(15, expect=None)
+        return {group: self.verdict(group) for group in groups}
+
+    def verdict(self, group):
+        files = [p.out_path for p in self.producers] + [c.state for c in self.consumers if c.group == group]
+        answer = run(program('weirload'), 'verdict', '--json', *files, check=False, timeout_s=120)
+        try:
+            return json.loads(answer.stdout)
+        except ValueError:
+            raise Failure(f'weirload verdict said: {answer.stdout}{answer.stderr}') from None
+
+
+def check_clean(verdict, published, redelivered_max=0):
+    said = ', '.join(f'{key} {verdict.get(key)}' for key in ('published', 'delivered', 'lost', 'duplicated', 'reordered',
+                                                             'redelivered'))
+    check_equal(verdict['published'], published, f'published ({said})')
+    for key in ('lost', 'duplicated', 'reordered'):
+        check_equal(verdict[key], 0, f'{key} ({said})')
+    check_equal(verdict['delivered'], published, f'delivered ({said})')
+    check_between(verdict['redelivered'], 0, redelivered_max, f'redelivered ({said})')
+
+
+# Every row balances, and what producers counted is what the shards accepted.
+def check_ledger(router, topic=None, accepted=None):
+    ledger = router.ledger()
+    check_equal(ledger['unexplained'], 0, 'ledger: unexplained')
+    for row in ledger['workers'] + ledger['shards'] + ledger['groups']:
+        check_equal(row['unexplained'], 0, f'ledger: unexplained of row {row}')
+    if accepted is not None:
+        rows = [row for row in ledger['shards'] if row['topic'] == topic]
+        check_equal(sum(row['accepted'] for row in rows), accepted, f'ledger: accepted by {topic}')
+    return ledger
+
+
+def refused_frames(status):
+    total = {}
+    for part in [worker['refused'] for worker in status['workers']] + [(port['xdp'] or {}).get('drops', {})
+                                                                       for port in status['ports']]:
+        for reason, frames in part.items():
+            total[reason] = total.get(reason, 0) + frames
+    return total

@@ -1,0 +1,63 @@
+# Every missing need of the host is one clear message that names what is missing and the way out, and a status that is not
+# zero: never a panic of DPDK, never a daemon that runs without what it was asked for.
+#
+#   producers ---- weir, which does not start
+import re
+
+from judge import check
+from lab import Process, program, topic
+
+SECONDS = 14
+
+
+# Starts it and returns what it said, after checking that it said it well.
+def refusal(lab, router, *words, prefix=()):
+    command = list(prefix) + [program('weir'), '--config', router.write()]
+    process = Process(lab, f'weir-{lab.take_number("refused")}', command, lab.router_netns)
+    lab.processes.append(process)
+    status = process.wait(20, expect=None)
+    said = process.err()
+    check(status in (1, 2), f'status {status}, not 1 or 2\n{process.tail()}')
+    check(not re.search(r'panic|segfault|Assert|EAL: Error', said), f'not one clear message:\n{said}')
+    for word in words:
+        check(re.search(word, said, re.I), f'the message does not speak of {word}:\n{said}')
+    return said
+
+
+def test_an_interface_that_is_not_there(lab):
+    lab.host('producers')
+    router = lab.router([topic('positions')])
+    if router.kind == 'kernel':
+        router.topology['ports'][0]['address'] = '192.0.2.7'
+        refusal(lab, router, r'192\.0\.2\.7')
+    else:
+        router.topology['ports'][0]['interface'] = 'nosuch0'
+        refusal(lab, router, 'nosuch0')
+
+
+def test_no_hugepages_although_required(lab):
+    lab.host('producers')
+    router = lab.router([topic('positions', log='1GiB', event_max='1MiB')], hugepages='require')
+    router.topology['topics'][0]['shards'] = 64
+    refusal(lab, router, 'hugepages', 'nr_hugepages|hugepages: (prefer|off)|GiB|MiB|memory')
+
+
+def test_no_permission(lab):
+    lab.host('producers')
+    router = lab.router([topic('positions')], hugepages='off')
+    words = ('/run/weir', 'permission|denied|root') if router.kind == 'kernel' else ('permission|CAP_|denied|root',)
+    refusal(lab, router, *words, prefix=('setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups', '--inh-caps=-all',
+                                         '--bounding-set=-all'))
+
+
+def test_a_core_that_is_not_there(lab):
+    lab.host('producers')
+    router = lab.router([topic('positions')])
+    router.topology['workers'] = [{'core': 999}]
+    refusal(lab, router, '999')
+
+
+def test_a_configuration_error_names_file_line_and_column(lab):
+    lab.host('producers')
+    router = lab.router([topic('positions', policy='never')])
+    refusal(lab, router, r'weir\.yaml:\d+:\d+:', 'never', 'block')
