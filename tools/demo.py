@@ -41,8 +41,8 @@ class Demo:
         self.before = {}
 
     def start(self, host, verb, *more):
-        return self.lab.start(f'{host.name}-{verb}', [program('weirload'), verb, '--router', self.router.address(host), '--topic',
-                                                      TOPIC, *more, '--json'], host)
+        command = [program('weirload'), verb, '--router', self.router.address(host), '--topic', TOPIC, *more, '--json']
+        return self.lab.start(f'{host.name}-{verb}', command, host)
 
     def is_shared_out(self):
         return all(shard['state'] == 'active' for shard in self.router.members(TOPIC, GROUP)['shards'])

@@ -23,7 +23,8 @@ void weir_mesh_destroy(struct weir_mesh *mesh);
 
 // ---- Worker `from` alone ----
 // Contract of weir_engine_io: reserve, then one commit (size 0: nothing after all).
-void *weir_mesh_reserve(struct weir_mesh *mesh, uint16_t from, uint16_t to, const struct weir_mesh_header *header, uint32_t size);
+void *weir_mesh_reserve(struct weir_mesh *mesh, uint16_t from, uint16_t to, const struct weir_mesh_header *header,
+			uint32_t size);
 void weir_mesh_commit(struct weir_mesh *mesh, uint16_t from, uint16_t to, uint32_t size);
 // to: a worker, or WEIR_FROM_CONTROL. `from` in the message is set here.
 void weir_mesh_tell(struct weir_mesh *mesh, uint16_t from, uint16_t to, const struct weir_message *message);

@@ -20,7 +20,7 @@ struct weir_guard; // bpf/guard.h
 
 enum weir_port_kind {
 	WEIR_PORT_KERNEL, // kernel UDP socket per worker, GRO in, GSO out
-	WEIR_PORT_AFXDP,  // DPDK's AF_XDP driver behind the XDP guard: the kernel keeps ARP, ND, ping and all that is not weir's
+	WEIR_PORT_AFXDP,  // DPDK's AF_XDP driver behind the XDP guard: the kernel keeps ARP, ND, ping and all else
 	WEIR_PORT_DPDK,   // any other DPDK ethdev, by devargs: weir answers ARP, ND and ping itself
 };
 

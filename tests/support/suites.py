@@ -2,10 +2,10 @@
 # Runs the suites of tests/suites: gives each its time budget, ends what overruns, counts single tests, shows what
 # failed, and prints the sum as the last line. tools/test calls it when the host is ready.
 import argparse
+import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -154,7 +154,9 @@ def run(suite, is_long):
     if suite.kind == 'meson':
         build, tests = suite.command.split()
         folder = os.path.join(TOP, 'build', build)
-        shutil.rmtree(os.path.join(folder, 'meson-logs'), ignore_errors=True)
+        for name in ('testlog.json', 'testlog.junit.xml'):  # of the run before
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(folder, 'meson-logs', name))
         command = (f'tests/support/build.sh {build} --setup && meson test -C build/{build} --suite {tests} '
                    f'--print-errorlogs --timeout-multiplier {LONG if is_long else 1}')
     result = Result()
