@@ -54,6 +54,13 @@ struct weir_stream {
 	uint32_t reserved;
 };
 
+// After a retransmission timeout one frame goes out, the rest waits for a report.
+enum weir_delivery_probing {
+	WEIR_PROBING_NOT = 0,
+	WEIR_PROBING_DUE,
+	WEIR_PROBING_SENT,
+};
+
 // One group's place on the shard, and the delivery stream to its member. dataplane/core/delivery.c owns every field.
 struct weir_delivery_stream {
 	struct weir_shard *shard;
@@ -62,16 +69,17 @@ struct weir_delivery_stream {
 	bool in_use;
 	uint8_t kind;        // enum weir_group_kind
 	uint8_t state;       // enum weir_delivery_state
-	bool is_revoke_now;
+	uint8_t probing;     // enum weir_delivery_probing
 	uint16_t coordinator; // worker
+	uint16_t backoff;    // doublings of the retransmission or announcement time
 	uint32_t term;
 	struct weir_session_ref member; // id 0: none
 	struct weir_cursor settled; // drives reclaim
 	struct weir_cursor sent;
-	uint64_t received_to;
-	uint64_t redelivered_to; // below: an earlier term may have handed them out
 	uint64_t from;           // where the next frame begins: below `sent` when events were cut loose
 	uint64_t sent_to;        // highest offset sent in this term
+	uint64_t received_to;
+	uint64_t redelivered_to; // below: an earlier term may have handed them out
 	uint64_t limit;          // credit, bytes
 	uint64_t charged;        // credit used up to `sent`
 	uint64_t charged_max;    // highest ever in this term
@@ -79,12 +87,14 @@ struct weir_delivery_stream {
 	uint32_t fragment_sent;  // bytes of event `sent` that went out as fragments
 	uint32_t fragment_received; // bytes of event `received_to` that arrived as fragments
 	uint32_t fragment_most;  // bytes of event `sent_to` that ever went out as fragments in this term
-	uint16_t backoff;        // doublings of the retransmission or announcement time
-	bool is_probing;         // retransmission timer fired: one frame, until a report comes
 	bool is_measuring;       // a round trip is being measured
+	bool is_starved;         // events to send, nothing under way, no credit
 	bool is_stalled;         // told the coordinator
+	bool is_dirty;
 	uint64_t command_ns;     // last assign or revoke
-	uint64_t outstanding_ns; // since when the frame at received_to is under way
+	uint64_t revoke_ns;      // when the member was first asked to stop
+	uint64_t outstanding_ns; // since when nothing moved while something was under way
+	uint64_t go_back_ns;     // last time frames were sent again
 	uint64_t announce_ns;    // last frame of any kind
 	uint64_t progress_ns;    // last time settled_to moved, or nothing was outstanding
 	uint64_t measure_ns;     // when the frame that ends at measure_to went out
@@ -95,7 +105,6 @@ struct weir_delivery_stream {
 	struct weir_timer timer;
 	struct weir_group_row *public_row;
 	struct weir_group_row row; // private, published when dirty
-	bool is_dirty;
 };
 
 struct weir_shard {

@@ -1,0 +1,597 @@
+// A group's place on a shard: whose turn it is (terms), what the member said (reports), when to send again (timers). The
+// coordinator, group.c, decides who the member is; delivery_send.c makes the frames. Owner's worker only.
+//
+// Offsets, lowest first: settled <= received_to <= sent_to. `sent` stands where the next event comes from, below sent_to after a
+// go-back. Only cutting loose moves settled beyond the others; `from` then tells the member of the gap.
+#include "dataplane/core/delivery.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+#define MS 1000000ull
+#define COMMAND_REPEAT_NS (100 * MS)
+#define NO_ROOM_RETRY_NS MS
+#define RETRANSMIT_FIRST_NS (100 * MS) // before a round trip was measured
+#define RETRANSMIT_MIN_NS (10 * MS)
+#define RETRANSMIT_MAX_NS (1000 * MS)
+#define GAP_UNMEASURED_NS (10 * MS)
+#define ANNOUNCE_STARVED_NS (10 * MS)
+#define ANNOUNCE_UNSETTLED_NS (100 * MS)
+#define ANNOUNCE_IDLE_NS (1000 * MS)
+#define BACKOFF_MAX 7u
+
+static uint64_t settled_offset(const struct weir_delivery_stream *delivery)
+{
+	return weir_cursor_offset(&delivery->settled);
+}
+
+static void touch(struct weir_delivery_stream *delivery)
+{
+	delivery->is_dirty = true;
+	weir_engine_mark_dirty(delivery->shard->engine, delivery->shard);
+}
+
+// The slowest hold cursor. True when it moved.
+static bool hold_update(struct weir_shard *shard)
+{
+	uint64_t hold = shard->log.head;
+	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
+		const struct weir_delivery_stream *delivery = &shard->deliveries[i];
+		if (delivery->in_use && delivery->kind == WEIR_GROUP_HOLD && delivery->settled.position < hold)
+			hold = delivery->settled.position;
+	}
+	if (hold == shard->hold)
+		return false;
+	shard->hold = hold;
+	return true;
+}
+
+static void settle(struct weir_delivery_stream *delivery, uint64_t offset, uint64_t now_ns)
+{
+	struct weir_shard *shard = delivery->shard;
+	uint64_t before = settled_offset(delivery);
+	if (offset <= before)
+		return;
+	weir_cursor_advance(&shard->log, &delivery->settled, offset);
+	delivery->row.settled += offset - before;
+	delivery->progress_ns = now_ns;
+	delivery->is_stalled = false;
+	if (delivery->kind == WEIR_GROUP_HOLD && hold_update(shard) && shard->waiters_first)
+		weir_stream_room(shard, now_ns);
+}
+
+// ---- Timers: one per delivery, armed for the earliest of what may become due, never moved to later ----
+
+static uint64_t doubled(uint64_t base_ns, uint32_t times, uint64_t most_ns)
+{
+	uint64_t ns = base_ns << (times < BACKOFF_MAX ? times : BACKOFF_MAX);
+	return ns < most_ns ? ns : most_ns;
+}
+
+static uint64_t retransmit_ns(const struct weir_delivery_stream *delivery)
+{
+	uint64_t base = delivery->round_trip_ns ? 3 * delivery->round_trip_ns : RETRANSMIT_FIRST_NS;
+	return doubled(base < RETRANSMIT_MIN_NS ? RETRANSMIT_MIN_NS : base, delivery->backoff, RETRANSMIT_MAX_NS);
+}
+
+static uint64_t announce_after_ns(const struct weir_delivery_stream *delivery)
+{
+	if (delivery->is_starved)
+		return doubled(ANNOUNCE_STARVED_NS, delivery->backoff, ANNOUNCE_IDLE_NS);
+	if (settled_offset(delivery) < delivery->received_to)
+		return doubled(ANNOUNCE_UNSETTLED_NS, delivery->backoff, ANNOUNCE_IDLE_NS);
+	return ANNOUNCE_IDLE_NS;
+}
+
+static bool is_progress_timed(const struct weir_delivery_stream *delivery)
+{
+	return delivery->progress_timeout_ns && !delivery->is_stalled &&
+	       (delivery->sent_to > settled_offset(delivery) || delivery->is_starved);
+}
+
+static uint64_t lease_ns(const struct weir_delivery_stream *delivery)
+{
+	return weir_engine_limits_of(delivery->shard->engine)->lease_ms * MS;
+}
+
+static uint64_t deadline(const struct weir_delivery_stream *delivery)
+{
+	uint64_t due = UINT64_MAX;
+	switch ((enum weir_delivery_state)delivery->state) {
+	case WEIR_DELIVERY_IDLE:
+		break;
+	case WEIR_DELIVERY_ASSIGNING:
+		due = delivery->command_ns + COMMAND_REPEAT_NS;
+		break;
+	case WEIR_DELIVERY_REVOKING:
+		due = delivery->command_ns + COMMAND_REPEAT_NS;
+		if (due > delivery->revoke_ns + lease_ns(delivery))
+			due = delivery->revoke_ns + lease_ns(delivery);
+		break;
+	case WEIR_DELIVERY_ACTIVE:
+		due = weir_delivery_is_outstanding(delivery) ? delivery->outstanding_ns + retransmit_ns(delivery)
+							     : delivery->announce_ns + announce_after_ns(delivery);
+		if (is_progress_timed(delivery) && due > delivery->progress_ns + delivery->progress_timeout_ns)
+			due = delivery->progress_ns + delivery->progress_timeout_ns;
+		break;
+	}
+	return due;
+}
+
+static void timer_arm(struct weir_delivery_stream *delivery)
+{
+	uint64_t due = deadline(delivery);
+	if (due == UINT64_MAX || (weir_timer_is_armed(&delivery->timer) && delivery->timer.due_ns <= due))
+		return;
+	weir_wheel_arm(weir_engine_wheel(delivery->shard->engine), &delivery->timer, due);
+}
+
+// ---- Terms ----
+
+static void tell(struct weir_delivery_stream *delivery, uint16_t kind, uint32_t term, int32_t result)
+{
+	struct weir_shard *shard = delivery->shard;
+	struct weir_message message = {
+		.kind = kind,
+		.from = weir_engine_worker(shard->engine),
+		.worker = delivery->coordinator,
+		.shard = shard->shard,
+		.topic = shard->topic,
+		.group = delivery->group,
+		.term = term,
+		.result = result,
+		.value = settled_offset(delivery),
+	};
+	weir_engine_tell(shard->engine, delivery->coordinator, &message);
+}
+
+// Everything of a term that is not settled is forgotten: the next one begins there.
+static void rewind_to_settled(struct weir_delivery_stream *delivery)
+{
+	delivery->sent = delivery->settled;
+	delivery->from = delivery->sent_to = delivery->received_to = settled_offset(delivery);
+	delivery->limit = delivery->charged = delivery->charged_max = delivery->charged_received = 0;
+	delivery->fragment_sent = delivery->fragment_received = delivery->fragment_most = 0;
+	delivery->probing = WEIR_PROBING_NOT;
+	delivery->backoff = 0;
+	delivery->is_measuring = delivery->is_starved = delivery->is_stalled = false;
+	delivery->round_trip_ns = 0;
+}
+
+// `is_clean`: the member said that nothing beyond settled was handed out, or will be.
+static void term_end(struct weir_delivery_stream *delivery, bool is_clean)
+{
+	if (!is_clean && delivery->sent_to > delivery->redelivered_to)
+		delivery->redelivered_to = delivery->sent_to;
+	delivery->state = WEIR_DELIVERY_IDLE;
+	delivery->member = (struct weir_session_ref){ 0 };
+	rewind_to_settled(delivery);
+	weir_wheel_cancel(weir_engine_wheel(delivery->shard->engine), &delivery->timer);
+	touch(delivery);
+	tell(delivery, WEIR_MESSAGE_RELEASED, delivery->term, 0);
+}
+
+// The assign or revoke frame of the state; no room: again in a millisecond.
+static void command_send(struct weir_delivery_stream *delivery, uint64_t now_ns)
+{
+	int error;
+	if (delivery->state == WEIR_DELIVERY_ASSIGNING) {
+		error = weir_delivery_send_assign(delivery);
+	} else {
+		struct weir_revoke revoke = { .group = delivery->group, .term = delivery->term };
+		error = weir_delivery_send_revoke(delivery->shard, &delivery->member, delivery->handle, &revoke);
+	}
+	delivery->command_ns = error ? now_ns + NO_ROOM_RETRY_NS - COMMAND_REPEAT_NS : now_ns;
+	timer_arm(delivery);
+}
+
+static void term_begin(struct weir_delivery_stream *delivery, const struct weir_message *message, uint64_t now_ns)
+{
+	delivery->term = message->term;
+	delivery->member = message->session;
+	delivery->state = WEIR_DELIVERY_ASSIGNING;
+	rewind_to_settled(delivery);
+	if (delivery->redelivered_to < delivery->from)
+		delivery->redelivered_to = delivery->from;
+	delivery->progress_ns = delivery->outstanding_ns = delivery->go_back_ns = delivery->announce_ns = now_ns;
+	touch(delivery);
+	command_send(delivery, now_ns);
+}
+
+static void revoke_begin(struct weir_delivery_stream *delivery, uint64_t now_ns)
+{
+	delivery->state = WEIR_DELIVERY_REVOKING;
+	delivery->revoke_ns = now_ns;
+	touch(delivery);
+	command_send(delivery, now_ns);
+}
+
+static struct weir_delivery_stream *find(struct weir_shard *shard, uint32_t group)
+{
+	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
+		if (shard->deliveries[i].in_use && shard->deliveries[i].group == group)
+			return &shard->deliveries[i];
+	}
+	return NULL;
+}
+
+// The group is not here (yet): the coordinator gets its shard back and tries again later.
+static void give_back(struct weir_shard *shard, const struct weir_message *message)
+{
+	struct weir_message answer = *message;
+	answer.kind = WEIR_MESSAGE_RELEASED;
+	answer.from = weir_engine_worker(shard->engine);
+	answer.worker = message->from;
+	answer.result = -ENOENT;
+	answer.value = 0;
+	weir_engine_tell(shard->engine, message->from, &answer);
+}
+
+// Every term ends with exactly one `released`. Commands of one coordinator may overtake each other while a shard moves: a
+// revoke that comes first ends the term before it began, its assign then is of the past.
+void weir_delivery_message(struct weir_shard *shard, const struct weir_message *message, uint64_t now_ns)
+{
+	struct weir_delivery_stream *delivery = find(shard, message->group);
+	if (!delivery) {
+		give_back(shard, message);
+		return;
+	}
+	delivery->coordinator = message->from;
+	if (message->kind == WEIR_MESSAGE_ASSIGN) {
+		if (message->term > delivery->term && delivery->state == WEIR_DELIVERY_IDLE)
+			term_begin(delivery, message, now_ns);
+		return;
+	}
+	if (message->term > delivery->term && delivery->state == WEIR_DELIVERY_IDLE) {
+		delivery->term = message->term;
+		tell(delivery, WEIR_MESSAGE_RELEASED, message->term, 0);
+		return;
+	}
+	if (message->term != delivery->term || delivery->state == WEIR_DELIVERY_IDLE)
+		return;
+	if (message->kind == WEIR_MESSAGE_REVOKE_NOW)
+		term_end(delivery, false);
+	else if (message->kind == WEIR_MESSAGE_REVOKE && delivery->state != WEIR_DELIVERY_REVOKING)
+		revoke_begin(delivery, now_ns);
+}
+
+// ---- Reports ----
+
+// An entry of a report frame that was handed on: it is counted here as one more thing received and refused, so that the row
+// balances. The member learns that its term is over.
+static void entry_refuse(struct weir_shard *shard, const struct weir_ingress *ingress, enum weir_reason reason,
+			 const struct weir_report_entry *entry)
+{
+	struct weir_worker_row *row = weir_engine_row(shard->engine);
+	row->received++;
+	row->refused[reason]++;
+	struct weir_revoke revoke = { .group = entry->group, .term = entry->term };
+	// Best effort: the next report asks again.
+	(void)weir_delivery_send_revoke(shard, ingress->session, entry->stream, &revoke);
+}
+
+static struct weir_delivery_stream *by_handle(struct weir_shard *shard, uint32_t handle, uint32_t group)
+{
+	if (handle >= shard->deliveries_limit)
+		return NULL;
+	struct weir_delivery_stream *delivery = &shard->deliveries[handle];
+	return delivery->in_use && delivery->group == group ? delivery : NULL;
+}
+
+// Sends again from received_to. A partly received event goes on behind the fragments that arrived.
+static void go_back(struct weir_delivery_stream *delivery, uint64_t now_ns)
+{
+	const struct weir_log *log = &delivery->shard->log;
+	uint64_t settled = settled_offset(delivery);
+	struct weir_cursor cursor = delivery->settled;
+	weir_cursor_advance(log, &cursor, delivery->received_to > settled ? delivery->received_to : settled);
+	delivery->sent = cursor;
+	delivery->from = delivery->received_to;
+	delivery->charged = delivery->charged_received;
+	delivery->fragment_sent = 0;
+	delivery->is_measuring = false;
+	delivery->go_back_ns = delivery->outstanding_ns = now_ns;
+	if (delivery->received_to < settled || !delivery->fragment_received || cursor.position == log->head)
+		return;
+	const uint8_t *event = (const uint8_t *)(weir_log_run(log, cursor.position) + 1) + cursor.bytes;
+	uint32_t padded = weir_pad8(((const struct weir_event_header *)(const void *)event)->length);
+	if (delivery->fragment_received < padded && delivery->fragment_received % 8 == 0)
+		delivery->fragment_sent = delivery->fragment_received;
+}
+
+static void round_trip_measure(struct weir_delivery_stream *delivery, uint64_t now_ns)
+{
+	if (!delivery->is_measuring || delivery->received_to < delivery->measure_to)
+		return;
+	uint64_t sample = now_ns - delivery->measure_ns + 1;
+	delivery->is_measuring = false;
+	delivery->round_trip_ns = delivery->round_trip_ns ? delivery->round_trip_ns - delivery->round_trip_ns / 8 + sample / 8 : sample;
+}
+
+// received_to, and fragments of the event there. Numbers beyond what was sent are cut to it.
+static void received_apply(struct weir_delivery_stream *delivery, const struct weir_report_entry *entry, uint64_t now_ns)
+{
+	uint64_t received = entry->received_to < delivery->sent_to ? entry->received_to : delivery->sent_to;
+	uint32_t fragment = received == entry->received_to ? entry->fragment_to : 0;
+	if (received == delivery->sent_to && fragment > delivery->fragment_most)
+		fragment = delivery->fragment_most;
+	if (received < delivery->received_to || (received == delivery->received_to && fragment <= delivery->fragment_received))
+		return;
+	delivery->received_to = received;
+	delivery->fragment_received = fragment;
+	delivery->charged_received = entry->charged < delivery->charged_max ? entry->charged : delivery->charged_max;
+	delivery->backoff = 0;
+	delivery->outstanding_ns = now_ns;
+	round_trip_measure(delivery, now_ns);
+	// After a go-back only the report had been late: no need to send what arrived.
+	uint64_t sent = weir_cursor_offset(&delivery->sent);
+	if (received > sent || (received == sent && fragment > delivery->fragment_sent) || received > delivery->from) {
+		bool was_measuring = delivery->is_measuring;
+		uint64_t go_back_ns = delivery->go_back_ns;
+		go_back(delivery, now_ns);
+		delivery->is_measuring = was_measuring;
+		delivery->go_back_ns = go_back_ns;
+	}
+}
+
+void weir_delivery_report(struct weir_shard *shard, const struct weir_ingress *ingress, const struct weir_report_entry *entry,
+			  uint64_t now_ns)
+{
+	struct weir_delivery_stream *delivery = by_handle(shard, entry->stream, entry->group);
+	if (!delivery || delivery->state == WEIR_DELIVERY_IDLE || delivery->term != entry->term) {
+		entry_refuse(shard, ingress, delivery ? WEIR_R_STALE_TERM : WEIR_R_NO_MEMBER, entry);
+		return;
+	}
+	if (delivery->member.id != ingress->session->id) {
+		entry_refuse(shard, ingress, WEIR_R_NO_MEMBER, entry);
+		return;
+	}
+	if (delivery->state == WEIR_DELIVERY_ASSIGNING) {
+		delivery->state = WEIR_DELIVERY_ACTIVE;
+		delivery->announce_ns = delivery->progress_ns = now_ns;
+	}
+	delivery->probing = WEIR_PROBING_NOT;
+	received_apply(delivery, entry, now_ns);
+	settle(delivery, entry->settled_to < delivery->received_to ? entry->settled_to : delivery->received_to, now_ns);
+	if (entry->limit > delivery->limit) {
+		delivery->limit = entry->limit;
+		delivery->is_starved = false;
+	}
+	uint64_t pause = delivery->round_trip_ns ? delivery->round_trip_ns : GAP_UNMEASURED_NS;
+	if (entry->flags & WEIR_REPORT_GAP && entry->received_to == delivery->received_to &&
+	    weir_delivery_is_outstanding(delivery) && now_ns - delivery->go_back_ns >= pause)
+		go_back(delivery, now_ns);
+	touch(delivery);
+	if (delivery->state == WEIR_DELIVERY_ACTIVE) {
+		timer_arm(delivery);
+		if (weir_delivery_has_backlog(delivery))
+			weir_engine_mark_deliverable(shard->engine, shard);
+	}
+}
+
+void weir_delivery_revoked(struct weir_shard *shard, const struct weir_ingress *ingress, uint64_t now_ns)
+{
+	const struct weir_revoke *revoke = (const struct weir_revoke *)(ingress->frame + 1);
+	struct weir_delivery_stream *delivery = by_handle(shard, ingress->frame->stream, revoke->group);
+	if (!delivery || delivery->state != WEIR_DELIVERY_REVOKING || delivery->term != revoke->term ||
+	    delivery->member.id != ingress->session->id)
+		return;
+	// A member that forgot the term already answers 0: what it handed out after its last report is not known then.
+	bool is_clean = revoke->settled_to >= settled_offset(delivery) && (revoke->settled_to > 0 || delivery->sent_to == 0);
+	uint64_t settled = revoke->settled_to < delivery->sent_to ? revoke->settled_to : delivery->sent_to;
+	if (settled > delivery->received_to)
+		delivery->received_to = settled;
+	settle(delivery, settled, now_ns);
+	term_end(delivery, is_clean);
+}
+
+// ---- Time ----
+
+static void active_timer(struct weir_delivery_stream *delivery, uint64_t now_ns)
+{
+	struct weir_shard *shard = delivery->shard;
+	if (is_progress_timed(delivery) && now_ns >= delivery->progress_ns + delivery->progress_timeout_ns) {
+		delivery->is_stalled = true;
+		tell(delivery, WEIR_MESSAGE_STALLED, delivery->term, 0);
+	}
+	if (weir_delivery_is_outstanding(delivery)) {
+		if (now_ns < delivery->outstanding_ns + retransmit_ns(delivery))
+			return;
+		go_back(delivery, now_ns);
+		delivery->probing = WEIR_PROBING_DUE;
+		delivery->backoff += delivery->backoff < BACKOFF_MAX;
+		weir_engine_mark_deliverable(shard->engine, shard);
+	} else if (now_ns >= delivery->announce_ns + announce_after_ns(delivery)) {
+		if (weir_delivery_announce(delivery, now_ns))
+			delivery->announce_ns = now_ns + NO_ROOM_RETRY_NS - announce_after_ns(delivery);
+		else
+			delivery->backoff += delivery->backoff < BACKOFF_MAX;
+	}
+}
+
+static void fire(struct weir_timer *timer, void *context, uint64_t now_ns)
+{
+	struct weir_delivery_stream *delivery =
+		(struct weir_delivery_stream *)(void *)((uint8_t *)timer - offsetof(struct weir_delivery_stream, timer));
+	switch ((enum weir_delivery_state)delivery->state) {
+	case WEIR_DELIVERY_IDLE:
+		return;
+	case WEIR_DELIVERY_ACTIVE:
+		active_timer(delivery, now_ns);
+		break;
+	case WEIR_DELIVERY_REVOKING:
+		if (now_ns >= delivery->revoke_ns + lease_ns(delivery)) {
+			term_end(delivery, false);
+			return;
+		}
+		// fall through
+	case WEIR_DELIVERY_ASSIGNING:
+		if (now_ns >= delivery->command_ns + COMMAND_REPEAT_NS)
+			command_send(delivery, now_ns);
+		break;
+	}
+	timer_arm(delivery);
+}
+
+// ---- Sending, in turns ----
+
+// Moves the cursor over whole runs up to `position`; what a group had not settled counts as cut loose.
+static void cut_loose(struct weir_delivery_stream *delivery, uint64_t position)
+{
+	struct weir_shard *shard = delivery->shard;
+	struct weir_cursor *settled = &delivery->settled;
+	uint64_t before = settled_offset(delivery);
+	while (settled->position < position && settled->position != shard->log.head) {
+		const struct weir_run_header *run = weir_log_run(&shard->log, settled->position);
+		settled->position += weir_log_run_size(run->length);
+		settled->offset += run->count;
+		settled->events = settled->bytes = 0;
+	}
+	delivery->row.dropped[WEIR_R_CUT_LOOSE] += settled_offset(delivery) - before;
+	if (weir_cursor_offset(&delivery->sent) < settled_offset(delivery)) {
+		delivery->sent = *settled;
+		delivery->fragment_sent = 0;
+	}
+	touch(delivery);
+}
+
+void weir_delivery_overwrite(struct weir_shard *shard, uint64_t position)
+{
+	bool is_hold_cut = false;
+	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
+		struct weir_delivery_stream *delivery = &shard->deliveries[i];
+		if (!delivery->in_use || delivery->settled.position >= position)
+			continue;
+		cut_loose(delivery, position);
+		is_hold_cut |= delivery->kind == WEIR_GROUP_HOLD;
+	}
+	if (is_hold_cut)
+		(void)hold_update(shard);
+}
+
+// Up to `frames` frames of one delivery. True when it could go on.
+static bool turn(struct weir_delivery_stream *delivery, uint32_t frames, uint64_t now_ns)
+{
+	int sent = 1;
+	while (frames > 0 && sent == 1 && delivery->probing != WEIR_PROBING_SENT) {
+		sent = weir_delivery_send(delivery, now_ns);
+		frames--;
+	}
+	timer_arm(delivery);
+	if (sent == -EAGAIN)
+		return true;
+	return sent == 1 && delivery->probing != WEIR_PROBING_SENT && weir_delivery_has_backlog(delivery);
+}
+
+static bool is_past_quota(const struct weir_delivery_stream *delivery)
+{
+	return delivery->kind == WEIR_GROUP_FOLLOW && delivery->quota_bytes &&
+	       delivery->shard->log.head - delivery->settled.position > delivery->quota_bytes;
+}
+
+bool weir_delivery_run(struct weir_shard *shard, uint32_t frames, uint64_t now_ns)
+{
+	uint32_t ready = 0;
+	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
+		struct weir_delivery_stream *delivery = &shard->deliveries[i];
+		if (!delivery->in_use)
+			continue;
+		if (is_past_quota(delivery))
+			cut_loose(delivery, shard->log.head - delivery->quota_bytes);
+		ready += delivery->state == WEIR_DELIVERY_ACTIVE && weir_delivery_has_backlog(delivery);
+	}
+	if (ready == 0)
+		return false;
+	// Every group gets the same share, so that none starves behind another.
+	uint32_t share = frames / ready ? frames / ready : 1;
+	bool is_more = false;
+	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
+		struct weir_delivery_stream *delivery = &shard->deliveries[i];
+		if (delivery->in_use && delivery->state == WEIR_DELIVERY_ACTIVE && weir_delivery_has_backlog(delivery))
+			is_more |= turn(delivery, share, now_ns);
+	}
+	weir_engine_mark_dirty(shard->engine, shard);
+	return is_more;
+}
+
+// ---- Groups come and go, shards move ----
+
+int weir_delivery_create(struct weir_shard *shard, const struct weir_group_place *place, uint64_t *start_offset)
+{
+	if (find(shard, place->spec.id.value))
+		return -EEXIST;
+	uint32_t handle = 0;
+	while (handle < WEIR_SHARD_GROUPS_MAX && shard->deliveries[handle].in_use)
+		handle++;
+	if (handle == WEIR_SHARD_GROUPS_MAX)
+		return -ENOSPC;
+	struct weir_delivery_stream *delivery = &shard->deliveries[handle];
+	*delivery = (struct weir_delivery_stream){ .shard = shard, .handle = handle, .in_use = true };
+	delivery->group = place->spec.id.value;
+	delivery->kind = (uint8_t)place->spec.kind;
+	delivery->coordinator = place->spec.coordinator;
+	delivery->quota_bytes = place->spec.quota_bytes;
+	delivery->progress_timeout_ns = place->spec.progress_timeout_ns;
+	delivery->settled = place->spec.start == WEIR_START_EARLIEST ? weir_log_earliest(&shard->log) : weir_log_latest(&shard->log);
+	delivery->timer.fire = fire;
+	delivery->public_row = place->row;
+	delivery->row.head.in_use = 1;
+	delivery->row.topic = shard->topic;
+	delivery->row.group = delivery->group;
+	delivery->row.shard = shard->shard;
+	delivery->row.start_offset = settled_offset(delivery);
+	rewind_to_settled(delivery);
+	if (handle >= shard->deliveries_limit)
+		shard->deliveries_limit = handle + 1;
+	shard->holders += delivery->kind == WEIR_GROUP_HOLD;
+	(void)hold_update(shard);
+	*start_offset = delivery->row.start_offset;
+	touch(delivery);
+	return 0;
+}
+
+int weir_delivery_remove(struct weir_shard *shard, uint32_t group, uint64_t now_ns)
+{
+	struct weir_delivery_stream *delivery = find(shard, group);
+	if (!delivery)
+		return -ENOENT;
+	if (delivery->state != WEIR_DELIVERY_IDLE) {
+		struct weir_revoke revoke = { .group = group, .term = delivery->term };
+		// Best effort: a report of the member is answered with another one.
+		(void)weir_delivery_send_revoke(shard, &delivery->member, delivery->handle, &revoke);
+	}
+	weir_wheel_cancel(weir_engine_wheel(shard->engine), &delivery->timer);
+	delivery->state = WEIR_DELIVERY_IDLE;
+	delivery->member = (struct weir_session_ref){ 0 };
+	delivery->row.dropped[WEIR_R_TOPIC_REMOVED] += shard->log.head_offset - settled_offset(delivery);
+	delivery->settled = weir_log_latest(&shard->log);
+	rewind_to_settled(delivery);
+	delivery->row.head.in_use = 0;
+	delivery->is_dirty = true;
+	weir_shard_publish(shard, now_ns);
+	delivery->in_use = false;
+	shard->holders -= delivery->kind == WEIR_GROUP_HOLD;
+	while (shard->deliveries_limit && !shard->deliveries[shard->deliveries_limit - 1].in_use)
+		shard->deliveries_limit--;
+	if (hold_update(shard) && shard->waiters_first)
+		weir_stream_room(shard, now_ns);
+	return 0;
+}
+
+void weir_delivery_detach(struct weir_shard *shard)
+{
+	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
+		if (shard->deliveries[i].in_use)
+			weir_wheel_cancel(weir_engine_wheel(shard->engine), &shard->deliveries[i].timer);
+	}
+}
+
+void weir_delivery_attach(struct weir_shard *shard, uint64_t now_ns)
+{
+	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
+		if (shard->deliveries[i].in_use)
+			timer_arm(&shard->deliveries[i]);
+	}
+	weir_engine_mark_deliverable(shard->engine, shard);
+}

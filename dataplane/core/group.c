@@ -1,0 +1,504 @@
+// The coordinator of groups: who is a member, and which member has which shard. It decides at one worker per group, fixed for
+// the group's life, and tells the shards' owners by message; the owners answer `released` when a term is over. Balanced
+// (shares differ by one at most), sticky (a member keeps what it has as far as its share allows) and deterministic.
+//
+// A place is one (group, shard). At most one revoke is under way for it; revoke-now may follow when its member dies meanwhile.
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/core/internal.h"
+
+#define MS 1000000ull
+#define RETRY_NS (10 * MS) // a shard's owner did not know the group yet
+#define CHUNK_PLACES 64u
+#define CHUNKS_MAX (WEIR_SHARDS_MAX / CHUNK_PLACES)
+#define CHUNKS_EXTRA 1024u // beyond one a group: 16 groups of 4,096 shards; none left: setup answers -ENOSPC
+#define NOBODY UINT16_MAX
+
+enum place_state {
+	PLACE_FREE,
+	PLACE_ASSIGNED,
+	PLACE_REVOKING,
+};
+
+struct place {
+	uint32_t term;
+	uint16_t member; // index, NOBODY when free
+	uint8_t state;   // enum place_state
+	bool is_waiting; // its owner did not know the group: until the retry timer
+	bool is_revoked_now;
+};
+
+struct chunk {
+	struct chunk *next;
+	struct place places[CHUNK_PLACES];
+};
+
+struct member {
+	struct weir_session_ref session; // id 0: free entry
+	uint64_t stalled_until_ns; // gets no more shards before
+	uint64_t leave_request;
+	uint32_t assigned; // places in PLACE_ASSIGNED
+	uint32_t held;     // places in any state
+	uint32_t share;    // of the rebalance that runs
+	bool is_leaving;
+};
+
+struct group {
+	struct weir_coordinator *coordinator;
+	uint32_t topic;
+	uint32_t id; // 0: free entry
+	uint32_t shards;
+	uint32_t members_used; // entries below this may be in use
+	struct member *members; // [members_max]
+	struct chunk *chunks[CHUNKS_MAX];
+	struct weir_timer timer;
+};
+
+struct weir_coordinator {
+	struct weir_engine *engine;
+	uint32_t groups_max;
+	uint32_t members_max;
+	struct group *groups;
+	struct member *members;
+	struct chunk *chunks;
+	struct chunk *free;
+};
+
+static struct place *place_of(struct group *group, uint32_t shard)
+{
+	return &group->chunks[shard / CHUNK_PLACES]->places[shard % CHUNK_PLACES];
+}
+
+static struct group *group_find(struct weir_coordinator *coordinator, uint32_t id)
+{
+	for (uint32_t i = 0; id && i < coordinator->groups_max; i++) {
+		if (coordinator->groups[i].id == id)
+			return &coordinator->groups[i];
+	}
+	return NULL;
+}
+
+static uint32_t member_find(const struct group *group, uint64_t session)
+{
+	for (uint32_t i = 0; i < group->members_used; i++) {
+		if (group->members[i].session.id == session)
+			return i;
+	}
+	return NOBODY;
+}
+
+// ---- Messages ----
+
+static void answer_home(struct weir_coordinator *coordinator, const struct weir_message *question, uint16_t kind, int32_t result)
+{
+	struct weir_message message = {
+		.kind = kind,
+		.from = weir_engine_worker(coordinator->engine),
+		.worker = question->session.home,
+		.topic = question->topic,
+		.group = question->group,
+		.result = result,
+		.value = question->value,
+		.session = question->session,
+	};
+	weir_engine_tell(coordinator->engine, question->session.home, &message);
+}
+
+static void left_send(struct group *group, const struct member *member)
+{
+	struct weir_message question = {
+		.topic = group->topic, .group = group->id, .value = member->leave_request, .session = member->session,
+	};
+	answer_home(group->coordinator, &question, WEIR_MESSAGE_MEMBER_LEFT, 0);
+}
+
+static void done_send(struct weir_coordinator *coordinator, const struct weir_message *command, int32_t result)
+{
+	struct weir_message done = *command;
+	done.kind = WEIR_MESSAGE_DONE;
+	done.from = weir_engine_worker(coordinator->engine);
+	done.result = result;
+	done.value = 0;
+	weir_engine_tell(coordinator->engine, WEIR_FROM_CONTROL, &done);
+}
+
+// False when the snapshot does not name the topic: nobody to tell.
+static bool owner_tell(struct group *group, uint32_t shard, uint16_t kind, const struct weir_session_ref *session)
+{
+	struct weir_engine *engine = group->coordinator->engine;
+	const struct weir_snapshot *snapshot = weir_engine_snapshot(engine);
+	const struct weir_topic_spec *topic = snapshot ? weir_snapshot_topic(snapshot, group->topic) : NULL;
+	if (!topic || shard >= topic->shards)
+		return false;
+	struct weir_message message = {
+		.kind = kind,
+		.from = weir_engine_worker(engine),
+		.worker = topic->owner[shard],
+		.shard = (uint16_t)shard,
+		.topic = group->topic,
+		.group = group->id,
+		.term = place_of(group, shard)->term,
+		.session = *session,
+	};
+	weir_engine_tell(engine, topic->owner[shard], &message);
+	return true;
+}
+
+// ---- Places ----
+
+static void timer_arm(struct group *group, uint64_t due_ns)
+{
+	if (!weir_timer_is_armed(&group->timer) || group->timer.due_ns > due_ns)
+		weir_wheel_arm(weir_engine_wheel(group->coordinator->engine), &group->timer, due_ns);
+}
+
+static void place_wait(struct group *group, struct place *place, uint64_t now_ns)
+{
+	place->is_waiting = true;
+	timer_arm(group, now_ns + RETRY_NS);
+}
+
+static void place_assign(struct group *group, uint32_t shard, uint16_t index, uint64_t now_ns)
+{
+	struct place *place = place_of(group, shard);
+	place->term++;
+	if (!owner_tell(group, shard, WEIR_MESSAGE_ASSIGN, &group->members[index].session)) {
+		place_wait(group, place, now_ns);
+		return;
+	}
+	place->state = PLACE_ASSIGNED;
+	place->member = index;
+	place->is_revoked_now = false;
+	group->members[index].assigned++;
+	group->members[index].held++;
+}
+
+static void place_free(struct group *group, struct place *place)
+{
+	if (place->state == PLACE_FREE)
+		return;
+	struct member *member = &group->members[place->member];
+	member->assigned -= place->state == PLACE_ASSIGNED;
+	member->held--;
+	place->state = PLACE_FREE;
+	place->member = NOBODY;
+}
+
+// kind: revoke or revoke-now. A topic that left the snapshot is being removed: its places are free at once.
+static void place_revoke(struct group *group, uint32_t shard, uint16_t kind, uint64_t now_ns)
+{
+	struct place *place = place_of(group, shard);
+	struct member *member = &group->members[place->member];
+	if (!owner_tell(group, shard, kind, &member->session)) {
+		place_free(group, place);
+		place_wait(group, place, now_ns);
+		return;
+	}
+	member->assigned -= place->state == PLACE_ASSIGNED;
+	place->state = PLACE_REVOKING;
+	place->is_revoked_now = kind == WEIR_MESSAGE_REVOKE_NOW;
+}
+
+// ---- Shares ----
+
+static bool is_stalled(const struct member *member, uint64_t now_ns)
+{
+	return member->stalled_until_ns > now_ns;
+}
+
+static bool takes_part(const struct member *member)
+{
+	return member->session.id && !member->is_leaving;
+}
+
+// What each member should have. A stalled one keeps what it has and gets no more; the others share the rest, those
+// that already have one more keep it.
+static void shares_compute(struct group *group, uint64_t now_ns)
+{
+	uint32_t rest = group->shards;
+	uint32_t sharing = 0;
+	for (uint32_t i = 0; i < group->members_used; i++) {
+		struct member *member = &group->members[i];
+		member->share = 0;
+		if (!takes_part(member))
+			continue;
+		if (is_stalled(member, now_ns)) {
+			member->share = member->assigned;
+			rest -= member->assigned;
+			timer_arm(group, member->stalled_until_ns);
+		} else {
+			sharing++;
+		}
+	}
+	if (sharing == 0)
+		return;
+	uint32_t floor = rest / sharing;
+	uint32_t extra = rest % sharing;
+	for (uint32_t pass = 0; pass < 2; pass++) {
+		for (uint32_t i = 0; i < group->members_used; i++) {
+			struct member *member = &group->members[i];
+			if (!takes_part(member) || is_stalled(member, now_ns) || (member->assigned > floor) != (pass == 0))
+				continue;
+			member->share = floor + (extra > 0);
+			extra -= extra > 0;
+		}
+	}
+}
+
+static void members_sweep(struct group *group)
+{
+	for (uint32_t i = 0; i < group->members_used; i++) {
+		struct member *member = &group->members[i];
+		if (member->session.id && member->is_leaving && member->held == 0) {
+			left_send(group, member);
+			*member = (struct member){ 0 };
+		}
+	}
+	while (group->members_used && !group->members[group->members_used - 1].session.id)
+		group->members_used--;
+}
+
+static void rebalance(struct group *group, uint64_t now_ns)
+{
+	shares_compute(group, now_ns);
+	for (uint32_t shard = group->shards; shard > 0; shard--) {
+		struct place *place = place_of(group, shard - 1);
+		if (place->state == PLACE_ASSIGNED && group->members[place->member].assigned > group->members[place->member].share)
+			place_revoke(group, shard - 1, WEIR_MESSAGE_REVOKE, now_ns);
+	}
+	uint32_t next = 0;
+	for (uint32_t shard = 0; shard < group->shards && next < group->members_used; shard++) {
+		struct place *place = place_of(group, shard);
+		if (place->state != PLACE_FREE || place->is_waiting)
+			continue;
+		while (next < group->members_used && group->members[next].assigned >= group->members[next].share)
+			next++;
+		if (next < group->members_used)
+			place_assign(group, shard, (uint16_t)next, now_ns);
+	}
+	members_sweep(group);
+}
+
+static void fire(struct weir_timer *timer, void *context, uint64_t now_ns)
+{
+	struct group *group = (struct group *)(void *)((uint8_t *)timer - offsetof(struct group, timer));
+	for (uint32_t shard = 0; shard < group->shards; shard++)
+		place_of(group, shard)->is_waiting = false;
+	rebalance(group, now_ns);
+}
+
+// ---- Members ----
+
+static void member_join(struct weir_coordinator *coordinator, struct group *group, const struct weir_message *message,
+			uint64_t now_ns)
+{
+	if (!group) {
+		answer_home(coordinator, message, WEIR_MESSAGE_MEMBER_JOINED, -ENOENT);
+		return;
+	}
+	uint32_t index = member_find(group, message->session.id);
+	if (index == NOBODY)
+		index = member_find(group, 0);
+	if (index == NOBODY && group->members_used < coordinator->members_max)
+		index = group->members_used++;
+	if (index == NOBODY) {
+		answer_home(coordinator, message, WEIR_MESSAGE_MEMBER_JOINED, -ENOSPC);
+		return;
+	}
+	struct member *member = &group->members[index];
+	member->session = message->session;
+	member->is_leaving = false;
+	answer_home(coordinator, message, WEIR_MESSAGE_MEMBER_JOINED, 0);
+	rebalance(group, now_ns);
+}
+
+static void member_leave(struct weir_coordinator *coordinator, struct group *group, const struct weir_message *message,
+			 uint64_t now_ns)
+{
+	uint32_t index = group ? member_find(group, message->session.id) : NOBODY;
+	if (index == NOBODY) {
+		answer_home(coordinator, message, WEIR_MESSAGE_MEMBER_LEFT, 0);
+		return;
+	}
+	group->members[index].is_leaving = true;
+	group->members[index].leave_request = message->value;
+	rebalance(group, now_ns);
+}
+
+// Its places are revoked without asking it; the entry is free when the last owner answered.
+static void member_gone(struct group *group, const struct weir_message *message, uint64_t now_ns)
+{
+	uint32_t index = member_find(group, message->session.id);
+	if (index == NOBODY)
+		return;
+	group->members[index].is_leaving = true;
+	for (uint32_t shard = 0; shard < group->shards; shard++) {
+		struct place *place = place_of(group, shard);
+		if (place->state != PLACE_FREE && place->member == index && !place->is_revoked_now)
+			place_revoke(group, shard, WEIR_MESSAGE_REVOKE_NOW, now_ns);
+	}
+	rebalance(group, now_ns);
+}
+
+static void released(struct group *group, const struct weir_message *message, uint64_t now_ns)
+{
+	if (message->shard >= group->shards)
+		return;
+	struct place *place = place_of(group, message->shard);
+	if (place->state == PLACE_FREE || place->term != message->term)
+		return;
+	place_free(group, place);
+	if (message->result == -ENOENT)
+		place_wait(group, place, now_ns);
+	rebalance(group, now_ns);
+}
+
+static void stalled(struct group *group, const struct weir_message *message, uint64_t now_ns)
+{
+	if (message->shard >= group->shards)
+		return;
+	struct place *place = place_of(group, message->shard);
+	if (place->state != PLACE_ASSIGNED || place->term != message->term)
+		return;
+	uint64_t lease_ns = weir_engine_limits_of(group->coordinator->engine)->lease_ms * MS;
+	group->members[place->member].stalled_until_ns = now_ns + lease_ns;
+	place_revoke(group, message->shard, WEIR_MESSAGE_REVOKE, now_ns);
+	rebalance(group, now_ns);
+}
+
+// ---- Groups ----
+
+static void chunks_free(struct group *group)
+{
+	struct weir_coordinator *coordinator = group->coordinator;
+	for (uint32_t i = 0; i < CHUNKS_MAX && group->chunks[i]; i++) {
+		group->chunks[i]->next = coordinator->free;
+		coordinator->free = group->chunks[i];
+		group->chunks[i] = NULL;
+	}
+}
+
+static int setup(struct weir_coordinator *coordinator, const struct weir_message *message)
+{
+	if (message->group == 0 || message->shard == 0 || message->shard > WEIR_SHARDS_MAX)
+		return -EINVAL;
+	if (group_find(coordinator, message->group))
+		return -EEXIST;
+	struct group *group = NULL;
+	for (uint32_t i = 0; i < coordinator->groups_max && !group; i++) {
+		if (coordinator->groups[i].id == 0)
+			group = &coordinator->groups[i];
+	}
+	if (!group)
+		return -ENOSPC;
+	uint32_t chunks = (message->shard + CHUNK_PLACES - 1) / CHUNK_PLACES;
+	for (uint32_t i = 0; i < chunks; i++) {
+		struct chunk *chunk = coordinator->free;
+		if (!chunk) {
+			chunks_free(group);
+			return -ENOSPC;
+		}
+		coordinator->free = chunk->next;
+		group->chunks[i] = chunk;
+		for (uint32_t k = 0; k < CHUNK_PLACES; k++)
+			chunk->places[k] = (struct place){ .member = NOBODY };
+	}
+	group->topic = message->topic;
+	group->id = message->group;
+	group->shards = message->shard;
+	group->members_used = 0;
+	memset(group->members, 0, coordinator->members_max * sizeof(*group->members));
+	return 0;
+}
+
+// The shards end the members' terms when the group is removed there; whoever is leaving has left.
+static int teardown(struct weir_coordinator *coordinator, struct group *group)
+{
+	if (!group)
+		return -ENOENT;
+	for (uint32_t i = 0; i < group->members_used; i++) {
+		if (group->members[i].session.id && group->members[i].is_leaving)
+			left_send(group, &group->members[i]);
+	}
+	weir_wheel_cancel(weir_engine_wheel(coordinator->engine), &group->timer);
+	chunks_free(group);
+	group->id = 0;
+	return 0;
+}
+
+void weir_coordinator_message(struct weir_coordinator *coordinator, const struct weir_message *message, uint64_t now_ns)
+{
+	struct group *group = group_find(coordinator, message->group);
+	switch (message->kind) {
+	case WEIR_MESSAGE_GROUP_SETUP:
+		done_send(coordinator, message, setup(coordinator, message));
+		return;
+	case WEIR_MESSAGE_GROUP_TEARDOWN:
+		done_send(coordinator, message, teardown(coordinator, group));
+		return;
+	case WEIR_MESSAGE_MEMBER_JOIN:
+		member_join(coordinator, group, message, now_ns);
+		return;
+	case WEIR_MESSAGE_MEMBER_LEAVE:
+		member_leave(coordinator, group, message, now_ns);
+		return;
+	default:
+		break;
+	}
+	if (!group)
+		return;
+	if (message->kind == WEIR_MESSAGE_MEMBER_GONE)
+		member_gone(group, message, now_ns);
+	else if (message->kind == WEIR_MESSAGE_RELEASED)
+		released(group, message, now_ns);
+	else if (message->kind == WEIR_MESSAGE_STALLED)
+		stalled(group, message, now_ns);
+}
+
+int weir_coordinator_create(struct weir_coordinator **coordinator, struct weir_engine *engine,
+			    const struct weir_engine_config *config)
+{
+	if (config->members_max >= NOBODY)
+		return -EINVAL;
+	struct weir_coordinator *fresh = calloc(1, sizeof(*fresh));
+	if (!fresh)
+		return -ENOMEM;
+	uint32_t chunks = config->groups_max + CHUNKS_EXTRA;
+	fresh->engine = engine;
+	fresh->groups_max = config->groups_max;
+	fresh->members_max = config->members_max;
+	fresh->groups = calloc(config->groups_max, sizeof(*fresh->groups));
+	fresh->members = calloc((size_t)config->groups_max * config->members_max, sizeof(*fresh->members));
+	fresh->chunks = calloc(chunks, sizeof(*fresh->chunks));
+	if (!fresh->groups || !fresh->members || !fresh->chunks) {
+		weir_coordinator_destroy(fresh);
+		return -ENOMEM;
+	}
+	// The worker that joins members to a group must not fault.
+	for (size_t at = 0; at < (size_t)config->groups_max * config->members_max * sizeof(*fresh->members); at += 4096)
+		((volatile uint8_t *)fresh->members)[at] = 0;
+	for (uint32_t i = 0; i < config->groups_max; i++) {
+		fresh->groups[i].coordinator = fresh;
+		fresh->groups[i].members = &fresh->members[(size_t)i * config->members_max];
+		fresh->groups[i].timer.fire = fire;
+	}
+	for (uint32_t i = chunks; i > 0; i--) {
+		fresh->chunks[i - 1].next = fresh->free;
+		fresh->free = &fresh->chunks[i - 1];
+	}
+	*coordinator = fresh;
+	return 0;
+}
+
+void weir_coordinator_destroy(struct weir_coordinator *coordinator)
+{
+	if (!coordinator)
+		return;
+	free(coordinator->groups);
+	free(coordinator->members);
+	free(coordinator->chunks);
+	free(coordinator);
+}
