@@ -18,6 +18,16 @@ host_begin() {
 	trap 'exit 143' TERM HUP
 }
 
+# Runs a program to its end and returns its status; passes on what would end this script, so that both clean up.
+host_run() {
+	local child
+	"$@" 9>&- &
+	child=$!
+	trap 'kill -TERM "$child" 2>/dev/null; wait "$child"; exit 130' INT
+	trap 'kill -TERM "$child" 2>/dev/null; wait "$child"; exit 143' TERM HUP
+	wait "$child"
+}
+
 # Undoes the noted changes, last first, unless somebody else still uses the host.
 host_end() {
 	local status=$? kind argument pages
