@@ -12,12 +12,19 @@ import lab as laboratory
 from lab import Failure, program, run, topic, wait_until
 
 TOPIC, GROUP, SHARDS, VEHICLES = 'positions', 'map', 4, 10_000
-DRAWING = '''
-  {producers:<18}                +--------------+
-    vehicles-1 ... {n:<3}  --veth-->  |     weir     |  --veth-->  map-1   group map,
-    10.77.1.2, ...                | {kind:<6} port  |               map-2   {consumers} consumers
-                                  |  4 shards    |
-                                  +--------------+
+# How often a row is redrawn, and how long the rest may take once the producers are done.
+EVERY_S, SETTLE_S = 1.0, 60
+
+
+def drawing(arguments):
+    left = f'vehicles1 .. vehicles{arguments.producers}'
+    right = f'map1 .. map{arguments.consumers}'
+    return f'''
+  hosts {left:<24}   host router                    hosts {right}
+  +--------------------+  veth  +--------------------------+  veth  +--------------------+
+  | weirload produce   |------->| weir: {arguments.port:<6} ports,      |------->| weirload consume   |
+  | by vehicle         |  UDP   | 1 worker, {SHARDS} shard logs   |  UDP   | group map          |
+  +--------------------+        +--------------------------+        +--------------------+
 '''
 
 
@@ -33,12 +40,17 @@ class Demo:
             self.states.append(lab.path(f'{host.name}.state'))
             self.consumers.append(self.start(host, 'consume', '--group', GROUP, '--state', self.states[-1]))
         wait_until(self.is_shared_out, 'every shard has a consumer', 20)
-        for host in vehicles:
-            amount = ['--events', str(arguments.events // arguments.producers)] if arguments.events else \
-                ['--seconds', str(arguments.seconds)]
+        self.vehicles = vehicles
+
+    def produce(self):
+        arguments = self.arguments
+        for index, host in enumerate(self.vehicles):
+            amount = ['--seconds', str(arguments.seconds)]
+            if arguments.events:
+                share = arguments.events // arguments.producers + (index < arguments.events % arguments.producers)
+                amount = ['--events', str(share)]
             self.producers.append(self.start(host, 'produce', *amount, '--payload', str(arguments.payload), '--keys',
                                              str(VEHICLES // arguments.producers), '--level', 'routed'))
-        self.before = {}
 
     def start(self, host, verb, *more):
         command = [program('weirload'), verb, '--router', self.router.address(host), '--topic', TOPIC, *more, '--json']
@@ -56,6 +68,42 @@ class Demo:
         except ValueError:
             raise Failure(f'weirload verdict: {answer.stdout}{answer.stderr}') from None
 
+    def latency(self):
+        return self.judge().get('latency_ns', {})
+
+    def held(self):
+        return sum(row['held'] for row in self.router.ledger()['groups'])
+
+    # When all is at rest: what producers and consumers counted, and what of it the router's ledger cannot explain.
+    def verdict(self):
+        wait_until(lambda: self.held() == 0, 'everything is settled', SETTLE_S)
+        for process in self.consumers:
+            process.signal(signal.SIGTERM)
+        for process in self.consumers:
+            process.wait(20)
+        merged, ledger = self.judge(), self.router.ledger()
+        names = ('published', 'delivered', 'lost', 'duplicated', 'reordered', 'redelivered')
+        verdict = {name: merged[name] for name in names}
+        verdict['unexplained'] = ledger['unexplained'] + abs(merged['published'] - ledger['totals']['accepted'])
+        verdict['events_per_second'] = merged['events_per_second']
+        verdict['latency_ns'] = {name: merged['latency_ns'][name] for name in ('p50', 'p99', 'p99_9')}
+        self.router.stop()
+        return verdict
+
+
+def is_good(verdict):
+    return verdict['published'] > 0 and verdict['delivered'] == verdict['published'] and \
+        not any(verdict[name] for name in ('lost', 'duplicated', 'reordered', 'redelivered', 'unexplained'))
+
+
+def say(verdict, screen):
+    latency = verdict['latency_ns']
+    print(f'\nverdict: {"good" if is_good(verdict) else "BAD"}', file=screen)
+    for name in ('published', 'delivered', 'lost', 'duplicated', 'reordered', 'redelivered', 'unexplained'):
+        print(f'  {name:<12} {thousands(verdict[name]):>16}', file=screen)
+    print(f'  {thousands(verdict["events_per_second"])} events/s; latency p50 {microseconds(latency["p50"])} us, p99 '
+          f'{microseconds(latency["p99"])} us, p99.9 {microseconds(latency["p99_9"])} us', file=screen)
+
 
 def parse(words):
     parser = argparse.ArgumentParser(prog='tools/demo', description='Routes events between hosts of this machine, and judges.')
@@ -69,12 +117,65 @@ def parse(words):
     return parser.parse_args(words)
 
 
+def thousands(number):
+    return f'{number:,.0f}'.replace(',', ' ')
+
+
+def microseconds(nanoseconds):
+    return '-' if nanoseconds is None else f'{nanoseconds / 1000:,.0f}'.replace(',', ' ')
+
+
+# The table of one second: a row per shard, a row per group, what was dropped and by what name.
+def table(demo, seconds):
+    shown = demo.router.topic_status(TOPIC)
+    group = next(g for g in shown['groups'] if g['group'] == GROUP)
+    latency = demo.latency()
+    lines = [f'{seconds:5.0f} s   accepted {thousands(shown["accepted_per_second"])} events/s, delivered '
+             f'{thousands(group["settled_per_second"])} events/s, latency p50 {microseconds(latency.get("p50"))} us, '
+             f'p99 {microseconds(latency.get("p99"))} us',
+             f'  {"shard":<8} {"events/s":>12} {"accepted":>14} {"waiting":>8} {"group":>6} {"lag":>9} {"credit KiB":>11} '
+             f'{"resent":>8} {"refused":>8}']
+    rows = {row['shard']: row for row in group['shards']}
+    for owner in shown['owners']:
+        row = rows[owner['shard']]
+        lines.append(f'  {owner["shard"]:<8} {thousands(owner["accepted_per_second"]):>12} {thousands(owner["accepted"]):>14} '
+                     f'{owner["waiters"]:>8} {GROUP:>6} {thousands(row["held"]):>9} {thousands(row["credit_bytes"] / 1024):>11} '
+                     f'{thousands(row["resent"]):>8} {thousands(sum(owner["refused"].values())):>8}')
+    drops = laboratory.refused_frames(demo.router.status())
+    lines.append(f'  group {GROUP}: {group["members"]} members, {thousands(group["settled_per_second"])} events/s, lag '
+                 f'{thousands(group["lag"])} events, redelivered {thousands(group["redelivered"])}; frames dropped: '
+                 + (', '.join(f'{reason} {count}' for reason, count in sorted(drops.items()) if count) or 'none'))
+    return lines
+
+
+def watch(demo):
+    started, height = time.monotonic(), 0
+    redraws = demo.screen.isatty()
+    while any(process.is_running() for process in demo.producers):
+        time.sleep(EVERY_S)
+        lines = table(demo, time.monotonic() - started)
+        if redraws and height:
+            demo.screen.write(f'\x1b[{height}A\x1b[J')
+        print('\n'.join(lines), file=demo.screen, flush=True)
+        height = len(lines)
+    for process in demo.producers:
+        process.wait(1)
+
+
 def main():
     arguments = parse(sys.argv[1:])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with laboratory.Lab(arguments.port) as lab:
             demo = Demo(arguments, lab)
+            print(drawing(arguments), file=demo.screen)
+            demo.produce()
+            watch(demo)
+            verdict = demo.verdict()
+            say(verdict, demo.screen)
+            if arguments.json:
+                print(json.dumps(verdict))
+            sys.exit(0 if is_good(verdict) else 1)
     except Failure as failure:
         sys.exit(f'tools/demo: {failure}')
 

@@ -305,3 +305,13 @@ def wait_until(condition, what, timeout_s=10, every_s=0.05):
         if time.monotonic() > deadline:
             raise Failure(f'after {timeout_s} s still not: {what}')
         time.sleep(every_s)
+
+
+# Frames refused by name, by workers and XDP programs together, of a status.
+def refused_frames(status):
+    total = {}
+    for part in [worker['refused'] for worker in status['workers']] + [(port['xdp'] or {}).get('drops', {})
+                                                                       for port in status['ports']]:
+        for reason, frames in part.items():
+            total[reason] = total.get(reason, 0) + frames
+    return total

@@ -111,12 +111,3 @@ def check_ledger(router, topic=None, accepted=None):
         rows = [row for row in ledger['shards'] if row['topic'] == topic]
         check_equal(sum(row['accepted'] for row in rows), accepted, f'ledger: accepted by {topic}')
     return ledger
-
-
-def refused_frames(status):
-    total = {}
-    for part in [worker['refused'] for worker in status['workers']] + [(port['xdp'] or {}).get('drops', {})
-                                                                       for port in status['ports']]:
-        for reason, frames in part.items():
-            total[reason] = total.get(reason, 0) + frames
-    return total

@@ -6,8 +6,8 @@
 import json
 import os
 
-from judge import Load, check, check_between, check_clean, check_ledger, refused_frames
-from lab import program, topic
+from judge import Load, check, check_between, check_clean, check_ledger
+from lab import program, refused_frames, topic
 
 SECONDS = 26
 # Judged by the bytes of the frame alone, so that sender and router must agree on the number.
