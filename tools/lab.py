@@ -73,13 +73,13 @@ class Host:
 
 
 class Process:
-    def __init__(self, lab, name, command, netns, core=None, nice=0, stdin=None):
+    def __init__(self, lab, name, command, netns, cores=(), nice=0, stdin=None):
         self.lab, self.name, self.command = lab, name, command
         self.out_path = os.path.join(lab.folder, f'{name}.out')
         self.err_path = os.path.join(lab.folder, f'{name}.err')
         prefix = ['setpriv', '--pdeathsig', 'KILL']
-        if core is not None:
-            prefix += ['taskset', '-c', str(core)]
+        if cores:
+            prefix += ['taskset', '-c', ','.join(map(str, cores))]
         if nice:
             prefix += ['nice', '-n', str(nice)]
         if netns:
@@ -149,8 +149,11 @@ class Router:
         self.instance = f'{lab.prefix}-{self.number}'
         self.socket = f'/run/weir/{self.instance}.sock'
         self.process = None
-        cores = [CORES[-1]] if workers == 1 else [CORES[i % len(CORES)] for i in range(workers)]
-        self.nice = -15 if workers < len(CORES) else 0
+        # Workers have cores of their own where there are enough, and go before the clients then.
+        is_roomy = workers < len(CORES)
+        cores = CORES[-workers:] if is_roomy else [CORES[i % len(CORES)] for i in range(workers)]
+        self.nice = -15 if is_roomy else 0
+        lab.client_cores = [core for core in lab.client_cores if core not in cores] or CORES if is_roomy else CORES
         self.topology = {'instance': self.instance, 'poll': poll, 'hugepages': 'prefer',
                          'workers': [{'core': core} for core in cores], 'ports': self.ports(),
                          'topics': list(topics), **more}
@@ -226,7 +229,7 @@ class Lab:
         self.kind = kind
         self.prefix = f'{PREFIX}-{os.getpid()}'
         self.router_netns = f'{self.prefix}-router'
-        self.hosts, self.processes, self.numbers = [], [], {}
+        self.hosts, self.processes, self.numbers, self.client_cores = [], [], {}, CORES
         self.folder = tempfile.mkdtemp(prefix='weir-lab-')
         remove_leftovers()
         atexit.register(self.close)
@@ -263,9 +266,10 @@ class Lab:
     def router(self, topics, hosts=None, **more):
         return Router(self, more.pop('kind', self.kind), hosts or self.hosts, topics, **more)
 
-    # Clients stay off the worker's core; core None: wherever there is room.
-    def start(self, name, command, host=None, core=CORES[0], **more):
-        process = Process(self, f'{name}-{self.take_number(name)}', command, host.netns if host else None, core, **more)
+    # Clients stay off the workers' cores where there are others.
+    def start(self, name, command, host=None, **more):
+        process = Process(self, f'{name}-{self.take_number(name)}', command, host.netns if host else None, self.client_cores,
+                          **more)
         self.processes.append(process)
         return process
 

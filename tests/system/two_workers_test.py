@@ -15,7 +15,7 @@ def test_frames_that_cross_the_mesh_keep_order_and_number(lab):
     router = lab.router([topic('positions', homes={'0': 0, '1': 1, '2': 0, '3': 1})], workers=2).start()
     load = Load(lab, router)
     for _ in range(4):
-        load.consume(consumers, core=None)
+        load.consume(consumers)
     load.wait_members(4)
     events = lab.count(2_000_000, 20_000_000)
     for _ in range(2):

@@ -208,6 +208,25 @@ def rule_dead_files(tree):
             yield f'{path}:1: nobody includes it'
 
 
+# What a document points to is there: files, and headings within them.
+def rule_links(tree):
+    for path in tree.text:
+        if not path.endswith('.md'):
+            continue
+        for number, line in tree.lines(path):
+            for target in re.findall(r'\]\(([^)\s]+)\)', line):
+                if re.match(r'\w+:', target):
+                    continue
+                name, _, heading = target.partition('#')
+                file = os.path.normpath(os.path.join(os.path.dirname(path), name)) if name else path
+                if not os.path.exists(os.path.join(TOP, file)):
+                    yield f'{path}:{number}: links to {target}, which is not there'
+                elif heading and file in tree.text:
+                    titles = re.findall(r'^#+ (.*)$', tree.text[file], re.M)
+                    if heading not in [re.sub(r'[^\w -]', '', t.lower()).replace(' ', '-') for t in titles]:
+                        yield f'{path}:{number}: links to {target}, a heading that is not there'
+
+
 def rule_tables(tree):
     for (rule, name), reason in tables.EXCEPTIONS.items():
         if name.split(':')[0] not in tree.text or len(reason) < 10:
