@@ -222,10 +222,10 @@ static void give_back(struct weir_shard *shard, const struct weir_message *messa
 	struct weir_message answer = *message;
 	answer.kind = WEIR_MESSAGE_RELEASED;
 	answer.from = weir_engine_worker(shard->engine);
-	answer.worker = message->from;
+	answer.worker = (uint16_t)message->value;
 	answer.result = -ENOENT;
 	answer.value = 0;
-	weir_engine_tell(shard->engine, message->from, &answer);
+	weir_engine_tell(shard->engine, answer.worker, &answer);
 }
 
 // Every term ends with exactly one `released`. Commands of one coordinator may overtake each other while a shard moves: a
@@ -237,7 +237,6 @@ void weir_delivery_message(struct weir_shard *shard, const struct weir_message *
 		give_back(shard, message);
 		return;
 	}
-	delivery->coordinator = message->from;
 	if (message->kind == WEIR_MESSAGE_ASSIGN) {
 		if (message->term > delivery->term && delivery->state == WEIR_DELIVERY_IDLE)
 			term_begin(delivery, message, now_ns);

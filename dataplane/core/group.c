@@ -92,7 +92,8 @@ static uint32_t member_find(const struct group *group, uint64_t session)
 
 // ---- Messages ----
 
-static void answer_home(struct weir_coordinator *coordinator, const struct weir_message *question, uint16_t kind, int32_t result)
+static void answer_home(struct weir_coordinator *coordinator, const struct weir_message *question, uint16_t kind,
+			int32_t result)
 {
 	struct weir_message message = {
 		.kind = kind,
@@ -141,6 +142,7 @@ static bool owner_tell(struct group *group, uint32_t shard, uint16_t kind, const
 		.topic = group->topic,
 		.group = group->id,
 		.term = place_of(group, shard)->term,
+		.value = weir_engine_worker(engine), // the message may be forwarded: `from` is not enough
 		.session = *session,
 	};
 	weir_engine_tell(engine, topic->owner[shard], &message);

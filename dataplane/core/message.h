@@ -42,7 +42,7 @@ enum weir_message_kind {
 	WEIR_MESSAGE_MEMBER_GONE,      // home to coordinator: session is over (bye or lease)
 	WEIR_MESSAGE_MEMBER_JOINED,    // coordinator to home: value: request
 	WEIR_MESSAGE_MEMBER_LEFT,      // coordinator to home: nothing is assigned to it any more
-	WEIR_MESSAGE_ASSIGN,           // coordinator to owner: session, group, shard, term
+	WEIR_MESSAGE_ASSIGN,           // coordinator to owner: session, group, shard, term; value: the coordinator's worker
 	WEIR_MESSAGE_REVOKE,           // coordinator to owner: planned end of the term
 	WEIR_MESSAGE_REVOKE_NOW,       // coordinator to owner: the member is gone, do not ask it
 	WEIR_MESSAGE_RELEASED,         // owner to coordinator: the term is over; value: settled_to
