@@ -1,0 +1,533 @@
+// A consumer's place in its group: join, assignments and their end, reports with credit, leave (wire/PROTOCOL.md,
+// sections 11 and 12).
+#include "client/consumer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REPORT_NS (100 * MS)
+#define CREDIT_LEAST_FRAMES 2u // of a single assignment, however many share the buffer
+
+// ---- Open ----
+
+int weir_core_consumer_open(struct weir_core *core, const char *topic, const char *group,
+			    const struct weir_consumer_options *options, struct weir_consumer **consumer)
+{
+	char topic_name[WEIR_NAME_SIZE];
+	char group_name[WEIR_NAME_SIZE];
+	if (strlen(topic) >= WEIR_NAME_SIZE || strlen(group) >= WEIR_NAME_SIZE)
+		return -ENAMETOOLONG;
+	if (!name_copy(topic_name, topic) || !name_copy(group_name, group))
+		return -EINVAL;
+	for (struct weir_consumer *other = core->consumers; other; other = other->next) {
+		if (memcmp(other->topic_name, topic_name, WEIR_NAME_SIZE) == 0 &&
+		    memcmp(other->group_name, group_name, WEIR_NAME_SIZE) == 0)
+			return -EEXIST;
+	}
+	struct weir_consumer *made = calloc(1, sizeof(*made));
+	if (!made)
+		return -ENOMEM;
+	made->core = core;
+	made->is_by_hand = options && options->settle_by_hand;
+	made->credit_bytes = options ? options->credit_bytes : 0;
+	memcpy(made->topic_name, topic_name, WEIR_NAME_SIZE);
+	memcpy(made->group_name, group_name, WEIR_NAME_SIZE);
+	made->next = core->consumers;
+	core->consumers = made;
+	core->consumer_count++;
+	request_start(core, &made->request, core->now_ns);
+	*consumer = made;
+	return 0;
+}
+
+struct weir_core *weir_consumer_core(const struct weir_consumer *consumer)
+{
+	return consumer->core;
+}
+
+static void assignments_free(struct weir_consumer *consumer)
+{
+	consumer_parcels_drop(consumer);
+	consumer_release(consumer);
+	for (uint32_t i = 0; i < consumer->shards; i++)
+		assignment_assembly_drop(consumer, &consumer->assignments[i]);
+	free(consumer->assignments);
+	free(consumer->held);
+	free(consumer->touched);
+	consumer->assignments = NULL;
+	consumer->held = consumer->touched = NULL;
+	consumer->held_count = consumer->touched_count = consumer->shards = 0;
+}
+
+void weir_core_consumer_free(struct weir_consumer *consumer)
+{
+	struct weir_core *core = consumer->core;
+	struct weir_consumer **link = &core->consumers;
+	while (*link != consumer)
+		link = &(*link)->next;
+	*link = consumer->next;
+	core->consumer_count--;
+	assignments_free(consumer);
+	free(consumer);
+	core_due(core, core->now_ns);
+}
+
+void consumers_free(struct weir_core *core)
+{
+	while (core->consumers)
+		weir_core_consumer_free(core->consumers);
+}
+
+int weir_core_consumer_state(const struct weir_consumer *consumer)
+{
+	if (consumer->state == CONSUMER_REFUSED)
+		return -ENOENT;
+	return consumer->state == CONSUMER_MEMBER ? 0 : -EAGAIN;
+}
+
+// ---- Join and leave ----
+
+static struct weir_consumer *consumer_of_request(struct weir_core *core, uint64_t request)
+{
+	for (struct weir_consumer *consumer = core->consumers; consumer; consumer = consumer->next) {
+		if (consumer->request.id == request && consumer->state <= CONSUMER_REFUSED)
+			return consumer;
+	}
+	return NULL;
+}
+
+static struct weir_consumer *consumer_of_group(struct weir_core *core, uint32_t group)
+{
+	for (struct weir_consumer *consumer = core->consumers; consumer; consumer = consumer->next) {
+		if (consumer->group == group && consumer->assignments)
+			return consumer;
+	}
+	return NULL;
+}
+
+void consumers_joined(struct weir_core *core, const struct weir_frame_header *frame)
+{
+	const struct weir_joined *joined = (const void *)(frame + 1);
+	struct weir_consumer *consumer = consumer_of_request(core, joined->request);
+	if (!consumer || joined->shards == 0 || joined->shards > WEIR_SHARDS_MAX || joined->event_max > WEIR_EVENT_LIMIT)
+		return;
+	if (consumer->shards != joined->shards) {
+		assignments_free(consumer);
+		consumer->assignments = calloc(joined->shards, sizeof(*consumer->assignments));
+		consumer->held = calloc(joined->shards, sizeof(*consumer->held));
+		consumer->touched = calloc(joined->shards, sizeof(*consumer->touched));
+		if (!consumer->assignments || !consumer->held || !consumer->touched) {
+			assignments_free(consumer);
+			return; // no memory now: asked again at the request timer
+		}
+		consumer->shards = joined->shards;
+		for (uint32_t i = 0; i < joined->shards; i++)
+			consumer->assignments[i].shard = (uint16_t)i;
+	}
+	consumer->topic = frame->topic;
+	consumer->group = joined->group;
+	consumer->event_max = joined->event_max;
+	consumer->state = CONSUMER_MEMBER;
+	consumer->request.due_ns = NEVER;
+}
+
+void consumers_error(struct weir_core *core, const struct weir_error *error)
+{
+	struct weir_consumer *consumer = consumer_of_request(core, error->request);
+	if (consumer)
+		consumer->state = CONSUMER_REFUSED;
+}
+
+void weir_core_consumer_leave(struct weir_consumer *consumer)
+{
+	struct weir_core *core = consumer->core;
+	if (consumer->state >= CONSUMER_LEAVING)
+		return;
+	bool was_member = consumer->state == CONSUMER_MEMBER;
+	consumer_parcels_drop(consumer);
+	consumer_release(consumer);
+	// What was handed out and not settled stays so; there is nobody any more to wait for.
+	for (uint32_t i = 0; i < consumer->held_count; i++) {
+		struct assignment *assignment = &consumer->assignments[consumer->held[i]];
+		assignment->handed_to = assignment->settled_to;
+		assignment->is_dirty = true;
+	}
+	if (core->session.state != SESSION_READY) {
+		consumer->state = CONSUMER_OUT;
+		return;
+	}
+	// A join may be under way: leave is answered whether the router knows us or not, but only members have a group's id.
+	consumer->state = was_member ? CONSUMER_LEAVING : CONSUMER_OUT;
+	request_start(core, &consumer->request, core->now_ns);
+}
+
+void consumers_left(struct weir_core *core, const struct weir_frame_header *frame)
+{
+	const struct weir_leave *left = (const void *)(frame + 1);
+	struct weir_consumer *consumer = consumer_of_group(core, left->group);
+	if (consumer && consumer->state == CONSUMER_LEAVING)
+		consumer->state = CONSUMER_OUT;
+	core_due(core, core->now_ns);
+}
+
+bool weir_core_consumer_has_left(const struct weir_consumer *consumer)
+{
+	return consumer->state == CONSUMER_OUT;
+}
+
+void consumers_close(struct weir_core *core)
+{
+	for (struct weir_consumer *consumer = core->consumers, *next = NULL; consumer; consumer = next) {
+		next = consumer->next;
+		weir_core_consumer_leave(consumer);
+		if (consumer->state == CONSUMER_OUT)
+			weir_core_consumer_free(consumer);
+	}
+}
+
+void consumers_session_new(struct weir_core *core, uint64_t now_ns)
+{
+	for (struct weir_consumer *consumer = core->consumers; consumer; consumer = consumer->next) {
+		if (consumer->state >= CONSUMER_LEAVING)
+			continue;
+		consumer->state = CONSUMER_JOINING;
+		request_start(core, &consumer->request, now_ns);
+	}
+}
+
+void consumers_session_lost(struct weir_core *core)
+{
+	core->answer_count = 0;
+	for (struct weir_consumer *consumer = core->consumers; consumer; consumer = consumer->next) {
+		consumer_parcels_drop(consumer);
+		for (uint32_t i = 0; i < consumer->shards; i++) {
+			struct assignment *assignment = &consumer->assignments[i];
+			assignment_assembly_drop(consumer, assignment);
+			assignment->state = ASSIGNMENT_NONE;
+			assignment->term = 0;
+			assignment->is_dirty = false;
+		}
+		consumer->held_count = 0;
+		consumer->state = consumer->state >= CONSUMER_LEAVING ? CONSUMER_OUT : CONSUMER_JOINING;
+		consumer->request.due_ns = NEVER;
+	}
+}
+
+// ---- Assign and revoke ----
+
+void consumers_assign(struct weir_core *core, const struct weir_frame_header *frame)
+{
+	const struct weir_assign *assign = (const void *)(frame + 1);
+	struct weir_consumer *consumer = consumer_of_group(core, assign->group);
+	if (!consumer || frame->topic != consumer->topic || frame->shard >= consumer->shards || consumer->state != CONSUMER_MEMBER)
+		return;
+	struct assignment *assignment = &consumer->assignments[frame->shard];
+	if (assign->term < assignment->term)
+		return;
+	core->is_urgent = true;
+	core_due(core, core->now_ns);
+	if (assign->term == assignment->term) {
+		assignment->is_dirty = assignment->state == ASSIGNMENT_ACTIVE;
+		return;
+	}
+	if (assignment->state == ASSIGNMENT_NONE)
+		consumer->held[consumer->held_count++] = frame->shard;
+	assignment_assembly_drop(consumer, assignment);
+	*assignment = (struct assignment){
+		.incarnation = assign->incarnation,
+		.received_to = assign->from,
+		.handed_to = assign->from,
+		.event_end = assign->from,
+		.settled_to = assign->from,
+		.redelivered_to = assign->redelivered_to,
+		.gap_at = UINT64_MAX,
+		.term = assign->term,
+		.handle = frame->stream,
+		.shard = frame->shard,
+		.state = ASSIGNMENT_ACTIVE,
+		.is_dirty = true,
+		.is_touched = assignment->is_touched,
+	};
+}
+
+static void answer(struct weir_core *core, const struct weir_frame_header *frame, uint64_t settled_to)
+{
+	const struct weir_revoke *revoke = (const void *)(frame + 1);
+	core->is_urgent = true;
+	core_due(core, core->now_ns);
+	if (core->answer_count == ANSWERS_MAX)
+		return;
+	core->answers[core->answer_count++] = (struct answer){
+		.settled_to = settled_to,
+		.topic = frame->topic,
+		.stream = frame->stream,
+		.group = revoke->group,
+		.term = revoke->term,
+		.shard = frame->shard,
+	};
+}
+
+void consumers_revoke(struct weir_core *core, const struct weir_frame_header *frame)
+{
+	const struct weir_revoke *revoke = (const void *)(frame + 1);
+	struct weir_consumer *consumer = consumer_of_group(core, revoke->group);
+	if (!consumer || frame->shard >= consumer->shards) {
+		answer(core, frame, 0);
+		return;
+	}
+	struct assignment *assignment = &consumer->assignments[frame->shard];
+	if (revoke->term != assignment->term) {
+		answer(core, frame, 0);
+		return;
+	}
+	if (assignment->state == ASSIGNMENT_NONE) {
+		answer(core, frame, assignment->settled_to);
+		return;
+	}
+	core->is_urgent = true;
+	core_due(core, core->now_ns);
+	if (assignment->state == ASSIGNMENT_REVOKING)
+		return;
+	assignment->state = ASSIGNMENT_REVOKING;
+	assignment->revoke_ns = core->now_ns + core->session.lease_ns / 3;
+	assignment_assembly_drop(consumer, assignment);
+}
+
+static void revoked_send(struct weir_core *core, const struct answer *owed)
+{
+	struct weir_frame_header *frame = core_frame(core, WEIR_KIND_REVOKED, sizeof(struct weir_revoke));
+	if (!frame)
+		return; // the router asks again
+	struct weir_revoke *revoked = (struct weir_revoke *)(frame + 1);
+	frame->topic = owed->topic;
+	frame->shard = owed->shard;
+	frame->stream = owed->stream;
+	revoked->settled_to = owed->settled_to;
+	revoked->group = owed->group;
+	revoked->term = owed->term;
+	core_frame_send(core, frame, sizeof(*revoked));
+}
+
+// Ends what the application is done with. Returns whether the assignment is over.
+static bool revoking_poll(struct weir_consumer *consumer, struct assignment *assignment, uint64_t now_ns)
+{
+	struct weir_core *core = consumer->core;
+	if (assignment->settled_to < assignment->handed_to && now_ns < assignment->revoke_ns) {
+		core_due(core, assignment->revoke_ns);
+		return false;
+	}
+	struct answer owed = {
+		.settled_to = assignment->settled_to,
+		.topic = consumer->topic,
+		.stream = assignment->handle,
+		.group = consumer->group,
+		.term = assignment->term,
+		.shard = assignment->shard,
+	};
+	revoked_send(core, &owed);
+	assignment->state = ASSIGNMENT_NONE;
+	assignment->is_dirty = false;
+	return true;
+}
+
+// ---- Reports ----
+
+static uint64_t credit_of(const struct weir_consumer *consumer)
+{
+	return consumer->credit_bytes ? consumer->credit_bytes : consumer->core->credit_bytes / consumer->core->consumer_count;
+}
+
+uint64_t consumer_share(const struct weir_consumer *consumer)
+{
+	uint64_t least = CREDIT_LEAST_FRAMES * (uint64_t)weir_charge(consumer->core->session.frame_size);
+	return max_u64(credit_of(consumer) / max_u64(consumer->held_count, 1), least);
+}
+
+// What the router may still send, or has sent and nobody took.
+static uint64_t outstanding(const struct assignment *assignment)
+{
+	uint64_t taken = assignment->charged - assignment->held;
+	return assignment->limit > taken ? assignment->limit - taken : 0;
+}
+
+// Grants the assignment its share, but in total no more than the receive buffer holds: what others were granted when
+// there were fewer of them is not taken back, it runs out.
+static void grant(struct weir_consumer *consumer, struct assignment *assignment, uint64_t *total)
+{
+	uint64_t most = credit_of(consumer);
+	uint64_t least = weir_charge(consumer->core->session.frame_size);
+	uint64_t has = outstanding(assignment);
+	uint64_t share = consumer_share(consumer);
+	if (has >= share)
+		return;
+	uint64_t more = share - has;
+	uint64_t left = most > *total ? most - *total : 0;
+	if (more > left)
+		more = left;
+	// Without room for a single frame it would wait for ever.
+	if (has + more < least)
+		more = least - has;
+	*total += more;
+	assignment->limit = max_u64(assignment->limit, assignment->charged - assignment->held + has + more);
+}
+
+struct report {
+	struct weir_frame_header *frame;
+	uint32_t entries, entries_max;
+};
+
+static void report_send(struct weir_core *core, struct report *report)
+{
+	if (!report->frame)
+		return;
+	report->frame->count = (uint16_t)report->entries;
+	core_frame_send(core, report->frame, report->entries * (uint32_t)sizeof(struct weir_report_entry));
+	report->frame = NULL;
+	report->entries = 0;
+}
+
+static bool report_add(struct weir_consumer *consumer, struct assignment *assignment, struct report *report)
+{
+	struct weir_core *core = consumer->core;
+	if (!report->frame) {
+		report->entries_max = (core->session.frame_size - (uint32_t)sizeof(struct weir_frame_header)) /
+				      (uint32_t)sizeof(struct weir_report_entry);
+		if (report->entries_max > WEIR_ENTRIES_MAX)
+			report->entries_max = WEIR_ENTRIES_MAX;
+		report->frame = core_frame(core, WEIR_KIND_REPORT,
+					   report->entries_max * (uint32_t)sizeof(struct weir_report_entry));
+		if (!report->frame)
+			return false;
+	}
+	struct weir_report_entry *entry = (struct weir_report_entry *)(report->frame + 1) + report->entries++;
+	*entry = (struct weir_report_entry){
+		.topic = consumer->topic,
+		.shard = assignment->shard,
+		.flags = assignment->has_gap ? WEIR_REPORT_GAP : 0,
+		.stream = assignment->handle,
+		.term = assignment->term,
+		.received_to = assignment->received_to,
+		.settled_to = assignment->settled_to,
+		.limit = assignment->limit,
+		.charged = assignment->charged,
+		.fragment_to = assignment->fragment_to,
+		.group = consumer->group,
+	};
+	assignment->is_dirty = false;
+	assignment->has_gap = false;
+	assignment->reported_ns = core->now_ns;
+	assignment->reported_charged = assignment->charged;
+	if (report->entries == report->entries_max)
+		report_send(core, report);
+	return true;
+}
+
+static void reports_poll(struct weir_consumer *consumer, struct report *report, uint64_t now_ns)
+{
+	struct weir_core *core = consumer->core;
+	uint64_t total = 0;
+	for (uint32_t i = 0; i < consumer->held_count; i++)
+		total += outstanding(&consumer->assignments[consumer->held[i]]);
+	for (uint32_t i = 0; i < consumer->held_count; i++) {
+		struct assignment *assignment = &consumer->assignments[consumer->held[i]];
+		bool is_open = assignment->settled_to < assignment->received_to || assignment->fragment_to;
+		if (assignment->is_dirty || (is_open && now_ns - assignment->reported_ns >= REPORT_NS)) {
+			grant(consumer, assignment, &total);
+			if (!report_add(consumer, assignment, report))
+				return;
+		}
+		if (is_open)
+			core_due(core, assignment->reported_ns + REPORT_NS);
+	}
+}
+
+void consumers_reports_again(struct weir_core *core)
+{
+	for (struct weir_consumer *consumer = core->consumers; consumer; consumer = consumer->next) {
+		for (uint32_t i = 0; i < consumer->held_count; i++)
+			consumer->assignments[consumer->held[i]].is_dirty = true;
+	}
+}
+
+// ---- Poll ----
+
+static void join_send(struct weir_consumer *consumer)
+{
+	struct weir_core *core = consumer->core;
+	struct weir_frame_header *frame = core_frame(core, WEIR_KIND_JOIN, sizeof(struct weir_join));
+	if (!frame)
+		return;
+	struct weir_join *join = (struct weir_join *)(frame + 1);
+	join->request = consumer->request.id;
+	memcpy(join->topic, consumer->topic_name, WEIR_NAME_SIZE);
+	memcpy(join->group, consumer->group_name, WEIR_NAME_SIZE);
+	core_frame_send(core, frame, sizeof(*join));
+}
+
+static void leave_send(struct weir_consumer *consumer)
+{
+	struct weir_core *core = consumer->core;
+	struct weir_frame_header *frame = core_frame(core, WEIR_KIND_LEAVE, sizeof(struct weir_leave));
+	if (!frame)
+		return;
+	((struct weir_leave *)(frame + 1))->group = consumer->group;
+	core_frame_send(core, frame, sizeof(struct weir_leave));
+}
+
+static void revokes_poll(struct weir_consumer *consumer, uint64_t now_ns)
+{
+	for (uint32_t i = 0; i < consumer->held_count;) {
+		struct assignment *assignment = &consumer->assignments[consumer->held[i]];
+		if (assignment->state == ASSIGNMENT_REVOKING && revoking_poll(consumer, assignment, now_ns))
+			consumer->held[i] = consumer->held[--consumer->held_count];
+		else
+			i++;
+	}
+}
+
+void consumers_poll(struct weir_core *core, uint64_t now_ns)
+{
+	struct report report = { 0 };
+	for (uint32_t i = 0; i < core->answer_count; i++)
+		revoked_send(core, &core->answers[i]);
+	core->answer_count = 0;
+	for (struct weir_consumer *consumer = core->consumers, *next = NULL; consumer; consumer = next) {
+		next = consumer->next;
+		if (consumer->state <= CONSUMER_REFUSED && request_is_due(core, &consumer->request, now_ns))
+			join_send(consumer);
+		revokes_poll(consumer, now_ns);
+		reports_poll(consumer, &report, now_ns);
+		report_send(core, &report);
+		if (consumer->state == CONSUMER_LEAVING && request_is_due(core, &consumer->request, now_ns))
+			leave_send(consumer);
+		if (core->is_closing && consumer->state == CONSUMER_OUT)
+			weir_core_consumer_free(consumer);
+	}
+}
+
+// ---- What the application may ask ----
+
+void weir_consumer_counts(const struct weir_consumer *consumer, struct weir_consumer_counts *counts)
+{
+	*counts = consumer->counts;
+	counts->shards = consumer->held_count;
+}
+
+int weir_consumer_assignments(const struct weir_consumer *consumer, struct weir_assignment *assignments, int most)
+{
+	int count = 0;
+	for (uint32_t i = 0; i < consumer->held_count && count < most; i++) {
+		const struct assignment *assignment = &consumer->assignments[consumer->held[i]];
+		if (assignment->state != ASSIGNMENT_ACTIVE)
+			continue;
+		assignments[count++] = (struct weir_assignment){
+			.incarnation = assignment->incarnation,
+			.received_to = assignment->received_to,
+			.settled_to = assignment->settled_to,
+			.term = assignment->term,
+			.shard = assignment->shard,
+		};
+	}
+	return count;
+}

@@ -1,0 +1,95 @@
+// A consumer and its assignments, shared by consumer.c (join, assign, revoke, report, leave) and delivery.c (frames in,
+// events out). A deliver frame that was accepted stays where it was received; its header, which is read by then, makes
+// room for a parcel that links it into the consumer's queue.
+#ifndef WEIR_CLIENT_CONSUMER_H
+#define WEIR_CLIENT_CONSUMER_H
+
+#include "client/state.h"
+
+enum assignment_state {
+	ASSIGNMENT_NONE,
+	ASSIGNMENT_ACTIVE,
+	ASSIGNMENT_REVOKING, // nothing is accepted or handed out any more
+};
+
+struct assignment {
+	uint64_t incarnation;
+	uint64_t received_to;
+	uint64_t handed_to; // offsets below it were handed out or skipped
+	uint64_t event_end; // offset behind the last event handed out
+	uint64_t settled_to;
+	uint64_t redelivered_to;
+	uint64_t charged; // charge position at received_to and fragment_to
+	uint64_t limit;   // credit granted
+	uint64_t held;    // charge of what waits in the queue
+	uint64_t reported_ns, reported_charged;
+	uint64_t gap_ns, gap_at; // last report of a gap, and where it was
+	uint64_t revoke_ns;      // answer at the latest then
+	struct weir_buffer *assembly; // large event on its way in
+	uint64_t assembly_cost;
+	uint32_t fragment_to;
+	uint32_t term; // with state none: the last one
+	uint32_t handle;
+	uint16_t shard;
+	uint8_t state;
+	bool is_dirty; // there is something to report
+	bool has_gap;
+	bool is_touched; // handed out from since the last settlement
+};
+
+// In place of a deliver frame's header and delivery prefix.
+struct parcel {
+	struct parcel *next;
+	struct weir_buffer *buffer;
+	const struct weir_run_header *run;
+	const uint8_t *at; // next event of the run
+	uint64_t offset;   // of the next event
+	uint64_t from;     // events below are known already
+	uint64_t to;
+	uint32_t term;
+	uint32_t cost; // charge held until it is handed out
+	uint16_t runs; // left, with the current one
+	uint16_t events; // left in the current run
+	uint16_t shard;
+} WEIR_WIRE;
+_Static_assert(sizeof(struct parcel) <= sizeof(struct weir_frame_header) + sizeof(struct weir_delivery),
+	       "a parcel must fit in front of the runs");
+#define PARCEL_SIZE ((uint32_t)(sizeof(struct weir_frame_header) + sizeof(struct weir_delivery)))
+
+enum consumer_state {
+	CONSUMER_JOINING,
+	CONSUMER_REFUSED, // no such topic or group; asking again from time to time
+	CONSUMER_MEMBER,
+	CONSUMER_LEAVING,
+	CONSUMER_OUT,
+};
+
+struct weir_consumer {
+	struct weir_core *core;
+	enum consumer_state state;
+	uint32_t topic, group; // ids, with state member
+	uint32_t shards;
+	uint32_t event_max;
+	uint32_t credit_bytes; // 0: an equal part of the core's
+	bool is_by_hand;
+	struct assignment *assignments; // [shards]
+	uint16_t *held;                 // shards with an assignment
+	uint32_t held_count;
+	uint16_t *touched; // shards handed out from by the last consume
+	uint32_t touched_count;
+	struct parcel *first, *last; // in order of arrival
+	struct parcel *retired;      // handed out, memory still the application's
+	struct weir_consumer_counts counts;
+	struct request request; // join, leave
+	char topic_name[WEIR_NAME_SIZE];
+	char group_name[WEIR_NAME_SIZE];
+	struct weir_consumer *next;
+};
+
+void consumer_parcels_drop(struct weir_consumer *consumer); // all that wait; memory stays until the next release
+void consumer_release(struct weir_consumer *consumer);
+void assignment_assembly_drop(struct weir_consumer *consumer, struct assignment *assignment);
+void assignment_settle(struct weir_consumer *consumer, struct assignment *assignment, uint64_t settled_to);
+uint64_t consumer_share(const struct weir_consumer *consumer); // credit of one assignment
+
+#endif

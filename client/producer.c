@@ -1,0 +1,625 @@
+// A producer: finds its topic, keeps its streams open, puts events into their frames, keeps the counts. Publishing is
+// an append into the frame under construction of the key's shard; everything else happens once a frame.
+#include "client/stream.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LINGER_DEFAULT_US 100u
+#define QUEUE_DEFAULT (1u << 20)
+#define POOL_MAX (256u << 20) // bytes of frames of one producer, whatever its shards: beyond that publish says -EAGAIN
+#define SLOTS_LEAST 4u
+#define OPENING_MAX 64u // streams being opened at a time
+#define SEND_BURST 16u  // frames a stream sends before it is the next one's turn
+#define EVENT_HEADER ((uint32_t)sizeof(struct weir_event_header))
+
+// ---- Frame buffers ----
+
+uint8_t *producer_frame_get(struct weir_producer *producer)
+{
+	uint8_t *frame = producer->pool_free;
+	if (frame) {
+		memcpy(&producer->pool_free, frame, sizeof(producer->pool_free));
+		return frame;
+	}
+	if (producer->pool_used == producer->pool_count)
+		return NULL;
+	return producer->pool + (size_t)producer->slot_size * producer->pool_used++;
+}
+
+void producer_frame_put(struct weir_producer *producer, uint8_t *frame)
+{
+	memcpy(frame, &producer->pool_free, sizeof(producer->pool_free));
+	producer->pool_free = frame;
+}
+
+// ---- Open ----
+
+int weir_core_producer_open(struct weir_core *core, const char *topic, const struct weir_producer_options *options,
+			    struct weir_producer **producer)
+{
+	char name[WEIR_NAME_SIZE];
+	if (strlen(topic) >= WEIR_NAME_SIZE)
+		return -ENAMETOOLONG;
+	if (!name_copy(name, topic))
+		return -EINVAL;
+	if (options && (options->level < WEIR_LEVEL_DEFAULT || options->level > WEIR_LEVEL_ROUTED))
+		return -EINVAL;
+	for (struct weir_producer *other = core->producers; other; other = other->next) {
+		if (memcmp(other->name, name, sizeof(name)) == 0)
+			return -EEXIST;
+	}
+	struct weir_producer *made = calloc(1, sizeof(*made));
+	if (!made)
+		return -ENOMEM;
+	uint32_t linger_us = options && options->linger_us ? options->linger_us : LINGER_DEFAULT_US;
+	made->core = core;
+	made->level = options ? options->level : WEIR_LEVEL_DEFAULT;
+	made->linger_ns = linger_us == UINT32_MAX ? NEVER : linger_us * US;
+	made->frame_events = options && options->frame_events ? options->frame_events : WEIR_COUNT_MAX;
+	if (made->frame_events > WEIR_COUNT_MAX)
+		made->frame_events = WEIR_COUNT_MAX;
+	made->queue_bytes = options && options->queue_bytes ? options->queue_bytes : QUEUE_DEFAULT;
+	made->keyless = core_random(core);
+	memcpy(made->name, name, sizeof(name));
+	made->next = core->producers;
+	core->producers = made;
+	request_start(core, &made->request, core->now_ns);
+	*producer = made;
+	return 0;
+}
+
+struct weir_core *weir_producer_core(const struct weir_producer *producer)
+{
+	return producer->core;
+}
+
+static void streams_free(struct weir_producer *producer)
+{
+	if (producer->streams)
+		free(producer->streams[0].slots);
+	free(producer->streams);
+	free(producer->pool);
+	producer->streams = NULL;
+	producer->pool = producer->pool_free = NULL;
+	producer->pool_used = producer->pool_count = 0;
+	producer->shards = 0;
+	producer->done_count = 0;
+}
+
+static void producer_free(struct weir_producer *producer)
+{
+	struct weir_core *core = producer->core;
+	struct weir_producer **link = &core->producers;
+	while (*link != producer)
+		link = &(*link)->next;
+	*link = producer->next;
+	streams_free(producer);
+	free(producer);
+}
+
+void producers_free(struct weir_core *core)
+{
+	while (core->producers)
+		producer_free(core->producers);
+}
+
+static uint32_t chunk_max(const struct weir_producer *producer)
+{
+	return (producer->body_max - (uint32_t)sizeof(struct weir_fragment)) & ~7u;
+}
+
+static uint32_t fragments_of(const struct weir_producer *producer, uint32_t size)
+{
+	return (size + chunk_max(producer) - 1) / chunk_max(producer);
+}
+
+// Room for everything that may be outstanding. Memory is reserved here and touched as it is used.
+static int streams_build(struct weir_producer *producer, uint32_t shards)
+{
+	producer->body_max = core_body_max(producer->core);
+	producer->slot_size = ((uint32_t)sizeof(struct weir_frame_header) + producer->body_max + 63) & ~63u;
+	uint32_t capacity = producer->queue_bytes / producer->slot_size;
+	uint32_t large = fragments_of(producer, weir_pad8(producer->event_max)) + 1;
+	if (capacity < SLOTS_LEAST)
+		capacity = SLOTS_LEAST;
+	if (capacity < large)
+		capacity = large;
+	uint32_t ring = 1;
+	while (ring < capacity)
+		ring *= 2;
+	uint64_t pool = min_u64((uint64_t)capacity * shards, max_u64(POOL_MAX / producer->slot_size, capacity));
+	struct stream *streams = calloc(shards, sizeof(*streams));
+	struct slot *slots = calloc((size_t)shards * ring, sizeof(*slots));
+	producer->pool = aligned_alloc(64, pool * producer->slot_size);
+	if (!streams || !slots || !producer->pool) {
+		free(streams);
+		free(slots);
+		free(producer->pool);
+		producer->pool = NULL;
+		return -ENOMEM;
+	}
+	producer->pool_count = (uint32_t)pool;
+	for (uint32_t i = 0; i < shards; i++) {
+		streams[i] = (struct stream){
+			.producer = producer,
+			.slots = slots + (size_t)i * ring,
+			.mask = ring - 1,
+			.capacity = capacity,
+			.shard = (uint16_t)i,
+			.timer_ns = NEVER,
+			.hold_from = UINT64_MAX,
+			.probe_ns = NEVER,
+			.probe_wait_ns = PROBE_FIRST_NS,
+		};
+	}
+	producer->streams = streams;
+	producer->shards = shards;
+	return 0;
+}
+
+// ---- Topic ----
+
+static struct weir_producer *producer_of_request(struct weir_core *core, uint64_t request)
+{
+	for (struct weir_producer *producer = core->producers; producer; producer = producer->next) {
+		if (producer->request.id == request && producer->state != PRODUCER_READY)
+			return producer;
+	}
+	return NULL;
+}
+
+static struct weir_producer *producer_of_topic(struct weir_core *core, uint32_t topic)
+{
+	for (struct weir_producer *producer = core->producers; producer; producer = producer->next) {
+		if (producer->topic == topic && producer->streams && producer->state == PRODUCER_READY)
+			return producer;
+	}
+	return NULL;
+}
+
+// The queues no longer fit: other shard count, or smaller frames. What waits is told as unknown.
+static void streams_drop(struct weir_producer *producer)
+{
+	for (uint32_t i = 0; i < producer->shards; i++) {
+		struct stream *stream = &producer->streams[i];
+		uint16_t last_refusal = producer->counts.last_refusal;
+		uint64_t refused = producer->counts.refused;
+		stream_dead(stream, WEIR_R_NONE);
+		producer->counts.unknown += producer->counts.refused - refused;
+		producer->counts.refused = refused;
+		producer->counts.last_refusal = last_refusal;
+	}
+	streams_free(producer);
+}
+
+void producers_topic(struct weir_core *core, const struct weir_frame_header *frame)
+{
+	const struct weir_topic_info *info = (const void *)(frame + 1);
+	struct weir_producer *producer = producer_of_request(core, info->request);
+	if (!producer || memcmp(info->name, producer->name, sizeof(info->name)) != 0)
+		return;
+	if (info->shards == 0 || info->shards > WEIR_SHARDS_MAX || info->event_max < EVENT_HEADER ||
+	    info->event_max > WEIR_EVENT_LIMIT)
+		return;
+	producer->topic = info->topic;
+	producer->event_max = info->event_max;
+	if (producer->streams && (producer->shards != info->shards || core_body_max(core) < producer->body_max))
+		streams_drop(producer);
+	if (!producer->streams && streams_build(producer, info->shards))
+		return; // no memory now: asked again at the request timer
+	// The limit may have been raised since the queues were built; they bound what can be sent whole.
+	producer->event_max = (uint32_t)min_u64(producer->event_max, (uint64_t)producer->streams->capacity * chunk_max(producer));
+	producer->state = PRODUCER_READY;
+	producer->request.due_ns = NEVER;
+	producer->open_from = 0;
+	uint8_t level = (uint8_t)producer->level;
+	if (producer->level == WEIR_LEVEL_DEFAULT)
+		level = info->ack_min > WEIR_ACK_ROUTED ? info->ack_min : WEIR_ACK_ROUTED;
+	for (uint32_t i = 0; i < producer->shards; i++) {
+		if (!producer->streams[i].was_open)
+			producer->streams[i].level = level;
+	}
+	core->is_urgent = true;
+	core_due(core, core->now_ns);
+}
+
+void producers_error(struct weir_core *core, const struct weir_error *error)
+{
+	struct weir_producer *producer = producer_of_request(core, error->request);
+	if (!producer)
+		return;
+	producer->state = PRODUCER_NO_TOPIC;
+	if (producer->streams) {
+		producer->counts.last_refusal = error->reason;
+		producer_topic_gone(producer);
+	}
+}
+
+void producer_topic_gone(struct weir_producer *producer)
+{
+	uint16_t reason = producer->counts.last_refusal ? producer->counts.last_refusal : WEIR_R_NO_TOPIC;
+	for (uint32_t i = 0; i < producer->shards; i++)
+		stream_dead(&producer->streams[i], reason);
+	streams_free(producer);
+	producer->state = PRODUCER_NO_TOPIC;
+	request_start(producer->core, &producer->request, producer->core->now_ns);
+}
+
+void producer_stream_done(struct weir_producer *producer)
+{
+	producer->done_count++;
+}
+
+void producers_session_new(struct weir_core *core, uint64_t now_ns)
+{
+	for (struct weir_producer *producer = core->producers; producer; producer = producer->next) {
+		producer->state = PRODUCER_ASKING;
+		request_start(core, &producer->request, now_ns);
+	}
+}
+
+void producers_session_lost(struct weir_core *core)
+{
+	for (struct weir_producer *producer = core->producers; producer; producer = producer->next) {
+		for (uint32_t i = 0; i < producer->shards; i++)
+			stream_session_lost(&producer->streams[i]);
+	}
+}
+
+int weir_core_producer_state(const struct weir_producer *producer)
+{
+	if (producer->state == PRODUCER_NO_TOPIC)
+		return -ENOENT;
+	if (producer->state != PRODUCER_READY)
+		return -EAGAIN;
+	if (producer->done_count)
+		return -EPROTO;
+	return producer->open_count == producer->shards ? 0 : -EAGAIN;
+}
+
+uint32_t weir_producer_shards(const struct weir_producer *producer)
+{
+	return producer->shards;
+}
+
+// ---- Publish ----
+
+static inline void event_header_fill(struct weir_event_header *header, const struct weir_event *event, uint64_t key)
+{
+	header->length = EVENT_HEADER + event->attributes_size + event->payload_size;
+	header->type = event->type;
+	header->flags = 0;
+	header->attribute_words = (uint8_t)(event->attributes_size / 8);
+	header->key = key;
+}
+
+static int frame_begin(struct stream *stream)
+{
+	struct weir_producer *producer = stream->producer;
+	struct weir_core *core = producer->core;
+	if (stream->tail - stream->head >= stream->capacity)
+		return -EAGAIN;
+	uint8_t *frame = producer_frame_get(producer);
+	if (!frame)
+		return -EAGAIN;
+	struct slot *slot = stream_slot(stream, stream->tail);
+	*slot = (struct slot){ .frame = frame, .first = stream->next, .state = SLOT_QUEUED };
+	stream->write = slot_body(slot);
+	stream->room = producer->body_max;
+	stream->started_ns = core->now_ns;
+	stream_activate(stream);
+	if (producer->linger_ns != NEVER)
+		core_due(core, core->now_ns + producer->linger_ns);
+	return 0;
+}
+
+// The bytes [at, at + size) of header, attributes, payload and padding laid end to end.
+static void image_copy(uint8_t *to, uint32_t at, uint32_t size, const struct weir_event_header *header,
+		       const struct weir_event *event)
+{
+	const struct {
+		const void *bytes;
+		uint32_t size;
+	} parts[] = {
+		{ header, EVENT_HEADER },
+		{ event->attributes, event->attributes_size },
+		{ event->payload, event->payload_size },
+	};
+	for (uint32_t i = 0; i < 3 && size; i++) {
+		if (at >= parts[i].size) {
+			at -= parts[i].size;
+			continue;
+		}
+		uint32_t piece = parts[i].size - at < size ? parts[i].size - at : size;
+		memcpy(to, (const uint8_t *)parts[i].bytes + at, piece);
+		to += piece;
+		size -= piece;
+		at = 0;
+	}
+	memset(to, 0, size);
+}
+
+static int publish_large(struct stream *stream, const struct weir_event *event, uint64_t key)
+{
+	struct weir_producer *producer = stream->producer;
+	struct weir_event_header header;
+	event_header_fill(&header, event, key);
+	uint32_t whole = weir_pad8(header.length);
+	uint32_t pieces = fragments_of(producer, whole);
+	stream_frame_close(stream); // order
+	if (stream->capacity - (stream->tail - stream->head) < pieces)
+		return -EAGAIN;
+	for (uint32_t i = 0; i < pieces; i++) {
+		uint8_t *frame = producer_frame_get(producer);
+		if (!frame) {
+			// The pool of a topic with very many shards is empty: take the pieces back, wholly or not at all.
+			while (i--)
+				producer_frame_put(producer, stream_slot(stream, stream->tail + i)->frame);
+			return -EAGAIN;
+		}
+		stream_slot(stream, stream->tail + i)->frame = frame;
+	}
+	uint32_t chunk = chunk_max(producer);
+	for (uint32_t i = 0, at = 0; i < pieces; i++, at += chunk) {
+		struct slot *slot = stream_slot(stream, stream->tail);
+		uint32_t size = whole - at < chunk ? whole - at : chunk;
+		*slot = (struct slot){
+			.frame = slot->frame,
+			.first = stream->next,
+			.count = i + 1 == pieces,
+			.body_length = (uint16_t)(sizeof(struct weir_fragment) + size),
+			.state = SLOT_QUEUED,
+			.is_fragment = true,
+		};
+		uint8_t *body = slot_body(slot);
+		*(struct weir_fragment *)(void *)body = (struct weir_fragment){ .total = header.length, .offset = at };
+		image_copy(body + sizeof(struct weir_fragment), at, size, &header, event);
+		slot->body_crc = weir_crc32c(0, body, slot->body_length);
+		stream->tail++;
+		producer->core->backlog++;
+	}
+	stream->next++;
+	producer->counts.published++;
+	stream_activate(stream);
+	core_due(producer->core, producer->core->now_ns);
+	return 0;
+}
+
+static int publish_refused(const struct weir_producer *producer)
+{
+	if (producer->is_closing)
+		return -EPROTO;
+	return producer->state == PRODUCER_NO_TOPIC ? -ENOENT : -ENOTCONN;
+}
+
+int weir_core_publish(struct weir_producer *producer, const struct weir_event *event)
+{
+	if (producer->state != PRODUCER_READY || producer->is_closing)
+		return publish_refused(producer);
+	if (event->attributes_size % 8 || event->attributes_size > UINT8_MAX * 8)
+		return -EINVAL;
+	uint64_t length = (uint64_t)EVENT_HEADER + event->attributes_size + event->payload_size;
+	if (length > producer->event_max)
+		return -EMSGSIZE;
+	uint64_t key = event->flags & WEIR_EVENT_KEYLESS ? producer->keyless : event->key;
+	struct stream *stream = &producer->streams[weir_shard_of(key, producer->shards)];
+	if (stream->state == STREAM_DEAD)
+		return -EPROTO;
+	uint32_t size = weir_pad8((uint32_t)length);
+	if (size > stream->room) {
+		int error = 0;
+		if (size > producer->body_max) {
+			error = publish_large(stream, event, key);
+			producer->keyless += !error;
+			return error;
+		}
+		stream_frame_close(stream);
+		error = frame_begin(stream);
+		if (error)
+			return error;
+	}
+	uint8_t *at = stream->write;
+	event_header_fill((struct weir_event_header *)(void *)at, event, key);
+	// The padding first: whole words below, so that the last one is zero where nothing is written over it.
+	memset(at + size - 8, 0, size > EVENT_HEADER ? 8 : 0);
+	if (event->attributes_size)
+		memcpy(at + EVENT_HEADER, event->attributes, event->attributes_size);
+	if (event->payload_size)
+		memcpy(at + EVENT_HEADER + event->attributes_size, event->payload, event->payload_size);
+	stream->write = at + size;
+	stream->room -= size;
+	stream->events++;
+	producer->counts.published++;
+	producer->keyless++;
+	if (stream->room < EVENT_HEADER || stream->events >= producer->frame_events)
+		stream_frame_close(stream);
+	return 0;
+}
+
+bool weir_core_has_burst(const struct weir_core *core)
+{
+	return core->backlog >= SEND_BURST && core->window.in_flight < core->window.frames;
+}
+
+void weir_core_flush(struct weir_producer *producer)
+{
+	for (uint32_t i = 0; i < producer->shards; i++) {
+		if (producer->streams[i].write)
+			producer->streams[i].is_flushing = true;
+	}
+	core_due(producer->core, producer->core->now_ns);
+}
+
+void weir_producer_counts(const struct weir_producer *producer, struct weir_producer_counts *counts)
+{
+	*counts = producer->counts;
+	counts->waiting = counts->published - counts->routed - counts->refused - counts->unknown;
+}
+
+int weir_core_flush_state(struct weir_producer *producer)
+{
+	struct weir_producer_counts counts;
+	weir_producer_counts(producer, &counts);
+	if (counts.waiting)
+		return -EAGAIN;
+	bool is_refused = counts.refused > producer->flush_refused;
+	producer->flush_refused = counts.refused;
+	return is_refused ? -EPROTO : 0;
+}
+
+void weir_core_producer_close(struct weir_producer *producer)
+{
+	if (producer->is_closing)
+		return;
+	producer->is_closing = true;
+	for (uint32_t i = 0; i < producer->shards; i++) {
+		struct stream *stream = &producer->streams[i];
+		if (stream->state != STREAM_CLOSED && stream->state != STREAM_DEAD)
+			stream_give_up(stream);
+	}
+	core_due(producer->core, producer->core->now_ns);
+}
+
+void producers_close(struct weir_core *core)
+{
+	for (struct weir_producer *producer = core->producers; producer; producer = producer->next)
+		weir_core_producer_close(producer);
+	// Nothing was ever confirmed to a client without a session: there is nobody to close with.
+	if (core->session.state == SESSION_HELLO)
+		producers_free(core);
+}
+
+// ---- Router's answers about streams ----
+
+static struct stream *stream_of(struct weir_core *core, uint32_t topic, uint16_t shard)
+{
+	struct weir_producer *producer = producer_of_topic(core, topic);
+	return producer && shard < producer->shards ? &producer->streams[shard] : NULL;
+}
+
+void producers_opened(struct weir_core *core, const struct weir_frame_header *frame)
+{
+	struct stream *stream = stream_of(core, frame->topic, frame->shard);
+	if (stream)
+		stream_opened(stream, frame, core->now_ns);
+}
+
+void producers_closed(struct weir_core *core, const struct weir_frame_header *frame)
+{
+	struct stream *stream = stream_of(core, frame->topic, frame->shard);
+	if (stream)
+		stream_closed(stream);
+	core_due(core, core->now_ns);
+}
+
+void producers_ack(struct weir_core *core, const struct weir_frame_header *frame)
+{
+	const struct weir_ack_entry *entry = (const void *)(frame + 1);
+	for (uint32_t i = 0; i < frame->count; i++, entry++) {
+		struct stream *stream = stream_of(core, entry->topic, entry->shard);
+		if (stream)
+			stream_ack(stream, entry, core->now_ns);
+	}
+}
+
+void producers_refuse(struct weir_core *core, const struct weir_frame_header *frame)
+{
+	const struct weir_refuse_entry *entry = (const void *)(frame + 1);
+	for (uint32_t i = 0; i < frame->count; i++, entry++) {
+		struct stream *stream = stream_of(core, entry->topic, entry->shard);
+		if (stream)
+			stream_refuse(stream, entry, core->now_ns);
+	}
+}
+
+// ---- Poll ----
+
+static void metadata_send(struct weir_producer *producer)
+{
+	struct weir_core *core = producer->core;
+	struct weir_frame_header *frame = core_frame(core, WEIR_KIND_METADATA, sizeof(struct weir_metadata_ask));
+	if (!frame)
+		return;
+	struct weir_metadata_ask *ask = (struct weir_metadata_ask *)(frame + 1);
+	ask->request = producer->request.id;
+	memcpy(ask->topic, producer->name, sizeof(ask->topic));
+	core_frame_send(core, frame, sizeof(*ask));
+}
+
+static void open_some(struct weir_producer *producer, uint64_t now_ns)
+{
+	while (producer->open_from < producer->shards && producer->opening_count < OPENING_MAX) {
+		struct stream *stream = &producer->streams[producer->open_from++];
+		bool has_waiting = stream->head < stream->tail || stream->write;
+		if (stream->state != STREAM_NONE)
+			continue;
+		if (producer->is_closing && !has_waiting)
+			stream_dead(stream, producer->counts.last_refusal); // nothing to ask the router any more
+		else
+			stream_open(stream, now_ns);
+	}
+}
+
+static void producer_poll(struct weir_producer *producer, uint64_t now_ns)
+{
+	if (producer->state == PRODUCER_READY) {
+		open_some(producer, now_ns);
+		for (uint32_t i = 0; producer->is_closing && i < producer->shards; i++) {
+			if (producer->streams[i].state == STREAM_OPEN)
+				stream_activate(&producer->streams[i]);
+		}
+	} else if (request_is_due(producer->core, &producer->request, now_ns)) {
+		metadata_send(producer);
+	}
+}
+
+static bool is_finished(const struct weir_producer *producer)
+{
+	if (!producer->is_closing)
+		return false;
+	return producer->streams ? producer->done_count == producer->shards : true;
+}
+
+static void streams_send(struct weir_core *core, uint64_t now_ns)
+{
+	uint32_t sent = 1;
+	while (sent && !core->is_blocked) {
+		sent = 0;
+		for (struct stream *stream = core->active; stream; stream = stream->active_next)
+			sent += stream_send(stream, SEND_BURST, now_ns);
+	}
+	// Another one is first next time.
+	struct stream *first = core->active;
+	if (first && first->active_next) {
+		core->active = first->active_next;
+		core->active->active_before = NULL;
+		first->active_next = NULL;
+		first->active_before = core->active_tail;
+		core->active_tail->active_next = first;
+		core->active_tail = first;
+	}
+}
+
+void producers_poll(struct weir_core *core, uint64_t now_ns)
+{
+	for (struct weir_producer *producer = core->producers, *next = NULL; producer; producer = next) {
+		next = producer->next;
+		producer_poll(producer, now_ns);
+	}
+	for (struct stream *stream = core->active, *next = NULL; stream; stream = next) {
+		next = stream->active_next;
+		stream_poll(stream, now_ns);
+	}
+	streams_send(core, now_ns);
+	for (struct weir_producer *producer = core->producers, *next = NULL; producer; producer = next) {
+		next = producer->next;
+		if (is_finished(producer)) {
+			// Frames in the batch lie in its pool.
+			core_batch_flush(core);
+			producer_free(producer);
+			core_due(core, now_ns);
+		}
+	}
+}

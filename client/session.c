@@ -1,0 +1,232 @@
+// The session of a client: hello, challenge, welcome, ping, bye, and what happens when the router falls silent. The
+// states and times are those of wire/PROTOCOL.md, sections 6 and 16.
+#include "client/state.h"
+
+#include <string.h>
+
+#define HELLO_FIRST_NS (100 * MS)
+#define HELLO_MAX_NS (2000 * MS)
+#define HELLO_AGAIN_NS (100 * MS) // after a lost session: uniform in (0, that]
+#define TRIES_PER_STEP 2u
+#define BYE_NS (100 * MS)
+#define BYES_MAX 3u
+
+static void steps_build(struct session *session, uint32_t wanted)
+{
+	static const uint32_t STEPS[] = { WEIR_FRAME_DEFAULT, 1232, WEIR_FRAME_MIN };
+	session->steps[session->step_count++] = wanted;
+	for (uint32_t i = 0; i < sizeof(STEPS) / sizeof(STEPS[0]); i++) {
+		if (STEPS[i] < wanted)
+			session->steps[session->step_count++] = STEPS[i];
+	}
+}
+
+static void step_down(struct session *session)
+{
+	session->tries = 0;
+	session->step = (session->step + 1) % session->step_count;
+}
+
+void session_init(struct weir_core *core, const struct weir_core_options *options, uint64_t now_ns)
+{
+	struct session *session = &core->session;
+	session->state = SESSION_HELLO;
+	session->nonce = core_random(core);
+	session->due_ns = now_ns;
+	session->wait_ns = HELLO_FIRST_NS;
+	session->heard_ns = now_ns;
+	session->frame_size = options->frame_size ? options->frame_size : WEIR_FRAME_DEFAULT;
+	steps_build(session, session->frame_size);
+	if (options->name && *options->name) {
+		session->producer = weir_key_of_bytes(options->name, strlen(options->name));
+		session->epoch = options->epoch ? options->epoch : now_ns + (uint64_t)options->realtime_offset_ns;
+		memcpy(session->name, options->name, strlen(options->name));
+	} else {
+		session->producer = core_random(core);
+	}
+	// Not used on the wire.
+	if (session->producer == 0)
+		session->producer = 1;
+}
+
+static void hello_send(struct weir_core *core)
+{
+	struct session *session = &core->session;
+	uint32_t size = session->steps[session->step];
+	uint32_t body = size - (uint32_t)sizeof(struct weir_frame_header);
+	struct weir_frame_header *frame = core_frame(core, WEIR_KIND_HELLO, body);
+	if (!frame)
+		return;
+	frame->session = 0;
+	struct weir_hello *hello = (struct weir_hello *)(frame + 1);
+	hello->nonce = session->nonce;
+	hello->cookie = session->cookie;
+	hello->producer = session->producer;
+	hello->epoch = session->epoch;
+	hello->frame_size = size;
+	hello->receive_buffer = core->credit_bytes;
+	hello->versions[0] = WEIR_VERSION;
+	memcpy(hello->name, session->name, sizeof(hello->name));
+	core_frame_send(core, frame, body);
+}
+
+static void empty_send(struct weir_core *core, enum weir_kind kind)
+{
+	struct weir_frame_header *frame = core_frame(core, kind, 0);
+	if (frame)
+		core_frame_send(core, frame, 0);
+}
+
+static void hello_poll(struct weir_core *core, uint64_t now_ns)
+{
+	struct session *session = &core->session;
+	bool is_answer = session->is_answer_due;
+	if (!is_answer && now_ns < session->due_ns)
+		return;
+	session->is_answer_due = false;
+	if (!is_answer && session->tries == TRIES_PER_STEP)
+		step_down(session);
+	if (!is_answer)
+		session->tries++;
+	hello_send(core);
+	// The first wait is whole, later ones jump about, so that a router that comes back is not met by all at once.
+	uint64_t wait = session->wait_ns == HELLO_FIRST_NS ? HELLO_FIRST_NS : core_jitter(core, session->wait_ns);
+	session->due_ns = now_ns + wait;
+	session->wait_ns = min_u64(session->wait_ns * 2, HELLO_MAX_NS);
+}
+
+static void ready_poll(struct weir_core *core, uint64_t now_ns)
+{
+	struct session *session = &core->session;
+	if (session->is_answer_due) {
+		session->is_answer_due = false;
+		hello_send(core);
+	}
+	if (now_ns - session->heard_ns >= session->lease_ns) {
+		session_lost(core, now_ns);
+		return;
+	}
+	uint64_t quiet = min_u64(session->sent_ns, session->heard_ns);
+	if (now_ns - quiet < session->ping_ns || now_ns - session->pinged_ns < session->ping_ns)
+		return;
+	session->pinged_ns = now_ns;
+	empty_send(core, WEIR_KIND_PING);
+}
+
+static void bye_poll(struct weir_core *core, uint64_t now_ns)
+{
+	struct session *session = &core->session;
+	if (now_ns < session->due_ns)
+		return;
+	if (session->byes == BYES_MAX) {
+		session->state = SESSION_END;
+		return;
+	}
+	session->byes++;
+	session->due_ns = now_ns + BYE_NS;
+	empty_send(core, WEIR_KIND_BYE);
+}
+
+void session_poll(struct weir_core *core, uint64_t now_ns)
+{
+	switch (core->session.state) {
+	case SESSION_HELLO:
+		hello_poll(core, now_ns);
+		break;
+	case SESSION_READY:
+		ready_poll(core, now_ns);
+		break;
+	case SESSION_BYE:
+		bye_poll(core, now_ns);
+		break;
+	case SESSION_END:
+		break;
+	}
+}
+
+uint64_t session_deadline(const struct weir_core *core)
+{
+	const struct session *session = &core->session;
+	if (session->state == SESSION_END)
+		return NEVER;
+	if (session->is_answer_due)
+		return core->now_ns;
+	if (session->state != SESSION_READY)
+		return session->due_ns;
+	uint64_t quiet = min_u64(session->sent_ns, session->heard_ns);
+	uint64_t ping = max_u64(quiet, session->pinged_ns) + session->ping_ns;
+	return min_u64(ping, session->heard_ns + session->lease_ns);
+}
+
+void session_challenge(struct weir_core *core, const struct weir_frame_header *frame, uint64_t now_ns)
+{
+	struct session *session = &core->session;
+	const struct weir_challenge *challenge = (const void *)(frame + 1);
+	if (challenge->nonce != session->nonce || session->state >= SESSION_BYE)
+		return;
+	if (frame->session && frame->session != session->id)
+		return;
+	session->cookie = challenge->cookie;
+	session->is_answer_due = true;
+	core->is_urgent = true;
+}
+
+void session_welcome(struct weir_core *core, const struct weir_frame_header *frame, uint64_t now_ns)
+{
+	struct session *session = &core->session;
+	const struct weir_welcome *welcome = (const void *)(frame + 1);
+	if (welcome->nonce != session->nonce || session->state >= SESSION_BYE || welcome->session == 0)
+		return;
+	// A border value from outside: what the client cannot work with is no welcome.
+	if (welcome->frame_size < WEIR_FRAME_MIN || welcome->frame_size > session->steps[session->step])
+		return;
+	session->heard_ns = now_ns;
+	if (session->state == SESSION_READY)
+		return; // the same answer once more, or the answer to a hello that proved a new address
+	session->is_other_router = session->had_welcome && welcome->router != session->router;
+	session->had_welcome = true;
+	session->state = SESSION_READY;
+	session->generation++;
+	session->id = welcome->session;
+	session->router = welcome->router;
+	session->frame_size = welcome->frame_size & ~7u;
+	session->ping_ns = max_u64(welcome->ping_ms, 1) * MS;
+	session->lease_ns = max_u64(welcome->lease_ms * MS, 3 * session->ping_ns);
+	session->dedup_ns = welcome->dedup_window_ms * MS;
+	session->tries = 0;
+	session->wait_ns = HELLO_FIRST_NS;
+	session->sent_ns = session->pinged_ns = now_ns;
+	window_init(&core->window, welcome->window_frames);
+	core->statistics.sessions++;
+	core->is_urgent = true;
+	producers_session_new(core, now_ns);
+	consumers_session_new(core, now_ns);
+}
+
+void session_lost(struct weir_core *core, uint64_t now_ns)
+{
+	struct session *session = &core->session;
+	if (session->state == SESSION_BYE) {
+		session->state = SESSION_END;
+		return;
+	}
+	if (session->state != SESSION_READY)
+		return;
+	session->state = SESSION_HELLO;
+	session->last_word_ns = session->heard_ns;
+	session->id = 0;
+	session->nonce = core_random(core);
+	session->cookie = 0;
+	session->tries = 0;
+	session->is_answer_due = false;
+	session->due_ns = now_ns + core_jitter(core, HELLO_AGAIN_NS);
+	session->wait_ns = HELLO_FIRST_NS;
+	producers_session_lost(core);
+	consumers_session_lost(core);
+}
+
+bool session_may_hand_out(const struct weir_core *core, uint64_t now_ns)
+{
+	const struct session *session = &core->session;
+	return session->state == SESSION_READY && now_ns - session->heard_ns < session->lease_ns / 3 * 2;
+}
