@@ -27,32 +27,35 @@ enum weir_stream_state {
 
 // One producer's order on one shard. Core state of the ingress side; dataplane/core/stream.c owns every field.
 struct weir_stream {
-	// Touched by every frame.
+	// Touched by every frame: one cache line.
 	uint64_t next;       // sequence expected
 	uint64_t session;    // id that may write; 0 when dormant
-	uint64_t producer;
+	struct weir_shard *shard;
 	uint64_t limit;      // credit told last
-	uint8_t state;
+	uint64_t producer;
+	struct weir_stream *ack_next; // list of due acknowledgements
+	uint32_t handle;     // own index
+	uint32_t round;      // shard's round in which it last published
+	uint16_t home;       // worker of the session
+	uint8_t state;       // enum weir_stream_state
 	uint8_t level;       // enum weir_ack_level
+	uint8_t parked_count;
 	bool is_ack_due;
 	bool is_waiting;     // in the shard's queue of waiters
-	uint16_t home;
-	uint16_t parked_count;
-	uint32_t handle;     // own index
+	bool is_assembling;  // has a reassembly slot
 	// Rarely touched.
 	struct weir_parked *parked; // by sequence
 	uint64_t epoch;
 	uint64_t nack_ns;    // last nack
-	uint64_t nack_have;  // what it said
-	struct weir_timer timer; // dedup window, nack repeat
-	struct weir_stream *ack_next; // list of due acknowledgements
+	uint64_t nack_next;  // what was missing then
+	struct weir_timer timer; // end of the dedup window
 	struct weir_stream *wait_next;
 	struct weir_stream *free_next;
-	uint32_t frame_size;
-	uint32_t reassembly; // slot + 1, 0: none
-	uint32_t fragment_to;
-	uint32_t reserved;
-};
+	uint32_t frame_size; // of the session
+	uint32_t wanted;     // waiting: bytes of the run that was refused `full`; 0: waits for credit only
+	uint32_t reassembly; // slot, while is_assembling
+	bool wants_nack;     // a fragment ran ahead of those that arrived
+} __attribute__((aligned(64)));
 
 // After a retransmission timeout one frame goes out, the rest waits for a report.
 enum weir_delivery_probing {
@@ -125,7 +128,15 @@ struct weir_shard {
 	struct weir_stream *streams; // [streams_max]
 	struct weir_stream *streams_free;
 	uint32_t streams_used; // open and dormant
-	uint32_t streams_active; // with unspent credit: shares the log's free space
+	uint32_t streams_limit; // highest handle ever used + 1
+	// How many streams share the log's free space: those that published in this round or the last one.
+	uint32_t round;
+	uint32_t round_active;
+	uint32_t round_active_last;
+	uint64_t round_ns; // when this round began
+	// Recent runs, halved now and then: how large an event is in the log.
+	uint64_t recent_bytes;
+	uint64_t recent_events;
 	struct weir_stream *waiters_first;
 	struct weir_stream *waiters_last;
 	struct weir_delivery_stream deliveries[WEIR_SHARD_GROUPS_MAX];
@@ -137,9 +148,12 @@ struct weir_shard {
 	struct weir_shard *deliver_next;
 	struct weir_shard *owned_next; // the engine's list of its shards
 	struct weir_shard *owned_previous;
+	struct weir_shard *move_next; // list of shards that wait for room in the mesh
+	uint64_t move_request; // control's, 0: stays
+	uint16_t move_to;      // worker
 	uint64_t removed_request; // removal under way: control's request
 	uint64_t allocated;       // bytes of the one allocation this is
-};
+} __attribute__((aligned(64)));
 
 // Nothing at or behind this position may be overwritten: the slowest hold cursor, the head when nothing holds.
 static inline uint64_t weir_shard_hold(const struct weir_shard *shard)

@@ -1,0 +1,218 @@
+// Acknowledgements, credit and waiters. What became due in a turn is sent at its end, one frame per session with an entry per
+// stream. Credit is advice from the log's free space and the number of streams that share it; the append is the judge.
+// A stream that ran out waits in the shard's queue and is told, in turn, when a hold cursor made room.
+#include <string.h>
+
+#include "dataplane/core/stream.h"
+
+#define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
+#define NACK_NS 10000000ull       // at most one nack per gap in this time
+#define CREDIT_EVENTS_MAX 65536u  // beyond `next`
+#define CREDIT_EVENTS_LOW 64u     // less is not worth a frame: the stream waits for more
+#define EVENT_BYTES_GUESS 256u    // before any was seen
+
+void weir_ack_mark(struct weir_engine *engine, struct weir_stream *stream)
+{
+	if (stream->is_ack_due)
+		return;
+	uint32_t bucket = (uint32_t)(stream->session >> 32) % WEIR_ACK_BUCKETS;
+	stream->is_ack_due = true;
+	stream->ack_next = engine->acks[bucket];
+	engine->acks[bucket] = stream;
+	engine->acks_due |= 1ull << bucket;
+	engine->has_work = true;
+}
+
+void weir_ack_detach(struct weir_engine *engine, struct weir_shard *shard)
+{
+	for (uint32_t bucket = 0; bucket < WEIR_ACK_BUCKETS; bucket++) {
+		struct weir_stream **link = &engine->acks[bucket];
+		while (*link) {
+			if ((*link)->shard == shard)
+				*link = (*link)->ack_next;
+			else
+				link = &(*link)->ack_next;
+		}
+		if (!engine->acks[bucket])
+			engine->acks_due &= ~(1ull << bucket);
+	}
+}
+
+// Events of the recent size that fit `bytes`.
+static uint64_t events_in(const struct weir_shard *shard, uint64_t bytes)
+{
+	if (shard->recent_events == 0)
+		return bytes / EVENT_BYTES_GUESS;
+	return bytes * shard->recent_events / shard->recent_bytes;
+}
+
+static uint64_t free_bytes(const struct weir_shard *shard)
+{
+	return shard->log.size - (shard->log.head - weir_shard_hold(shard));
+}
+
+static uint64_t credit_events(const struct weir_shard *shard)
+{
+	if (shard->policy != WEIR_POLICY_BLOCK || !shard->holders)
+		return CREDIT_EVENTS_MAX;
+	uint64_t free = free_bytes(shard);
+	uint32_t active = shard->round_active > shard->round_active_last ? shard->round_active : shard->round_active_last;
+	uint64_t share = events_in(shard, active > 1 ? free / active : free);
+	if (share >= CREDIT_EVENTS_LOW)
+		return share < CREDIT_EVENTS_MAX ? share : CREDIT_EVENTS_MAX;
+	// Many streams, little room: enough for a frame, and first come, first served.
+	uint64_t all = events_in(shard, free);
+	return all < CREDIT_EVENTS_LOW ? all : CREDIT_EVENTS_LOW;
+}
+
+void weir_credit_renew(struct weir_shard *shard, struct weir_stream *stream)
+{
+	uint64_t limit = stream->next + credit_events(shard);
+	if (limit > stream->limit)
+		stream->limit = limit;
+	if (stream->limit < stream->next + CREDIT_EVENTS_LOW)
+		weir_credit_wait(shard, stream, 0);
+}
+
+void weir_credit_wait(struct weir_shard *shard, struct weir_stream *stream, uint32_t wanted)
+{
+	if (wanted > stream->wanted)
+		stream->wanted = wanted;
+	if (stream->is_waiting)
+		return;
+	stream->is_waiting = true;
+	stream->wait_next = NULL;
+	if (shard->waiters_last)
+		shard->waiters_last->wait_next = stream;
+	else
+		shard->waiters_first = stream;
+	shard->waiters_last = stream;
+	shard->row.waiters++;
+}
+
+void weir_credit_forget(struct weir_shard *shard, struct weir_stream *stream)
+{
+	if (!stream->is_waiting)
+		return;
+	struct weir_stream *previous = NULL;
+	struct weir_stream **link = &shard->waiters_first;
+	while (*link != stream) {
+		previous = *link;
+		link = &(*link)->wait_next;
+	}
+	*link = stream->wait_next;
+	if (shard->waiters_last == stream)
+		shard->waiters_last = previous;
+	stream->is_waiting = false;
+	stream->wanted = 0;
+	shard->row.waiters--;
+}
+
+void weir_stream_room(struct weir_shard *shard, uint64_t now_ns)
+{
+	if (!shard->waiters_first)
+		return;
+	uint64_t free = free_bytes(shard);
+	// A sixteenth of the log at a time: telling costs a frame, and producers fill frames.
+	uint64_t step = shard->log.size / 16;
+	while (shard->waiters_first) {
+		struct weir_stream *stream = shard->waiters_first;
+		uint64_t needed = weir_log_run_size(stream->wanted);
+		if (needed < step)
+			needed = step;
+		if (free < needed)
+			return;
+		free -= needed;
+		weir_credit_forget(shard, stream);
+		weir_ack_mark(shard->engine, stream);
+	}
+}
+
+static void entry_fill(struct weir_stream *stream, struct weir_ack_entry *entry, uint64_t now_ns)
+{
+	struct weir_shard *shard = stream->shard;
+	const struct weir_reassembly *pool = &shard->engine->reassembly;
+	weir_credit_renew(shard, stream);
+	*entry = (struct weir_ack_entry){
+		.topic = shard->topic,
+		.shard = shard->shard,
+		.stream = stream->handle,
+		.fragment_to = stream->is_assembling ? pool->slots[stream->reassembly].arrived : 0,
+		.next = stream->next,
+		.limit = stream->limit,
+		.have = stream->next,
+	};
+	bool is_full = stream->is_waiting && stream->wanted;
+	if (is_full)
+		entry->flags |= WEIR_ACK_FULL;
+	// What is missing because it was refused `full` is no gap: sending it again at once would not help.
+	bool has_gap = (stream->parked || stream->wants_nack) && !is_full;
+	if (has_gap && (stream->nack_next != stream->next || now_ns - stream->nack_ns >= NACK_NS)) {
+		entry->flags |= WEIR_ACK_NACK;
+		entry->have = stream->parked ? stream->parked->sequence : stream->next + 1;
+		stream->nack_next = stream->next;
+		stream->nack_ns = now_ns;
+	}
+	stream->wants_nack = false;
+}
+
+// One frame for the session of the bucket's first stream. false: no room, all stay due.
+static bool session_flush(struct weir_engine *engine, struct weir_stream **bucket, uint64_t now_ns)
+{
+	const struct weir_stream *first = *bucket;
+	const struct weir_session_ref to = {
+		.id = first->session,
+		.producer = first->producer,
+		.epoch = first->epoch,
+		.home = first->home,
+		.frame_size = first->frame_size,
+	};
+	uint32_t most = (to.frame_size - HEADER_SIZE) / (uint32_t)sizeof(struct weir_ack_entry);
+	if (most > WEIR_ENTRIES_MAX)
+		most = WEIR_ENTRIES_MAX;
+	uint32_t count = 0;
+	for (const struct weir_stream *stream = first; stream && count < most; stream = stream->ack_next)
+		count += stream->session == to.id;
+	struct weir_frame_header *frame =
+		weir_frame_to(engine, &to, HEADER_SIZE + count * (uint32_t)sizeof(struct weir_ack_entry));
+	if (!frame)
+		return false;
+	struct weir_ack_entry *entries = (void *)(frame + 1);
+	uint32_t filled = 0;
+	for (struct weir_stream **link = bucket; *link && filled < count;) {
+		struct weir_stream *stream = *link;
+		if (stream->session != to.id) {
+			link = &stream->ack_next;
+			continue;
+		}
+		*link = stream->ack_next;
+		stream->is_ack_due = false;
+		entry_fill(stream, &entries[filled++], now_ns);
+	}
+	frame->kind = WEIR_KIND_ACK;
+	frame->count = (uint16_t)count;
+	weir_frame_send(engine, frame, (int32_t)(count * sizeof(struct weir_ack_entry)));
+	return true;
+}
+
+bool weir_stream_flush(struct weir_engine *engine, uint64_t now_ns)
+{
+	uint64_t blocked = 0;
+	for (uint64_t due = engine->acks_due; due; due &= due - 1) {
+		unsigned bucket = (unsigned)__builtin_ctzll(due);
+		struct weir_stream **first = &engine->acks[bucket];
+		bool has_room = true;
+		while (*first && has_room) {
+			if ((*first)->state == WEIR_STREAM_OPEN) {
+				has_room = session_flush(engine, first, now_ns);
+				continue;
+			}
+			(*first)->is_ack_due = false;
+			*first = (*first)->ack_next;
+		}
+		if (*first)
+			blocked |= 1ull << bucket;
+	}
+	engine->acks_due = blocked;
+	return blocked;
+}

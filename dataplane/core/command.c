@@ -1,0 +1,384 @@
+// Messages: what control and other workers decided, turned into calls on shards, sessions and the coordinator. A shard comes,
+// moves and goes here; what is meant for one that has not arrived yet waits for it.
+#include <errno.h>
+
+#include "dataplane/core/engine_state.h"
+
+#define SELF_ROUNDS 8u // messages to itself that make messages to itself, per turn
+
+void weir_engine_tell(struct weir_engine *engine, uint16_t worker, const struct weir_message *message)
+{
+	struct weir_message copy = *message;
+	copy.from = engine->config.worker;
+	engine->has_work = true;
+	if (worker != engine->config.worker) {
+		engine->io.message_send(engine->io.context, worker, &copy);
+		return;
+	}
+	struct weir_message_queue *self = &engine->self;
+	if (self->tail - self->head > self->mask) {
+		// Full: in place rather than lost. Deep only if the coordinator asks more of one worker than it has shards.
+		weir_engine_message(engine, &copy, engine->now_ns);
+		return;
+	}
+	self->messages[self->tail++ & self->mask] = copy;
+}
+
+uint32_t weir_command_self_run(struct weir_engine *engine)
+{
+	struct weir_message_queue *self = &engine->self;
+	uint32_t handled = 0;
+	for (uint32_t round = 0; round < SELF_ROUNDS && self->head != self->tail; round++) {
+		for (uint32_t end = self->tail; self->head != end; handled++) {
+			struct weir_message message = self->messages[self->head++ & self->mask];
+			weir_engine_message(engine, &message, engine->now_ns);
+		}
+	}
+	return handled;
+}
+
+void weir_engine_done(struct weir_engine *engine, const struct weir_message *command, int32_t result, uint64_t value,
+		      void *pointer)
+{
+	struct weir_message answer = {
+		.kind = WEIR_MESSAGE_DONE,
+		.worker = engine->config.worker,
+		.topic = command->topic,
+		.shard = command->shard,
+		.group = command->group,
+		.request = command->request,
+		.result = result,
+		.value = value,
+		.pointer = pointer,
+	};
+	weir_engine_tell(engine, WEIR_FROM_CONTROL, &answer);
+}
+
+static void own(struct weir_engine *engine, struct weir_place *place, struct weir_shard *shard)
+{
+	place->shard = shard;
+	shard->engine = engine;
+	shard->row.worker = engine->config.worker;
+	shard->owned_previous = NULL;
+	shard->owned_next = engine->owned;
+	if (engine->owned)
+		engine->owned->owned_previous = shard;
+	engine->owned = shard;
+	engine->owned_count++;
+	weir_stream_attach(shard, engine->now_ns);
+	weir_delivery_attach(shard, engine->now_ns);
+	weir_engine_mark_dirty(engine, shard);
+	weir_engine_mark_deliverable(engine, shard);
+}
+
+static void list_remove(struct weir_engine *engine, struct weir_shard *shard)
+{
+	for (struct weir_shard **link = &engine->dirty; *link; link = &(*link)->dirty_next) {
+		if (*link == shard) {
+			*link = shard->dirty_next;
+			break;
+		}
+	}
+	struct weir_shard *previous = NULL;
+	for (struct weir_shard **link = &engine->deliverable.first; *link; previous = *link, link = &(*link)->deliver_next) {
+		if (*link == shard) {
+			*link = shard->deliver_next;
+			if (engine->deliverable.last == shard)
+				engine->deliverable.last = previous;
+			break;
+		}
+	}
+	shard->dirty_next = NULL;
+	shard->deliver_next = NULL;
+	shard->is_dirty = false;
+	shard->is_deliverable = false;
+}
+
+// Nothing of this engine points at the shard any more.
+static void disown(struct weir_engine *engine, struct weir_shard *shard)
+{
+	weir_stream_detach(shard);
+	weir_delivery_detach(shard);
+	weir_shard_publish(shard, engine->now_ns);
+	list_remove(engine, shard);
+	if (shard->owned_previous)
+		shard->owned_previous->owned_next = shard->owned_next;
+	else
+		engine->owned = shard->owned_next;
+	if (shard->owned_next)
+		shard->owned_next->owned_previous = shard->owned_previous;
+	shard->owned_next = NULL;
+	shard->owned_previous = NULL;
+	shard->engine = NULL;
+	engine->owned_count--;
+}
+
+static void shard_adopt(struct weir_engine *engine, const struct weir_message *message)
+{
+	struct weir_shard *shard = message->pointer;
+	if (engine->owned_count >= engine->config.shards_max) {
+		weir_engine_done(engine, message, -ENOSPC, 0, shard);
+		return;
+	}
+	struct weir_place *place = weir_place_put(&engine->places, shard->topic, shard->shard);
+	if (!place || place->shard) {
+		weir_engine_done(engine, message, place ? -EEXIST : -ENOSPC, 0, shard);
+		return;
+	}
+	own(engine, place, shard);
+	weir_engine_done(engine, message, 0, 0, NULL);
+}
+
+// For the owner of a shard, from a coordinator.
+static void shard_message(struct weir_engine *engine, const struct weir_message *message)
+{
+	const struct weir_place *place = weir_place_find(&engine->places, message->topic, message->shard);
+	if (place && place->shard) {
+		weir_delivery_message(place->shard, message, engine->now_ns);
+		return;
+	}
+	uint16_t owner = engine->config.worker;
+	const struct weir_topic_spec *topic = weir_snapshot_topic(engine->snapshot, message->topic);
+	if (place)
+		owner = place->forward;
+	else if (!topic || message->shard >= topic->shards)
+		return; // removed, and its groups with it
+	else
+		owner = topic->owner[message->shard];
+	// Sent on by the owner, or this is the owner: the shard is on its way, and its message ring was faster.
+	if (owner == engine->config.worker || owner + 1u == message->request) {
+		if (engine->held_count < WEIR_HELD_MAX)
+			engine->held[engine->held_count++] = *message;
+		return;
+	}
+	// `from` stays the coordinator, which is answered; `request` says who sent it on.
+	struct weir_message onward = *message;
+	onward.request = engine->config.worker + 1u;
+	engine->io.message_send(engine->io.context, owner, &onward);
+}
+
+static void held_replay(struct weir_engine *engine, const struct weir_shard *shard)
+{
+	uint32_t kept = 0;
+	uint32_t count = engine->held_count;
+	engine->held_count = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		struct weir_message message = engine->held[i];
+		if (message.topic == shard->topic && message.shard == shard->shard)
+			shard_message(engine, &message);
+		else
+			engine->held[kept++] = message;
+	}
+	engine->held_count = kept;
+}
+
+void weir_command_adopt(struct weir_engine *engine, const struct weir_mesh_header *header)
+{
+	struct weir_shard *shard = header->pointer;
+	struct weir_message command = { .topic = shard->topic, .shard = shard->shard, .request = header->request };
+	struct weir_place *place = weir_place_put(&engine->places, shard->topic, shard->shard);
+	if (!place) {
+		// Control plans no more shards than shards_max; should it, the shard goes back rather than get lost.
+		weir_engine_done(engine, &command, -ENOSPC, 0, shard);
+		return;
+	}
+	uint64_t pause = engine->now_ns > header->value ? engine->now_ns - header->value : 0;
+	shard->row.moves++;
+	if (pause > shard->row.move_pause_max_ns)
+		shard->row.move_pause_max_ns = pause;
+	own(engine, place, shard);
+	held_replay(engine, shard);
+	weir_engine_done(engine, &command, 0, pause, NULL);
+}
+
+// false: no room in the ring, the shard stays for now.
+static bool hand_over(struct weir_engine *engine, struct weir_shard *shard)
+{
+	const struct weir_mesh_header header = {
+		.kind = WEIR_MESH_HANDOVER,
+		.from = engine->config.worker,
+		.pointer = shard,
+		.request = shard->move_request,
+		.value = engine->now_ns,
+	};
+	uint16_t worker = shard->move_to;
+	if (!engine->io.mesh_reserve(engine->io.context, worker, &header, 0))
+		return false;
+	struct weir_place *place = weir_place_find(&engine->places, shard->topic, shard->shard);
+	disown(engine, shard);
+	shard->move_request = 0;
+	place->shard = NULL;
+	place->forward = worker;
+	engine->io.mesh_commit(engine->io.context, worker, 0);
+	return true;
+}
+
+void weir_command_move_retry(struct weir_engine *engine)
+{
+	struct weir_shard *waiting = engine->moving;
+	engine->moving = NULL;
+	while (waiting) {
+		struct weir_shard *shard = waiting;
+		waiting = shard->move_next;
+		shard->move_next = NULL;
+		if (!hand_over(engine, shard)) {
+			shard->move_next = engine->moving;
+			engine->moving = shard;
+		}
+	}
+}
+
+static void shard_move(struct weir_engine *engine, const struct weir_message *message)
+{
+	struct weir_shard *shard = weir_engine_shard(engine, message->topic, message->shard);
+	int32_t result = 0;
+	if (!shard)
+		result = -ENOENT;
+	else if (message->worker >= engine->config.workers)
+		result = -EINVAL;
+	else if (shard->move_request)
+		result = -EBUSY;
+	if (result || message->worker == engine->config.worker) {
+		weir_engine_done(engine, message, result, 0, NULL);
+		return;
+	}
+	shard->move_request = message->request;
+	shard->move_to = message->worker;
+	if (!hand_over(engine, shard)) {
+		shard->move_next = engine->moving;
+		engine->moving = shard;
+	}
+}
+
+static void shard_remove(struct weir_engine *engine, const struct weir_message *message)
+{
+	struct weir_place *place = weir_place_find(&engine->places, message->topic, message->shard);
+	if (!place || !place->shard) {
+		weir_engine_done(engine, message, -ENOENT, 0, NULL);
+		return;
+	}
+	struct weir_shard *shard = place->shard;
+	for (struct weir_shard **link = &engine->moving; *link; link = &(*link)->move_next) {
+		if (*link == shard) {
+			*link = shard->move_next;
+			const struct weir_message move = {
+				.topic = shard->topic,
+				.shard = shard->shard,
+				.request = shard->move_request,
+			};
+			weir_engine_done(engine, &move, -ECANCELED, 0, NULL);
+			break;
+		}
+	}
+	weir_stream_remove_all(shard, engine->now_ns);
+	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
+		if (shard->deliveries[i].in_use)
+			weir_delivery_remove(shard, shard->deliveries[i].group, engine->now_ns);
+	}
+	disown(engine, shard);
+	weir_place_remove(&engine->places, place);
+	weir_engine_done(engine, message, 0, 0, shard);
+}
+
+static void group_command(struct weir_engine *engine, const struct weir_message *message)
+{
+	struct weir_shard *shard = weir_engine_shard(engine, message->topic, message->shard);
+	uint64_t start_offset = 0;
+	int result = -ENOENT;
+	if (shard && message->kind == WEIR_MESSAGE_GROUP_CREATE)
+		result = weir_delivery_create(shard, message->pointer, &start_offset);
+	else if (shard)
+		result = weir_delivery_remove(shard, message->group, engine->now_ns);
+	if (result == 0) {
+		weir_engine_mark_dirty(engine, shard);
+		weir_stream_room(shard, engine->now_ns);
+	}
+	weir_engine_done(engine, message, result, start_offset, NULL);
+}
+
+static void snapshot_use(struct weir_engine *engine, const struct weir_message *message)
+{
+	engine->snapshot = message->pointer;
+	uint32_t kept = 0;
+	for (uint32_t i = 0; i < engine->held_count; i++) {
+		if (weir_snapshot_topic(engine->snapshot, engine->held[i].topic))
+			engine->held[kept++] = engine->held[i];
+	}
+	engine->held_count = kept;
+	weir_engine_done(engine, message, 0, engine->snapshot->revision, NULL);
+}
+
+static void forward_end(struct weir_engine *engine, const struct weir_message *message)
+{
+	struct weir_place *place = weir_place_find(&engine->places, message->topic, message->shard);
+	if (place && !place->shard)
+		weir_place_remove(&engine->places, place);
+	weir_engine_done(engine, message, 0, 0, NULL);
+}
+
+static void limits_use(struct weir_engine *engine, const struct weir_message *message)
+{
+	engine->config.limits = *(const struct weir_engine_limits *)message->pointer;
+	weir_engine_limits_clamp(&engine->config.limits);
+	weir_engine_done(engine, message, 0, 0, NULL);
+}
+
+void weir_engine_message(struct weir_engine *engine, const struct weir_message *message, uint64_t now_ns)
+{
+	engine->now_ns = now_ns;
+	engine->has_work = true;
+	switch ((enum weir_message_kind)message->kind) {
+	case WEIR_MESSAGE_SHARD_ADOPT:
+		shard_adopt(engine, message);
+		return;
+	case WEIR_MESSAGE_SHARD_MOVE:
+		shard_move(engine, message);
+		return;
+	case WEIR_MESSAGE_SHARD_REMOVE:
+		shard_remove(engine, message);
+		return;
+	case WEIR_MESSAGE_GROUP_CREATE:
+	case WEIR_MESSAGE_GROUP_REMOVE:
+		group_command(engine, message);
+		return;
+	case WEIR_MESSAGE_SNAPSHOT:
+		snapshot_use(engine, message);
+		return;
+	case WEIR_MESSAGE_FORWARD_END:
+		forward_end(engine, message);
+		return;
+	case WEIR_MESSAGE_LIMITS:
+		limits_use(engine, message);
+		return;
+	case WEIR_MESSAGE_STOP:
+		engine->is_stopping = true;
+		engine->stop_slot = 0;
+		engine->stop_request = message->request;
+		return;
+	case WEIR_MESSAGE_GROUP_SETUP:
+	case WEIR_MESSAGE_GROUP_TEARDOWN:
+	case WEIR_MESSAGE_MEMBER_JOIN:
+	case WEIR_MESSAGE_MEMBER_LEAVE:
+	case WEIR_MESSAGE_MEMBER_GONE:
+	case WEIR_MESSAGE_RELEASED:
+	case WEIR_MESSAGE_STALLED:
+		weir_coordinator_message(engine->coordinator, message, now_ns);
+		return;
+	case WEIR_MESSAGE_MEMBER_JOINED:
+		weir_member_joined(engine, message);
+		return;
+	case WEIR_MESSAGE_MEMBER_LEFT:
+		weir_member_left(engine, message);
+		return;
+	case WEIR_MESSAGE_ASSIGN:
+	case WEIR_MESSAGE_REVOKE:
+	case WEIR_MESSAGE_REVOKE_NOW:
+		shard_message(engine, message);
+		return;
+	case WEIR_MESSAGE_SESSION_GONE:
+		weir_session_gone(engine, message->session.id);
+		return;
+	case WEIR_MESSAGE_DONE:
+		return;
+	}
+}

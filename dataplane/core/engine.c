@@ -1,0 +1,262 @@
+// The engine: creation of everything a worker needs, and the end of its turn: timers, answers, deliveries, rows. What
+// comes in is dispatch.c's, what control says is command.c's.
+#include "dataplane/core/engine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/core/engine_state.h"
+
+#define SELF_QUEUE 8192u       // messages of a worker to itself
+#define MEMBERS_PER_SESSION 4u // memberships in the pool, per session slot
+#define DELIVER_FRAMES 32u     // of one shard before the next one's turn
+#define DELIVER_SHARDS 64u     // in one turn
+#define LEASE_MIN_MS 100u
+#define SESSIONS_LIMIT (1u << 20)
+
+static const struct weir_snapshot EMPTY;
+
+void weir_engine_limits_clamp(struct weir_engine_limits *limits)
+{
+	if (limits->frame_size < WEIR_FRAME_MIN)
+		limits->frame_size = WEIR_FRAME_MIN;
+	if (limits->frame_size > WEIR_FRAME_MAX)
+		limits->frame_size = WEIR_FRAME_MAX;
+	if (limits->lease_ms < LEASE_MIN_MS)
+		limits->lease_ms = LEASE_MIN_MS;
+}
+
+static bool config_is_valid(const struct weir_engine_config *config)
+{
+	uint32_t sessions = config->sessions_max;
+	return sessions && (sessions & (sessions - 1)) == 0 && sessions <= SESSIONS_LIMIT && config->workers &&
+	       config->workers <= WEIR_WORKERS_MAX && config->worker < config->workers && config->shards_max && config->row;
+}
+
+static uint64_t memory_need(const struct weir_engine_config *config)
+{
+	return weir_sessions_need(config->sessions_max) + weir_places_need(2 * config->shards_max) +
+	       weir_park_need(config->park_frames) + weir_reassembly_need(config->reassembly_slots, config->reassembly_bytes) +
+	       weir_arena_need((uint64_t)config->sessions_max * MEMBERS_PER_SESSION * sizeof(struct weir_member)) +
+	       weir_arena_need(SELF_QUEUE * sizeof(struct weir_message)) +
+	       weir_arena_need(WEIR_HELD_MAX * sizeof(struct weir_message)) +
+	       weir_arena_need(WEIR_GONE_SLOTS * sizeof(uint64_t)) + weir_arena_need(WEIR_FRAME_MAX) +
+	       weir_arena_need(sizeof(struct weir_engine));
+}
+
+static void parts_init(struct weir_engine *engine, struct weir_arena *arena)
+{
+	const struct weir_engine_config *config = &engine->config;
+	weir_sessions_init(&engine->sessions, arena, config->sessions_max, config->seed);
+	weir_places_init(&engine->places, arena, 2 * config->shards_max);
+	weir_park_init(&engine->park, arena, config->park_frames);
+	weir_reassembly_init(&engine->reassembly, arena, config->reassembly_slots, config->reassembly_bytes);
+	uint32_t members = config->sessions_max * MEMBERS_PER_SESSION;
+	struct weir_member *pool = weir_arena_take(arena, (uint64_t)members * sizeof(*pool));
+	for (uint32_t i = members; i > 0; i--) {
+		pool[i - 1].next = engine->members_free;
+		engine->members_free = &pool[i - 1];
+	}
+	engine->self.messages = weir_arena_take(arena, SELF_QUEUE * sizeof(struct weir_message));
+	engine->self.mask = SELF_QUEUE - 1;
+	engine->held = weir_arena_take(arena, WEIR_HELD_MAX * sizeof(struct weir_message));
+	engine->gone = weir_arena_take(arena, WEIR_GONE_SLOTS * sizeof(uint64_t));
+	engine->scratch = weir_arena_take(arena, WEIR_FRAME_MAX);
+}
+
+int weir_engine_create(struct weir_engine **engine, const struct weir_engine_config *config, const struct weir_engine_io *io)
+{
+	if (!config_is_valid(config))
+		return -EINVAL;
+	struct weir_arena arena;
+	int error = weir_arena_create(&arena, memory_need(config), config->node);
+	if (error)
+		return error;
+	struct weir_engine *fresh = weir_arena_take(&arena, sizeof(*fresh));
+	fresh->config = *config;
+	weir_engine_limits_clamp(&fresh->config.limits);
+	fresh->io = *io;
+	fresh->snapshot = &EMPTY;
+	fresh->row.head.in_use = 1;
+	parts_init(fresh, &arena);
+	weir_wheel_init(&fresh->wheel, fresh, 0);
+	fresh->arena = arena;
+	error = weir_coordinator_create(&fresh->coordinator, fresh, config);
+	if (error) {
+		weir_arena_destroy(&arena);
+		return error;
+	}
+	fresh->is_row_dirty = true;
+	*engine = fresh;
+	return 0;
+}
+
+void weir_engine_destroy(struct weir_engine *engine)
+{
+	while (engine->owned) {
+		struct weir_shard *shard = engine->owned;
+		engine->owned = shard->owned_next;
+		weir_shard_destroy(shard);
+	}
+	weir_coordinator_destroy(engine->coordinator);
+	struct weir_arena arena = engine->arena;
+	weir_arena_destroy(&arena);
+}
+
+struct weir_wheel *weir_engine_wheel(struct weir_engine *engine)
+{
+	return &engine->wheel;
+}
+
+uint16_t weir_engine_worker(const struct weir_engine *engine)
+{
+	return engine->config.worker;
+}
+
+const struct weir_engine_limits *weir_engine_limits_of(const struct weir_engine *engine)
+{
+	return &engine->config.limits;
+}
+
+const struct weir_snapshot *weir_engine_snapshot(const struct weir_engine *engine)
+{
+	return engine->snapshot;
+}
+
+uint64_t weir_engine_now(const struct weir_engine *engine)
+{
+	return engine->now_ns;
+}
+
+struct weir_shard *weir_engine_shard(struct weir_engine *engine, uint32_t topic, uint16_t shard)
+{
+	const struct weir_place *place = weir_place_find(&engine->places, topic, shard);
+	return place ? place->shard : NULL;
+}
+
+void weir_engine_mark_dirty(struct weir_engine *engine, struct weir_shard *shard)
+{
+	if (shard->is_dirty)
+		return;
+	shard->is_dirty = true;
+	shard->dirty_next = engine->dirty;
+	engine->dirty = shard;
+}
+
+void weir_engine_mark_deliverable(struct weir_engine *engine, struct weir_shard *shard)
+{
+	if (shard->is_deliverable)
+		return;
+	shard->is_deliverable = true;
+	shard->deliver_next = NULL;
+	if (engine->deliverable.last)
+		engine->deliverable.last->deliver_next = shard;
+	else
+		engine->deliverable.first = shard;
+	engine->deliverable.last = shard;
+}
+
+void weir_engine_count_drop(struct weir_engine *engine, enum weir_reason reason, uint64_t frames)
+{
+	engine->row.received += frames;
+	engine->row.refused[reason] += frames;
+	engine->is_row_dirty = true;
+}
+
+void weir_engine_count_time(struct weir_engine *engine, uint64_t busy_ns, uint64_t idle_ns, uint64_t sleep_ns)
+{
+	engine->row.busy_ns += busy_ns;
+	engine->row.idle_ns += idle_ns;
+	engine->row.sleep_ns += sleep_ns;
+	engine->is_row_dirty = true;
+}
+
+struct weir_worker_row *weir_engine_row(struct weir_engine *engine)
+{
+	return &engine->row;
+}
+
+// Round-robin: a shard that has more goes to the end of the line.
+static bool deliver(struct weir_engine *engine)
+{
+	bool is_left = false;
+	struct weir_shard *last = engine->deliverable.last;
+	for (uint32_t i = 0; i < DELIVER_SHARDS && engine->deliverable.first; i++) {
+		struct weir_shard *shard = engine->deliverable.first;
+		engine->deliverable.first = shard->deliver_next;
+		if (!engine->deliverable.first)
+			engine->deliverable.last = NULL;
+		shard->deliver_next = NULL;
+		shard->is_deliverable = false;
+		if (weir_delivery_run(shard, DELIVER_FRAMES, engine->now_ns)) {
+			weir_engine_mark_deliverable(engine, shard);
+			is_left = true;
+		}
+		if (shard == last)
+			break;
+	}
+	return is_left || engine->deliverable.first;
+}
+
+static void rows_publish(struct weir_engine *engine)
+{
+	while (engine->dirty) {
+		struct weir_shard *shard = engine->dirty;
+		engine->dirty = shard->dirty_next;
+		shard->dirty_next = NULL;
+		shard->is_dirty = false;
+		weir_shard_publish(shard, engine->now_ns);
+	}
+	engine->row.loops++;
+	if (!engine->is_row_dirty)
+		return;
+	engine->is_row_dirty = false;
+	engine->row.parked_frames = engine->park.used;
+	engine->row.reassembly_slots = engine->reassembly.used;
+	engine->row.head.changed_ns = engine->now_ns;
+	weir_row_publish(engine->config.row, &engine->row, sizeof(engine->row));
+}
+
+static void stop(struct weir_engine *engine)
+{
+	if (!weir_session_stop_all(engine))
+		return;
+	const struct weir_message command = { .request = engine->stop_request };
+	engine->stop_request = 0;
+	weir_engine_done(engine, &command, 0, 0, NULL);
+}
+
+bool weir_engine_run(struct weir_engine *engine, uint64_t now_ns)
+{
+	bool is_busy = engine->has_work || engine->is_blocked;
+	engine->now_ns = now_ns;
+	engine->has_work = false;
+	engine->is_blocked = false;
+	if (weir_wheel_run(&engine->wheel, now_ns))
+		is_busy = true;
+	if (engine->moving)
+		weir_command_move_retry(engine);
+	if (weir_command_self_run(engine))
+		is_busy = true;
+	weir_engine_refuse_flush(engine);
+	weir_stream_flush(engine, now_ns);
+	if (engine->deliverable.first) {
+		is_busy = true;
+		if (deliver(engine))
+			engine->has_work = true;
+	}
+	weir_command_self_run(engine);
+	if (engine->stop_request)
+		stop(engine);
+	rows_publish(engine);
+	return is_busy || engine->has_work || engine->moving;
+}
+
+uint64_t weir_engine_deadline(const struct weir_engine *engine)
+{
+	bool is_now = engine->has_work || engine->is_blocked || engine->moving || engine->acks_due || engine->refusals.count ||
+		      engine->deliverable.first || engine->dirty || engine->self.head != engine->self.tail ||
+		      engine->stop_request;
+	return is_now ? engine->now_ns : engine->wheel.next_due_ns;
+}

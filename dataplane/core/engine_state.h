@@ -1,0 +1,152 @@
+// The engine's own state, for the files of the ingress half: engine.c, send.c, dispatch.c, hello.c, member.c, command.c,
+// stream.c, fragment.c. Engine's thread.
+#ifndef WEIR_CORE_ENGINE_STATE_H
+#define WEIR_CORE_ENGINE_STATE_H
+
+#include "dataplane/core/arena.h"
+#include "dataplane/core/internal.h"
+#include "dataplane/core/park.h"
+#include "dataplane/core/place.h"
+#include "dataplane/core/reassembly.h"
+#include "dataplane/core/session.h"
+
+#define WEIR_ACK_BUCKETS 64u        // due acknowledgements, by session
+#define WEIR_MEMBERS_PER_SESSION 64u // groups one session may join; more: ERROR busy
+#define WEIR_HELD_MAX 1024u         // messages for shards that are on their way here
+#define WEIR_GONE_SLOTS 4096u       // sessions that ended lately
+#define WEIR_NO_SESSION_RATE 1000u  // answers a second to frames of unknown sessions, and challenges to strangers
+
+// A session's membership in a group, kept at its home worker.
+struct weir_member {
+	struct weir_member *next;
+	uint32_t topic;
+	uint32_t group;
+	uint16_t coordinator;
+	bool is_joined;
+	bool is_joining; // the coordinator was asked
+	bool is_leaving;
+	uint64_t request; // client's, of the last join
+};
+
+// Answers collected for one session, sent as one frame.
+struct weir_refusals {
+	struct weir_session_ref to;
+	uint32_t count;
+	struct weir_refuse_entry entries[WEIR_ENTRIES_MAX];
+};
+
+// The one frame that is being written.
+enum weir_sending {
+	WEIR_SENDING_NOTHING,
+	WEIR_SENDING_HERE,
+	WEIR_SENDING_MESH,
+	WEIR_SENDING_VOID, // its session is gone
+};
+
+// Messages of this worker to itself, and those that wait for a shard.
+struct weir_message_queue {
+	struct weir_message *messages;
+	uint32_t mask;
+	uint32_t head;
+	uint32_t tail;
+};
+
+struct weir_shard_list {
+	struct weir_shard *first;
+	struct weir_shard *last;
+};
+
+struct weir_engine {
+	struct weir_engine_config config;
+	struct weir_engine_io io;
+	uint64_t now_ns;
+	struct weir_worker_row row; // private
+	const struct weir_snapshot *snapshot;
+	struct weir_sessions sessions;
+	struct weir_places places;
+	struct weir_shard *owned;
+	uint32_t owned_count;
+	struct weir_shard *dirty;
+	struct weir_shard_list deliverable;
+	struct weir_shard *moving;
+	struct weir_stream *acks[WEIR_ACK_BUCKETS];
+	uint64_t acks_due; // bit per bucket
+	struct weir_refusals refusals;
+	enum weir_sending sending;
+	uint16_t sending_worker;
+	bool has_work;      // something was done since the last turn ended
+	bool is_row_dirty;
+	bool is_blocked;    // something waits for room to send
+	struct weir_park park;
+	struct weir_reassembly reassembly;
+	struct weir_member *members_free;
+	struct weir_message_queue self;
+	struct weir_message *held;
+	uint32_t held_count;
+	uint64_t *gone; // [WEIR_GONE_SLOTS] ids
+	uint64_t answer_tokens;
+	uint64_t answer_ns;
+	bool is_stopping;
+	uint32_t stop_slot;
+	uint64_t stop_request;
+	struct weir_coordinator *coordinator;
+	struct weir_arena arena;
+	uint8_t *scratch;
+	struct weir_wheel wheel;
+};
+
+// ---- engine.c ----
+void weir_engine_limits_clamp(struct weir_engine_limits *limits);
+
+// ---- send.c ----
+// A frame along a path, for what has no session yet.
+struct weir_frame_header *weir_frame_to_path(struct weir_engine *engine, const struct weir_path *path, uint64_t session,
+					     uint32_t size);
+// Hands an ingress frame to another worker. false: its ring is full.
+bool weir_frame_forward(struct weir_engine *engine, uint16_t worker, const struct weir_ingress *ingress, uint8_t hops);
+// Copies a frame that another worker wrote for one of this worker's sessions to its port. false: no room now.
+bool weir_frame_relay(struct weir_engine *engine, const struct weir_mesh_header *header, const void *frame);
+void weir_engine_refuse(struct weir_engine *engine, const struct weir_session_ref *to, const struct weir_refuse_entry *entry);
+// Sends collected refusals; those without room are dropped, for the producer repeats what was refused.
+void weir_engine_refuse_flush(struct weir_engine *engine);
+// ERROR to a session. name may be NULL.
+void weir_engine_error(struct weir_engine *engine, const struct weir_session_ref *to, enum weir_reason reason,
+		       const struct weir_frame_header *about, uint64_t request, const char *name);
+
+// ---- hello.c ----
+enum weir_reason weir_hello_receive(struct weir_engine *engine, const struct weir_arrival *arrival);
+enum weir_reason weir_hello_no_session(struct weir_engine *engine, const struct weir_arrival *arrival);
+enum weir_reason weir_hello_stranger(struct weir_engine *engine, struct weir_session *session,
+				     const struct weir_arrival *arrival);
+// The session is over: streams, memberships, slot.
+void weir_session_end(struct weir_engine *engine, struct weir_session *session);
+// Streams of the session on this worker's shards.
+void weir_session_gone(struct weir_engine *engine, uint64_t id);
+bool weir_session_is_gone(const struct weir_engine *engine, uint64_t id);
+// BYE to every session while there is room; true when all are gone.
+bool weir_session_stop_all(struct weir_engine *engine);
+
+// ---- dispatch.c ----
+// A shard frame or a report's entries, here or forwarded.
+enum weir_reason weir_dispatch_shard(struct weir_engine *engine, const struct weir_ingress *ingress, uint8_t hops);
+enum weir_reason weir_dispatch_report(struct weir_engine *engine, const struct weir_ingress *ingress, uint8_t hops);
+
+// ---- member.c ----
+enum weir_reason weir_member_join(struct weir_engine *engine, struct weir_session *session,
+				  const struct weir_frame_header *frame);
+enum weir_reason weir_member_leave(struct weir_engine *engine, struct weir_session *session,
+				   const struct weir_frame_header *frame);
+void weir_member_joined(struct weir_engine *engine, const struct weir_message *message);
+void weir_member_left(struct weir_engine *engine, const struct weir_message *message);
+void weir_member_end_all(struct weir_engine *engine, struct weir_session *session);
+
+// ---- command.c ----
+void weir_command_adopt(struct weir_engine *engine, const struct weir_mesh_header *header);
+// Moves that waited for room in the mesh.
+void weir_command_move_retry(struct weir_engine *engine);
+// Messages of this worker to itself. Returns how many were handled.
+uint32_t weir_command_self_run(struct weir_engine *engine);
+void weir_engine_done(struct weir_engine *engine, const struct weir_message *command, int32_t result, uint64_t value,
+		      void *pointer);
+
+#endif

@@ -1,0 +1,233 @@
+// The life of a session at its home worker: hello and its stateless cookie, welcome, moving to a proven address, lease, end.
+// Nothing a stranger sends makes state: a session is created only for an address that echoed its cookie.
+#include <string.h>
+
+#include "dataplane/core/engine_state.h"
+
+#define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
+#define ANSWER_BURST 100u
+#define NS_PER_MS 1000000ull
+
+static uint32_t gone_slot(uint64_t id)
+{
+	return (uint32_t)(id >> 40) & (WEIR_GONE_SLOTS - 1);
+}
+
+bool weir_session_is_gone(const struct weir_engine *engine, uint64_t id)
+{
+	return engine->gone[gone_slot(id)] == id;
+}
+
+void weir_session_gone(struct weir_engine *engine, uint64_t id)
+{
+	// Remembered for frames and shards that are still on their way here.
+	engine->gone[gone_slot(id)] = id;
+	for (struct weir_shard *shard = engine->owned; shard; shard = shard->owned_next)
+		weir_stream_session_gone(shard, id, engine->now_ns);
+}
+
+void weir_session_end(struct weir_engine *engine, struct weir_session *session)
+{
+	uint64_t id = session->ref.id;
+	weir_wheel_cancel(&engine->wheel, &session->lease);
+	weir_member_end_all(engine, session);
+	if (session->has_streams) {
+		const struct weir_message message = { .kind = WEIR_MESSAGE_SESSION_GONE, .session = session->ref };
+		weir_session_gone(engine, id);
+		for (uint16_t worker = 0; worker < engine->config.workers; worker++) {
+			if (worker != engine->config.worker)
+				weir_engine_tell(engine, worker, &message);
+		}
+	}
+	weir_session_free(&engine->sessions, session, engine->now_ns);
+	engine->row.sessions = engine->sessions.live;
+	engine->is_row_dirty = true;
+}
+
+static void lease_fire(struct weir_timer *timer, void *context, uint64_t now_ns)
+{
+	struct weir_engine *engine = context;
+	struct weir_session *session =
+		(struct weir_session *)(void *)((uint8_t *)timer - __builtin_offsetof(struct weir_session, lease));
+	uint64_t lease_ns = engine->config.limits.lease_ms * NS_PER_MS;
+	if (now_ns - session->heard_ns < lease_ns)
+		weir_wheel_arm(&engine->wheel, timer, session->heard_ns + lease_ns);
+	else
+		weir_session_end(engine, session);
+}
+
+static bool may_answer(struct weir_engine *engine)
+{
+	uint64_t tick_ns = 1000000000ull / WEIR_NO_SESSION_RATE;
+	uint64_t ticks = (engine->now_ns - engine->answer_ns) / tick_ns;
+	engine->answer_ns += ticks * tick_ns;
+	engine->answer_tokens += ticks;
+	if (engine->answer_tokens > ANSWER_BURST)
+		engine->answer_tokens = ANSWER_BURST;
+	if (engine->answer_tokens == 0)
+		return false;
+	engine->answer_tokens--;
+	return true;
+}
+
+static void challenge(struct weir_engine *engine, const struct weir_path *path, uint64_t session, uint64_t nonce)
+{
+	uint32_t size = HEADER_SIZE + sizeof(struct weir_challenge);
+	struct weir_frame_header *frame = weir_frame_to_path(engine, path, session, size);
+	if (!frame)
+		return;
+	frame->kind = WEIR_KIND_CHALLENGE;
+	struct weir_challenge body = {
+		.nonce = nonce,
+		.cookie = weir_cookie_make(&engine->sessions, path, nonce, engine->now_ns),
+	};
+	memcpy(frame + 1, &body, sizeof(body));
+	weir_frame_send(engine, frame, sizeof(body));
+}
+
+static void hello_error(struct weir_engine *engine, const struct weir_path *path, uint64_t nonce, enum weir_reason reason)
+{
+	struct weir_frame_header *frame = weir_frame_to_path(engine, path, 0, HEADER_SIZE + sizeof(struct weir_error));
+	if (!frame)
+		return;
+	frame->kind = WEIR_KIND_ERROR;
+	struct weir_error body = { .reason = (uint16_t)reason, .kind = WEIR_KIND_HELLO, .request = nonce };
+	memcpy(frame + 1, &body, sizeof(body));
+	weir_frame_send(engine, frame, sizeof(body));
+}
+
+// Padded to the agreed size: what arrives proves that the way back carries it.
+static void welcome(struct weir_engine *engine, const struct weir_session *session)
+{
+	const struct weir_engine_limits *limits = &engine->config.limits;
+	uint32_t size = session->ref.frame_size;
+	struct weir_frame_header *frame = weir_frame_to_path(engine, &session->path, session->ref.id, size);
+	if (!frame)
+		return;
+	frame->kind = WEIR_KIND_WELCOME;
+	struct weir_welcome body = {
+		.nonce = session->nonce,
+		.session = session->ref.id,
+		.router = engine->config.router,
+		.frame_size = size,
+		.window_frames = limits->window_frames,
+		.ping_ms = limits->ping_ms,
+		.lease_ms = limits->lease_ms,
+		.dedup_window_ms = limits->dedup_window_ms,
+		.worker = engine->config.worker,
+		.version = WEIR_VERSION,
+	};
+	memcpy(frame + 1, &body, sizeof(body));
+	memset((uint8_t *)(frame + 1) + sizeof(body), 0, size - HEADER_SIZE - sizeof(body));
+	weir_frame_send(engine, frame, (int32_t)(size - HEADER_SIZE));
+}
+
+static uint32_t agreed_size(const struct weir_engine *engine, const struct weir_hello *hello)
+{
+	uint32_t most = engine->config.limits.frame_size;
+	return hello->frame_size < most ? hello->frame_size : most;
+}
+
+static enum weir_reason session_open(struct weir_engine *engine, const struct weir_hello *hello, const struct weir_path *path)
+{
+	struct weir_session *older = weir_session_find_peer(&engine->sessions, path);
+	if (older)
+		weir_session_end(engine, older);
+	struct weir_session *session = weir_session_create(&engine->sessions, hello->nonce, path);
+	if (!session) {
+		hello_error(engine, path, hello->nonce, WEIR_R_SESSIONS);
+		return WEIR_R_SESSIONS;
+	}
+	session->ref.producer = hello->producer;
+	session->ref.epoch = hello->epoch;
+	session->ref.home = engine->config.worker;
+	session->ref.frame_size = agreed_size(engine, hello);
+	session->heard_ns = engine->now_ns;
+	session->lease.fire = lease_fire;
+	weir_wheel_arm(&engine->wheel, &session->lease, engine->now_ns + engine->config.limits.lease_ms * NS_PER_MS);
+	engine->row.sessions = engine->sessions.live;
+	engine->row.sessions_opened++;
+	welcome(engine, session);
+	return WEIR_R_NONE;
+}
+
+static bool speaks_our_version(const struct weir_hello *hello)
+{
+	return memchr(hello->versions, WEIR_VERSION, sizeof(hello->versions)) != NULL;
+}
+
+enum weir_reason weir_hello_receive(struct weir_engine *engine, const struct weir_arrival *arrival)
+{
+	const struct weir_hello *hello = (const void *)((const struct weir_frame_header *)arrival->frame + 1);
+	const struct weir_path *path = arrival->path;
+	if (arrival->size < hello->frame_size || hello->frame_size < WEIR_FRAME_MIN)
+		return WEIR_R_SMALL_HELLO;
+	if (engine->is_stopping)
+		return WEIR_R_SESSIONS;
+	if (!speaks_our_version(hello)) {
+		hello_error(engine, path, hello->nonce, WEIR_R_VERSION);
+		return WEIR_R_VERSION;
+	}
+	if (hello->cookie == 0) {
+		challenge(engine, path, 0, hello->nonce);
+		return WEIR_R_NONE;
+	}
+	if (!weir_cookie_is_good(&engine->sessions, path, hello->nonce, hello->cookie, engine->now_ns)) {
+		challenge(engine, path, 0, hello->nonce);
+		return WEIR_R_COOKIE;
+	}
+	struct weir_session *session = weir_session_find_nonce(&engine->sessions, hello->nonce);
+	if (!session)
+		return session_open(engine, hello, path);
+	bool is_same_peer = weir_path_is_same_peer(&session->path, path);
+	if (!is_same_peer) {
+		// Whoever else was heard from the new address is gone from there.
+		struct weir_session *older = weir_session_find_peer(&engine->sessions, path);
+		if (older)
+			weir_session_end(engine, older);
+		weir_session_move(&engine->sessions, session, path);
+	}
+	session->heard_ns = engine->now_ns;
+	welcome(engine, session);
+	return is_same_peer ? WEIR_R_DUPLICATE_HELLO : WEIR_R_NONE;
+}
+
+enum weir_reason weir_hello_no_session(struct weir_engine *engine, const struct weir_arrival *arrival)
+{
+	const struct weir_frame_header *about = arrival->frame;
+	if (!may_answer(engine))
+		return WEIR_R_NO_SESSION;
+	uint32_t size = HEADER_SIZE + sizeof(struct weir_error);
+	struct weir_frame_header *frame = weir_frame_to_path(engine, arrival->path, about->session, size);
+	if (frame) {
+		frame->kind = WEIR_KIND_ERROR;
+		struct weir_error body = { .reason = WEIR_R_NO_SESSION, .kind = about->kind, .request = about->sequence };
+		memcpy(frame + 1, &body, sizeof(body));
+		weir_frame_send(engine, frame, sizeof(body));
+	}
+	return WEIR_R_NO_SESSION;
+}
+
+enum weir_reason weir_hello_stranger(struct weir_engine *engine, struct weir_session *session,
+				     const struct weir_arrival *arrival)
+{
+	if (may_answer(engine))
+		challenge(engine, arrival->path, session->ref.id, session->nonce);
+	return WEIR_R_STRANGER;
+}
+
+bool weir_session_stop_all(struct weir_engine *engine)
+{
+	for (; engine->stop_slot <= engine->sessions.mask; engine->stop_slot++) {
+		struct weir_session *session = &engine->sessions.slots[engine->stop_slot];
+		if (session->ref.id == 0)
+			continue;
+		struct weir_frame_header *frame = weir_frame_to_path(engine, &session->path, session->ref.id, HEADER_SIZE);
+		if (!frame)
+			return false;
+		frame->kind = WEIR_KIND_BYE;
+		weir_frame_send(engine, frame, 0);
+		weir_session_end(engine, session);
+	}
+	return true;
+}

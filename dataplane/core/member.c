@@ -1,0 +1,167 @@
+// Joining and leaving groups, as a session's home worker sees it: names are looked up in the snapshot, the group's coordinator
+// decides, and what it decided is remembered here, so that a repeated request costs no message.
+#include <errno.h>
+#include <string.h>
+
+#include "dataplane/core/engine_state.h"
+
+#define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
+
+static struct weir_member **member_find(struct weir_session *session, uint32_t group)
+{
+	struct weir_member **link = &session->members;
+	while (*link && (*link)->group != group)
+		link = &(*link)->next;
+	return link;
+}
+
+static void member_free(struct weir_engine *engine, struct weir_session *session, struct weir_member **link)
+{
+	struct weir_member *member = *link;
+	*link = member->next;
+	member->next = engine->members_free;
+	engine->members_free = member;
+	session->member_count--;
+}
+
+static void tell_coordinator(struct weir_engine *engine, const struct weir_session *session, const struct weir_member *member,
+			     enum weir_message_kind kind)
+{
+	const struct weir_message message = {
+		.kind = (uint16_t)kind,
+		.topic = member->topic,
+		.group = member->group,
+		.value = member->request,
+		.session = session->ref,
+	};
+	weir_engine_tell(engine, member->coordinator, &message);
+}
+
+static void joined_send(struct weir_engine *engine, const struct weir_session *session, const struct weir_member *member)
+{
+	const struct weir_topic_spec *topic = weir_snapshot_topic(engine->snapshot, member->topic);
+	if (!topic)
+		return;
+	struct weir_frame_header *frame = weir_frame_to(engine, &session->ref, HEADER_SIZE + sizeof(struct weir_joined));
+	if (!frame)
+		return;
+	frame->kind = WEIR_KIND_JOINED;
+	frame->topic = member->topic;
+	struct weir_joined body = {
+		.request = member->request,
+		.group = member->group,
+		.shards = topic->shards,
+		.event_max = topic->event_max,
+	};
+	memcpy(frame + 1, &body, sizeof(body));
+	weir_frame_send(engine, frame, sizeof(body));
+}
+
+static void left_send(struct weir_engine *engine, const struct weir_session *session, uint32_t group)
+{
+	struct weir_frame_header *frame = weir_frame_to(engine, &session->ref, HEADER_SIZE + sizeof(struct weir_leave));
+	if (!frame)
+		return;
+	frame->kind = WEIR_KIND_LEFT;
+	struct weir_leave body = { .group = group };
+	memcpy(frame + 1, &body, sizeof(body));
+	weir_frame_send(engine, frame, sizeof(body));
+}
+
+enum weir_reason weir_member_join(struct weir_engine *engine, struct weir_session *session,
+				  const struct weir_frame_header *frame)
+{
+	const struct weir_join *join = (const void *)(frame + 1);
+	const struct weir_topic_spec *topic = weir_snapshot_find(engine->snapshot, join->topic);
+	if (!topic) {
+		weir_engine_error(engine, &session->ref, WEIR_R_NO_TOPIC, frame, join->request, join->topic);
+		return WEIR_R_NO_TOPIC;
+	}
+	const struct weir_group_spec *group = weir_topic_find_group(topic, join->group);
+	if (!group) {
+		weir_engine_error(engine, &session->ref, WEIR_R_NO_GROUP, frame, join->request, join->group);
+		return WEIR_R_NO_GROUP;
+	}
+	struct weir_member *member = *member_find(session, group->id.value);
+	if (!member) {
+		member = engine->members_free;
+		if (!member || session->member_count >= WEIR_MEMBERS_PER_SESSION) {
+			weir_engine_error(engine, &session->ref, WEIR_R_BUSY, frame, join->request, join->group);
+			return WEIR_R_BUSY;
+		}
+		engine->members_free = member->next;
+		*member = (struct weir_member){
+			.next = session->members,
+			.topic = topic->id.value,
+			.group = group->id.value,
+			.coordinator = group->coordinator,
+		};
+		session->members = member;
+		session->member_count++;
+	}
+	// While leaving, the client's next repetition finds the way free.
+	if (member->is_leaving)
+		return WEIR_R_NONE;
+	member->request = join->request;
+	if (member->is_joined) {
+		joined_send(engine, session, member);
+	} else if (!member->is_joining) {
+		member->is_joining = true;
+		tell_coordinator(engine, session, member, WEIR_MESSAGE_MEMBER_JOIN);
+	}
+	return WEIR_R_NONE;
+}
+
+enum weir_reason weir_member_leave(struct weir_engine *engine, struct weir_session *session,
+				   const struct weir_frame_header *frame)
+{
+	const struct weir_leave *leave = (const void *)(frame + 1);
+	struct weir_member *member = *member_find(session, leave->group);
+	if (!member) {
+		left_send(engine, session, leave->group);
+	} else if (!member->is_leaving) {
+		member->is_leaving = true;
+		tell_coordinator(engine, session, member, WEIR_MESSAGE_MEMBER_LEAVE);
+	}
+	return WEIR_R_NONE;
+}
+
+void weir_member_joined(struct weir_engine *engine, const struct weir_message *message)
+{
+	struct weir_session *session = weir_session_find(&engine->sessions, message->session.id);
+	if (!session)
+		return;
+	struct weir_member **link = member_find(session, message->group);
+	struct weir_member *member = *link;
+	if (!member)
+		return;
+	member->is_joining = false;
+	if (message->result == 0) {
+		member->is_joined = true;
+		joined_send(engine, session, member);
+		return;
+	}
+	const struct weir_frame_header about = { .kind = WEIR_KIND_JOIN };
+	enum weir_reason reason = message->result == -ENOENT ? WEIR_R_NO_GROUP : WEIR_R_BUSY;
+	weir_engine_error(engine, &session->ref, reason, &about, member->request, NULL);
+	member_free(engine, session, link);
+}
+
+void weir_member_left(struct weir_engine *engine, const struct weir_message *message)
+{
+	struct weir_session *session = weir_session_find(&engine->sessions, message->session.id);
+	if (!session)
+		return;
+	struct weir_member **link = member_find(session, message->group);
+	if (*link)
+		member_free(engine, session, link);
+	left_send(engine, session, message->group);
+}
+
+void weir_member_end_all(struct weir_engine *engine, struct weir_session *session)
+{
+	while (session->members) {
+		tell_coordinator(engine, session, session->members, WEIR_MESSAGE_MEMBER_GONE);
+		member_free(engine, session, &session->members);
+	}
+}

@@ -1,0 +1,34 @@
+// Out-of-order frames of streams, copied into a bounded pool per worker until the gap in front of them closes, so that one
+// lost frame costs one frame and not everything behind it. Engine's thread.
+#ifndef WEIR_CORE_PARK_H
+#define WEIR_CORE_PARK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dataplane/core/arena.h"
+#include "wire/limits.h"
+
+struct weir_parked {
+	struct weir_parked *next;
+	uint64_t sequence;
+	uint64_t count;
+	uint32_t body_crc;
+	uint16_t length;
+	uint16_t skip_reason; // of a skip; 0: a publish
+	bool is_unchecked;
+	uint8_t body[WEIR_FRAME_MAX];
+};
+
+struct weir_park {
+	struct weir_parked *free;
+	uint32_t used;
+};
+
+uint64_t weir_park_need(uint32_t frames);
+void weir_park_init(struct weir_park *park, struct weir_arena *arena, uint32_t frames);
+// NULL: the pool is empty.
+struct weir_parked *weir_park_take(struct weir_park *park);
+void weir_park_give(struct weir_park *park, struct weir_parked *parked);
+
+#endif

@@ -1,0 +1,133 @@
+// Everything an engine sends leaves through here: to the port of a session at home, or through the mesh to its home. One
+// frame at a time is reserved, written in place, sealed and committed.
+#include <string.h>
+
+#include "dataplane/core/engine_state.h"
+
+#define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
+
+static struct weir_frame_header *frame_begin(struct weir_engine *engine, void *place, enum weir_sending sending,
+					     uint64_t session)
+{
+	if (!place) {
+		engine->row.send_blocked++;
+		engine->is_row_dirty = true;
+		engine->is_blocked = true;
+		return NULL;
+	}
+	struct weir_frame_header *frame = place;
+	memset(frame, 0, sizeof(*frame));
+	frame->session = session;
+	engine->sending = sending;
+	return frame;
+}
+
+struct weir_frame_header *weir_frame_to_path(struct weir_engine *engine, const struct weir_path *path, uint64_t session,
+					     uint32_t size)
+{
+	void *place = engine->io.send_reserve(engine->io.context, path, size);
+	return frame_begin(engine, place, WEIR_SENDING_HERE, session);
+}
+
+struct weir_frame_header *weir_frame_to(struct weir_engine *engine, const struct weir_session_ref *to, uint32_t size)
+{
+	if (to->home == engine->config.worker) {
+		const struct weir_session *session = weir_session_find(&engine->sessions, to->id);
+		if (!session)
+			return frame_begin(engine, engine->scratch, WEIR_SENDING_VOID, to->id);
+		return weir_frame_to_path(engine, &session->path, to->id, size);
+	}
+	const struct weir_mesh_header header = { .kind = WEIR_MESH_EGRESS, .from = engine->config.worker, .session = *to };
+	void *place = engine->io.mesh_reserve(engine->io.context, to->home, &header, size);
+	engine->sending_worker = to->home;
+	return frame_begin(engine, place, WEIR_SENDING_MESH, to->id);
+}
+
+void weir_frame_send(struct weir_engine *engine, struct weir_frame_header *frame, int32_t body_length)
+{
+	uint32_t size = 0;
+	if (body_length >= 0) {
+		size = HEADER_SIZE + (uint32_t)body_length;
+		weir_frame_seal(frame, (uint16_t)body_length);
+	}
+	if (engine->sending == WEIR_SENDING_HERE)
+		engine->io.send_commit(engine->io.context, size);
+	else if (engine->sending == WEIR_SENDING_MESH)
+		engine->io.mesh_commit(engine->io.context, engine->sending_worker, size);
+	engine->sending = WEIR_SENDING_NOTHING;
+}
+
+bool weir_frame_forward(struct weir_engine *engine, uint16_t worker, const struct weir_ingress *ingress, uint8_t hops)
+{
+	uint32_t size = HEADER_SIZE + ingress->frame->body_length;
+	const struct weir_mesh_header header = {
+		.kind = WEIR_MESH_INGRESS,
+		.hops = hops,
+		.from = engine->config.worker,
+		.body_crc = ingress->body_crc,
+		.session = *ingress->session,
+	};
+	void *place = engine->io.mesh_reserve(engine->io.context, worker, &header, size);
+	if (!place)
+		return false;
+	memcpy(place, ingress->frame, size);
+	engine->io.mesh_commit(engine->io.context, worker, size);
+	return true;
+}
+
+bool weir_frame_relay(struct weir_engine *engine, const struct weir_mesh_header *header, const void *frame)
+{
+	const struct weir_session *session = weir_session_find(&engine->sessions, header->session.id);
+	if (!session)
+		return true;
+	void *place = engine->io.send_reserve(engine->io.context, &session->path, header->size);
+	if (!place) {
+		engine->row.send_blocked++;
+		engine->is_row_dirty = true;
+		return false;
+	}
+	memcpy(place, frame, header->size);
+	engine->io.send_commit(engine->io.context, header->size);
+	return true;
+}
+
+void weir_engine_refuse_flush(struct weir_engine *engine)
+{
+	struct weir_refusals *refusals = &engine->refusals;
+	if (refusals->count == 0)
+		return;
+	uint32_t length = refusals->count * (uint32_t)sizeof(refusals->entries[0]);
+	struct weir_frame_header *frame = weir_frame_to(engine, &refusals->to, HEADER_SIZE + length);
+	if (frame) {
+		frame->kind = WEIR_KIND_REFUSE;
+		frame->count = (uint16_t)refusals->count;
+		memcpy(frame + 1, refusals->entries, length);
+		weir_frame_send(engine, frame, (int32_t)length);
+	}
+	refusals->count = 0;
+}
+
+void weir_engine_refuse(struct weir_engine *engine, const struct weir_session_ref *to, const struct weir_refuse_entry *entry)
+{
+	struct weir_refusals *refusals = &engine->refusals;
+	uint32_t most = (to->frame_size - HEADER_SIZE) / (uint32_t)sizeof(*entry);
+	if (refusals->count && (refusals->to.id != to->id || refusals->count >= most || refusals->count == WEIR_ENTRIES_MAX))
+		weir_engine_refuse_flush(engine);
+	refusals->to = *to;
+	refusals->entries[refusals->count++] = *entry;
+	engine->has_work = true;
+}
+
+void weir_engine_error(struct weir_engine *engine, const struct weir_session_ref *to, enum weir_reason reason,
+		       const struct weir_frame_header *about, uint64_t request, const char *name)
+{
+	struct weir_frame_header *frame = weir_frame_to(engine, to, HEADER_SIZE + sizeof(struct weir_error));
+	if (!frame)
+		return;
+	frame->kind = WEIR_KIND_ERROR;
+	struct weir_error error = { .reason = (uint16_t)reason, .kind = about->kind, .request = request };
+	if (name)
+		memcpy(error.name, name, sizeof(error.name));
+	memcpy(frame + 1, &error, sizeof(error));
+	weir_frame_send(engine, frame, sizeof(error));
+}

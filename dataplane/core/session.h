@@ -1,0 +1,78 @@
+// The sessions a worker is home to: table, cookies, chains to find one by nonce or by peer. A session id is 64 random bits
+// whose low bits are its slot, so the path finds it with one array access. Engine's thread.
+#ifndef WEIR_CORE_SESSION_H
+#define WEIR_CORE_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dataplane/core/arena.h"
+#include "dataplane/core/message.h"
+#include "dataplane/core/path.h"
+#include "dataplane/core/wheel.h"
+
+struct weir_member;
+
+struct weir_session {
+	// Touched by every frame.
+	struct weir_session_ref ref; // id 0: free slot
+	uint64_t heard_ns;           // last admitted frame
+	bool has_streams;            // sent an open: the shards' owners are told of its end
+	struct weir_path path __attribute__((aligned(64)));
+	// Rarely touched.
+	uint64_t nonce;
+	struct weir_timer lease;
+	struct weir_member *members; // groups it joined
+	uint32_t member_count;
+	struct weir_session *nonce_next;
+	struct weir_session *peer_next;
+	struct weir_session *free_next;
+} __attribute__((aligned(64)));
+
+// A hello that comes late must not bring back what has ended: nonces of ended sessions and when that was.
+struct weir_ended {
+	uint64_t nonce;
+	uint64_t bucket;
+};
+
+struct weir_sessions {
+	struct weir_session *slots;
+	uint32_t mask;
+	uint32_t live;
+	struct weir_session *free;
+	struct weir_session **by_nonce;
+	struct weir_session **by_peer;
+	struct weir_ended *ended;
+	uint64_t secret[2];
+	uint64_t drawn; // random numbers so far
+};
+
+#define WEIR_COOKIE_BUCKET_NS 1000000000ull
+#define WEIR_COOKIE_BUCKETS 10u // a cookie is good for this many buckets
+
+// sessions_max: power of two.
+uint64_t weir_sessions_need(uint32_t sessions_max);
+void weir_sessions_init(struct weir_sessions *sessions, struct weir_arena *arena, uint32_t sessions_max, uint64_t seed);
+
+static inline struct weir_session *weir_session_find(const struct weir_sessions *sessions, uint64_t id)
+{
+	struct weir_session *session = &sessions->slots[id & sessions->mask];
+	return session->ref.id == id && id != 0 ? session : 0;
+}
+
+struct weir_session *weir_session_find_nonce(const struct weir_sessions *sessions, uint64_t nonce);
+struct weir_session *weir_session_find_peer(const struct weir_sessions *sessions, const struct weir_path *path);
+// NULL: the table is full. The caller fills ref but for id, and the lease.
+struct weir_session *weir_session_create(struct weir_sessions *sessions, uint64_t nonce, const struct weir_path *path);
+// The caller has cancelled the lease and ended what hangs on it.
+void weir_session_free(struct weir_sessions *sessions, struct weir_session *session, uint64_t now_ns);
+// The session is heard from a proven new peer.
+void weir_session_move(struct weir_sessions *sessions, struct weir_session *session, const struct weir_path *path);
+
+uint64_t weir_session_random(struct weir_sessions *sessions);
+uint64_t weir_cookie_make(const struct weir_sessions *sessions, const struct weir_path *path, uint64_t nonce, uint64_t now_ns);
+// Made by this worker for this peer and nonce, not too old, and later than the end of a session of that nonce.
+bool weir_cookie_is_good(const struct weir_sessions *sessions, const struct weir_path *path, uint64_t nonce, uint64_t cookie,
+			 uint64_t now_ns);
+
+#endif

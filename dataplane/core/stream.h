@@ -1,0 +1,42 @@
+// What the files of the ingress side of a shard share: stream.c (order), fragment.c (large events), acknowledge.c (acks,
+// credit, waiters). Engine's thread.
+#ifndef WEIR_CORE_STREAM_H
+#define WEIR_CORE_STREAM_H
+
+#include "dataplane/core/engine_state.h"
+
+// Events that want into the log: a frame's, a parked frame's, or one large event.
+struct weir_batch {
+	uint64_t sequence;
+	const void *events;
+	uint32_t length;
+	uint32_t count;
+	uint32_t crc;
+	bool is_unchecked;
+};
+
+// ---- stream.c ----
+// Judges the batch, which begins at or below `next`, and appends what is new of it. WEIR_R_NONE, or the reason it was refused
+// and told.
+enum weir_reason weir_stream_append(struct weir_shard *shard, struct weir_stream *stream, const struct weir_batch *batch,
+				    uint64_t now_ns);
+// Counts and tells a refusal of [sequence, + count).
+void weir_stream_refuse(struct weir_shard *shard, struct weir_stream *stream, uint64_t sequence, uint32_t count,
+			enum weir_reason reason);
+// level none: counts [next, sequence) as lost.
+void weir_stream_lose(struct weir_shard *shard, struct weir_stream *stream, uint64_t sequence);
+
+// ---- fragment.c ----
+void weir_fragment_receive(struct weir_shard *shard, struct weir_stream *stream, const struct weir_ingress *ingress,
+			   uint64_t now_ns);
+
+// ---- acknowledge.c ----
+void weir_ack_mark(struct weir_engine *engine, struct weir_stream *stream);
+// Takes the shard's streams out of the engine's lists of due acknowledgements; is_ack_due stays.
+void weir_ack_detach(struct weir_engine *engine, struct weir_shard *shard);
+// Grants credit beyond what was granted before, as far as there is room.
+void weir_credit_renew(struct weir_shard *shard, struct weir_stream *stream);
+void weir_credit_wait(struct weir_shard *shard, struct weir_stream *stream, uint32_t wanted);
+void weir_credit_forget(struct weir_shard *shard, struct weir_stream *stream);
+
+#endif
