@@ -251,7 +251,7 @@ void consumers_assign(struct weir_core *core, const struct weir_frame_header *fr
 	};
 }
 
-static void answer(struct weir_core *core, const struct weir_frame_header *frame, uint64_t settled_to)
+static void answer(struct weir_core *core, const struct weir_frame_header *frame, uint64_t settled_to, uint64_t handed_to)
 {
 	const struct weir_revoke *revoke = (const void *)(frame + 1);
 	core->is_urgent = true;
@@ -260,6 +260,7 @@ static void answer(struct weir_core *core, const struct weir_frame_header *frame
 		return;
 	core->answers[core->answer_count++] = (struct answer){
 		.settled_to = settled_to,
+		.handed_to = handed_to,
 		.topic = frame->topic,
 		.stream = frame->stream,
 		.group = revoke->group,
@@ -273,16 +274,16 @@ void consumers_revoke(struct weir_core *core, const struct weir_frame_header *fr
 	const struct weir_revoke *revoke = (const void *)(frame + 1);
 	struct weir_consumer *consumer = consumer_of_group(core, revoke->group);
 	if (!consumer || frame->shard >= consumer->shards) {
-		answer(core, frame, 0);
+		answer(core, frame, 0, UINT64_MAX);
 		return;
 	}
 	struct assignment *assignment = &consumer->assignments[frame->shard];
 	if (revoke->term != assignment->term) {
-		answer(core, frame, 0);
+		answer(core, frame, 0, UINT64_MAX);
 		return;
 	}
 	if (assignment->state == ASSIGNMENT_NONE) {
-		answer(core, frame, assignment->settled_to);
+		answer(core, frame, assignment->settled_to, assignment->handed_to);
 		return;
 	}
 	core->is_urgent = true;
@@ -303,6 +304,7 @@ static void revoked_send(struct weir_core *core, const struct answer *owed)
 	frame->topic = owed->topic;
 	frame->shard = owed->shard;
 	frame->stream = owed->stream;
+	frame->sequence = owed->handed_to;
 	revoked->settled_to = owed->settled_to;
 	revoked->group = owed->group;
 	revoked->term = owed->term;
@@ -319,6 +321,7 @@ static bool revoking_poll(struct weir_consumer *consumer, struct assignment *ass
 	}
 	struct answer owed = {
 		.settled_to = assignment->settled_to,
+		.handed_to = assignment->handed_to,
 		.topic = consumer->topic,
 		.stream = assignment->handle,
 		.group = consumer->group,

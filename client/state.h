@@ -126,6 +126,7 @@ struct stream;
 // A revoked that is owed to the router.
 struct answer {
 	uint64_t settled_to;
+	uint64_t handed_to;
 	uint32_t topic, stream, group, term;
 	uint16_t shard;
 };

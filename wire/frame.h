@@ -50,7 +50,7 @@ enum weir_kind {
 	                          //    bytes; seq: `from`, the offset of the first event
 	WEIR_KIND_REPORT = 23,    // C  weir_report_entry[count]
 	WEIR_KIND_REVOKE = 24,    // R  body weir_revoke; header topic, shard, stream
-	WEIR_KIND_REVOKED = 25,   // C  body weir_revoke; header topic, shard, stream
+	WEIR_KIND_REVOKED = 25,   // C  body weir_revoke; header topic, shard, stream; seq: offsets below were handed out
 	WEIR_KIND_LEAVE = 26,     // C  body weir_leave
 	WEIR_KIND_LEFT = 27,      // R  body weir_leave
 	WEIR_KIND_LIMIT

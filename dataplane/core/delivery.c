@@ -159,11 +159,13 @@ static void rewind_to_settled(struct weir_delivery_stream *delivery)
 	delivery->round_trip_ns = 0;
 }
 
-// `is_clean`: the member said that nothing beyond settled was handed out, or will be.
-static void term_end(struct weir_delivery_stream *delivery, bool is_clean)
+// The member may have handed out what lies below `handed_to`.
+static void term_end(struct weir_delivery_stream *delivery, uint64_t handed_to)
 {
-	if (!is_clean && delivery->sent_to > delivery->redelivered_to)
-		delivery->redelivered_to = delivery->sent_to;
+	if (handed_to > delivery->sent_to)
+		handed_to = delivery->sent_to;
+	if (handed_to > delivery->redelivered_to)
+		delivery->redelivered_to = handed_to;
 	delivery->state = WEIR_DELIVERY_IDLE;
 	delivery->member = (struct weir_session_ref){ 0 };
 	rewind_to_settled(delivery);
@@ -250,7 +252,7 @@ void weir_delivery_message(struct weir_shard *shard, const struct weir_message *
 	if (message->term != delivery->term || delivery->state == WEIR_DELIVERY_IDLE)
 		return;
 	if (message->kind == WEIR_MESSAGE_REVOKE_NOW)
-		term_end(delivery, false);
+		term_end(delivery, UINT64_MAX);
 	else if (message->kind == WEIR_MESSAGE_REVOKE && delivery->state != WEIR_DELIVERY_REVOKING)
 		revoke_begin(delivery, now_ns);
 }
@@ -376,13 +378,13 @@ void weir_delivery_revoked(struct weir_shard *shard, const struct weir_ingress *
 	if (!delivery || delivery->state != WEIR_DELIVERY_REVOKING || delivery->term != revoke->term ||
 	    delivery->member.id != ingress->session->id)
 		return;
-	// A member that forgot the term already answers 0: what it handed out after its last report is not known then.
-	bool is_clean = revoke->settled_to >= settled_offset(delivery) && (revoke->settled_to > 0 || delivery->sent_to == 0);
+	// A member that says less than it said before has forgotten the term: what it handed out is not known.
+	uint64_t handed_to = revoke->settled_to < settled_offset(delivery) ? UINT64_MAX : ingress->frame->sequence;
 	uint64_t settled = revoke->settled_to < delivery->sent_to ? revoke->settled_to : delivery->sent_to;
 	if (settled > delivery->received_to)
 		delivery->received_to = settled;
 	settle(delivery, settled, now_ns);
-	term_end(delivery, is_clean);
+	term_end(delivery, handed_to);
 }
 
 // ---- Time ----
@@ -421,7 +423,7 @@ static void fire(struct weir_timer *timer, void *context, uint64_t now_ns)
 		break;
 	case WEIR_DELIVERY_REVOKING:
 		if (now_ns >= delivery->revoke_ns + lease_ns(delivery)) {
-			term_end(delivery, false);
+			term_end(delivery, UINT64_MAX);
 			return;
 		}
 		// fall through
