@@ -69,9 +69,10 @@ static int attached_check(const struct weir_guard *guard, char error[WEIR_GUARD_
 	int code = weir_interface_program(guard, &id, &mode, error);
 	if (code || id == guard->info.program_id)
 		return code;
-	return weir_guard_fail(error, -EIO,
-			       "%s: XDP program %u is attached instead of weir's (%u): somebody removed it. Find out who, and restart weir",
-			       guard->interface, id, guard->info.program_id);
+	return weir_guard_fail(
+		error, -EIO,
+		"%s: XDP program %u is attached instead of weir's (%u): somebody removed it. Find out who, and restart weir",
+		guard->interface, id, guard->info.program_id);
 }
 
 int weir_guard_check(struct weir_guard *guard, uint32_t queue, char error[WEIR_GUARD_ERROR_SIZE])
@@ -86,14 +87,16 @@ int weir_guard_check(struct weir_guard *guard, uint32_t queue, char error[WEIR_G
 	weir_frame_seal(frame, 0);
 	int verdict = verdict_of(guard, queue, packet, headers + sizeof(*frame));
 	if (verdict < 0)
-		return weir_guard_fail(error, verdict, "%s: cannot try receive queue %u: %s. Does the interface have that queue?",
+		return weir_guard_fail(error, verdict,
+				       "%s: cannot try receive queue %u: %s. Does the interface have that queue?",
 				       guard->interface, queue, strerror(-verdict));
 	if (verdict == XDP_DROP) {
 		guard->checked_socketless++;
-		return weir_guard_fail(error, -ENOTCONN,
-				       "%s: receive queue %u has no AF_XDP socket in the XDP program's map: the port did not come up on "
-				       "it, or a library of another version than libxdp 1.3 bound it elsewhere. Use port kind kernel",
-				       guard->interface, queue);
+		return weir_guard_fail(
+			error, -ENOTCONN,
+			"%s: receive queue %u has no AF_XDP socket in the XDP program's map: the port did not come up on "
+			"it, or a library of another version than libxdp 1.3 bound it elsewhere. Use port kind kernel",
+			guard->interface, queue);
 	}
 	guard->checked++;
 	guard->checked_bytes += sizeof(*frame);
@@ -103,7 +106,8 @@ int weir_guard_check(struct weir_guard *guard, uint32_t queue, char error[WEIR_G
 	guard->checked_passed++;
 	if (verdict == XDP_REDIRECT && foreign == XDP_PASS)
 		return 0;
-	return weir_guard_fail(error, -EIO, "%s: queue %u: the XDP program answered %d to a frame of weir's and %d to another's",
+	return weir_guard_fail(error, -EIO,
+			       "%s: queue %u: the XDP program answered %d to a frame of weir's and %d to another's",
 			       guard->interface, queue, verdict, foreign);
 }
 

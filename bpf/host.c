@@ -16,7 +16,7 @@
 #include "wire/limits.h"
 
 #define KERNEL_ENOTSUPP 524 // leaks out of drivers without XDP; no errno of user space
-#define MTU_MAX 3498        // a frame of it, with XDP's and the skb's room, still fits one page: the AF_XDP port's limit
+#define MTU_MAX 3498 // a frame of it, with the room that XDP and the skb take, still fits one page
 #define INSTANCE_NAME_MAX 63
 
 static bool instance_is_valid(const char *name)
@@ -28,12 +28,15 @@ static bool instance_is_valid(const char *name)
 int weir_config_check(const struct weir_guard_config *config, char error[WEIR_GUARD_ERROR_SIZE])
 {
 	if (!config->instance || !instance_is_valid(config->instance))
-		return weir_guard_fail(error, -EINVAL, "instance name '%s': must be 1 to %d of [A-Za-z0-9._-], not beginning with '.'",
+		return weir_guard_fail(error, -EINVAL,
+				       "instance name '%s': must be 1 to %d of [A-Za-z0-9._-], not beginning with '.'",
 				       config->instance ? config->instance : "", INSTANCE_NAME_MAX);
 	if (config->workers == 0 || config->workers > WEIR_WORKERS_MAX)
-		return weir_guard_fail(error, -EINVAL, "XDP guard: %u workers: must be 1 to %u", config->workers, WEIR_WORKERS_MAX);
+		return weir_guard_fail(error, -EINVAL, "XDP guard: %u workers: must be 1 to %u", config->workers,
+				       WEIR_WORKERS_MAX);
 	if (config->port_base == 0 || config->port_base + config->workers > UINT16_MAX + 1)
-		return weir_guard_fail(error, -EINVAL, "XDP guard: UDP ports %u to %u: must lie within 1 to 65535. Choose a lower base",
+		return weir_guard_fail(error, -EINVAL,
+				       "XDP guard: UDP ports %u to %u: must lie within 1 to 65535. Choose a lower base",
 				       config->port_base, config->port_base + config->workers - 1u);
 	return 0;
 }
@@ -65,7 +68,8 @@ int weir_interface_program(const struct weir_guard *guard, uint32_t *id, enum we
 {
 	int code = program_query(guard->ifindex, id, mode);
 	if (code)
-		return weir_guard_fail(error, code, "%s: cannot ask for its XDP program: %s", guard->interface, strerror(-code));
+		return weir_guard_fail(error, code, "%s: cannot ask for its XDP program: %s", guard->interface,
+				       strerror(-code));
 	return 0;
 }
 
@@ -73,10 +77,11 @@ int weir_foreign_refuse(const struct weir_guard_config *config, int ifindex, uin
 {
 	char instance[NAME_MAX + 1];
 	if (weir_pins_find(config, ifindex, id, instance))
-		return weir_guard_fail(error, -EBUSY,
-				       "%s: cannot attach the XDP program: weir instance '%s' has its own there (id %u). Stop that "
-				       "instance, or start this one with its name to take over, or use another interface",
-				       config->interface, instance, id);
+		return weir_guard_fail(
+			error, -EBUSY,
+			"%s: cannot attach the XDP program: weir instance '%s' has its own there (id %u). Stop that "
+			"instance, or start this one with its name to take over, or use another interface",
+			config->interface, instance, id);
 	struct bpf_prog_info info = {};
 	uint32_t size = sizeof(info);
 	int fd = bpf_prog_get_fd_by_id(id);
@@ -84,26 +89,30 @@ int weir_foreign_refuse(const struct weir_guard_config *config, int ifindex, uin
 		snprintf(info.name, sizeof(info.name), "unknown");
 	if (fd >= 0)
 		close(fd);
-	return weir_guard_fail(error, -EBUSY,
-			       "%s: cannot attach the XDP program: program '%s' (id %u) is attached and belongs to somebody else. "
-			       "Remove it (ip link set dev %s xdp off), use another interface, or use port kind kernel, which needs "
-			       "no XDP",
-			       config->interface, info.name, id, config->interface);
+	return weir_guard_fail(
+		error, -EBUSY,
+		"%s: cannot attach the XDP program: program '%s' (id %u) is attached and belongs to somebody else. "
+		"Remove it (ip link set dev %s xdp off), use another interface, or use port kind kernel, which needs "
+		"no XDP",
+		config->interface, info.name, id, config->interface);
 }
 
 int weir_load_explain(int code, char error[WEIR_GUARD_ERROR_SIZE])
 {
 	if (code == -EPERM || code == -EACCES)
-		return weir_guard_fail(error, -EPERM,
-				       "XDP guard: cannot load the program: no permission. Run as root, or grant CAP_BPF, CAP_NET_ADMIN "
-				       "and CAP_PERFMON (and CAP_SYS_ADMIN for pinned objects)");
+		return weir_guard_fail(
+			error, -EPERM,
+			"XDP guard: cannot load the program: no permission. Run as root, or grant CAP_BPF, CAP_NET_ADMIN "
+			"and CAP_PERFMON (and CAP_SYS_ADMIN for pinned objects)");
 	if (code == -ENOMEM)
-		return weir_guard_fail(error, code, "XDP guard: cannot load the program: no memory for its maps. "
-						    "Raise RLIMIT_MEMLOCK or the memory limit of the service, or count fewer topics");
-	return weir_guard_fail(error, code,
-			       "XDP guard: cannot load the program: %s. The kernel must be 5.10 or newer with CONFIG_BPF_SYSCALL, "
-			       "CONFIG_XDP_SOCKETS and BTF; else use port kind kernel",
-			       strerror(-code));
+		return weir_guard_fail(error, code,
+				       "XDP guard: cannot load the program: no memory for its maps. "
+				       "Raise RLIMIT_MEMLOCK or the memory limit of the service, or count fewer topics");
+	return weir_guard_fail(
+		error, code,
+		"XDP guard: cannot load the program: %s. The kernel must be 5.10 or newer with CONFIG_BPF_SYSCALL, "
+		"CONFIG_XDP_SOCKETS and BTF; else use port kind kernel",
+		strerror(-code));
 }
 
 static int mtu_of(const char *interface)
@@ -124,31 +133,35 @@ int weir_attach_explain(const char *interface, int code, char error[WEIR_GUARD_E
 	switch (-code) {
 	case EPERM:
 	case EACCES:
-		return weir_guard_fail(error, -EPERM, "%s: %s: no permission. Run as root, or grant CAP_NET_ADMIN and CAP_BPF", interface,
-				       prefix);
+		return weir_guard_fail(error, -EPERM, "%s: %s: no permission. Run as root, or grant CAP_NET_ADMIN and CAP_BPF",
+				       interface, prefix);
 	case EOPNOTSUPP:
 	case KERNEL_ENOTSUPP:
-		return weir_guard_fail(error, -EOPNOTSUPP,
-				       "%s: %s: its driver has no native XDP. Allow generic mode (slow), or use port kind kernel",
-				       interface, prefix);
+		return weir_guard_fail(
+			error, -EOPNOTSUPP,
+			"%s: %s: its driver has no native XDP. Allow generic mode (slow), or use port kind kernel", interface,
+			prefix);
 	case ENOSPC:
-		return weir_guard_fail(error, code,
-				       "%s: %s: too few queues (a veth needs as many rx queues as its peer has tx queues, a NIC spare tx "
-				       "queues for XDP). Set them with ethtool -L %s, or use port kind kernel",
-				       interface, prefix, interface);
+		return weir_guard_fail(
+			error, code,
+			"%s: %s: too few queues (a veth needs as many rx queues as its peer has tx queues, a NIC spare tx "
+			"queues for XDP). Set them with ethtool -L %s, or use port kind kernel",
+			interface, prefix, interface);
 	case ERANGE:
 	case EINVAL:
 		if (mtu > MTU_MAX || code == -ERANGE)
-			return weir_guard_fail(error, -ERANGE,
-					       "%s: %s: MTU %d is too large for XDP on this driver. Set at most %d on it (and on the "
-					       "peer of a veth): ip link set dev %s mtu 1500; or use port kind kernel",
-					       interface, prefix, mtu, MTU_MAX, interface);
+			return weir_guard_fail(
+				error, -ERANGE,
+				"%s: %s: MTU %d is too large for XDP on this driver. Set at most %d on it (and on the "
+				"peer of a veth): ip link set dev %s mtu 1500; or use port kind kernel",
+				interface, prefix, mtu, MTU_MAX, interface);
 		break;
 	}
-	return weir_guard_fail(error, code,
-			       "%s: %s: %s. The kernel log (dmesg) may say more; receive offloads such as LRO may have to be off "
-			       "(ethtool -K %s lro off), or use port kind kernel",
-			       interface, prefix, strerror(-code), interface);
+	return weir_guard_fail(
+		error, code,
+		"%s: %s: %s. The kernel log (dmesg) may say more; receive offloads such as LRO may have to be off "
+		"(ethtool -K %s lro off), or use port kind kernel",
+		interface, prefix, strerror(-code), interface);
 }
 
 static void text_join(char *error, const char *line)

@@ -41,9 +41,10 @@ static int btf_require(int program, char error[WEIR_GUARD_ERROR_SIZE])
 	uint32_t size = sizeof(info);
 	if (bpf_obj_get_info_by_fd(program, &info, &size) == 0 && info.btf_id)
 		return 0;
-	return weir_guard_fail(error, -EOPNOTSUPP,
-			       "kernel: keeps no BTF of programs, by which AF_XDP sockets find the XDP program. Needs 5.10 or newer; "
-			       "else use port kind kernel");
+	return weir_guard_fail(
+		error, -EOPNOTSUPP,
+		"kernel: keeps no BTF of programs, by which AF_XDP sockets find the XDP program. Needs 5.10 or newer; "
+		"else use port kind kernel");
 }
 
 static int load(struct weir_guard *guard, char error[WEIR_GUARD_ERROR_SIZE])
@@ -160,7 +161,8 @@ static int rows_allocate(struct weir_guard *guard, char error[WEIR_GUARD_ERROR_S
 {
 	guard->cpus = libbpf_num_possible_cpus();
 	if (guard->cpus <= 0)
-		return weir_guard_fail(error, guard->cpus, "kernel: cannot tell the number of CPUs: %s", strerror(-guard->cpus));
+		return weir_guard_fail(error, guard->cpus, "kernel: cannot tell the number of CPUs: %s",
+				       strerror(-guard->cpus));
 	guard->rows = calloc((size_t)guard->cpus, sizeof(struct weir_guard_totals));
 	return guard->rows ? 0 : weir_guard_fail(error, -ENOMEM, "XDP guard: no memory");
 }

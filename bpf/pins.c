@@ -57,14 +57,15 @@ int weir_pins_probe(const struct weir_guard_config *config, char error[WEIR_GUAR
 	path_copy(parent, root_of(config));
 	char *slash = strrchr(parent, '/');
 	if (!slash || slash == parent)
-		return weir_guard_fail(error, -EINVAL, "pin root %s: must be an absolute path below a bpffs mount", root_of(config));
+		return weir_guard_fail(error, -EINVAL, "pin root %s: must be an absolute path below a bpffs mount",
+				       root_of(config));
 	*slash = '\0';
 	struct statfs stat;
 	if (statfs(parent, &stat) == 0 && (unsigned long)stat.f_type == BPF_FS_MAGIC)
 		return 0;
 	return weir_guard_fail(error, -ENOENT,
-			       "%s: cannot pin the XDP program: no bpffs is mounted there. Mount it: mount -t bpf bpf %s", parent,
-			       parent);
+			       "%s: cannot pin the XDP program: no bpffs is mounted there. Mount it: mount -t bpf bpf %s",
+			       parent, parent);
 }
 
 void weir_pins_path(const struct weir_pins *pins, const char *name, char path[PATH_MAX])
@@ -79,7 +80,8 @@ static int directory_make(const char *path, char error[WEIR_GUARD_ERROR_SIZE])
 		return 0;
 	int code = -errno;
 	return weir_guard_fail(error, code, "%s: cannot make the directory for pins: %s%s", path, strerror(-code),
-			       code == -EPERM || code == -EACCES ? ". Run as root, or give write access to the bpffs mount" : "");
+			       code == -EPERM || code == -EACCES ? ". Run as root, or give write access to the bpffs mount"
+								 : "");
 }
 
 // Opens and locks the innermost directory; -EAGAIN when it was removed in between.
@@ -94,14 +96,16 @@ static int directory_lock(struct weir_pins *pins, const struct weir_guard_config
 		return code == -ENOENT ? -EAGAIN : code;
 	pins->fd = open(pins->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (pins->fd < 0)
-		return errno == ENOENT ? -EAGAIN : weir_guard_fail(error, -errno, "%s: cannot open: %s", pins->path, strerror(errno));
+		return errno == ENOENT ? -EAGAIN
+				       : weir_guard_fail(error, -errno, "%s: cannot open: %s", pins->path, strerror(errno));
 	struct stat held;
 	struct stat named;
 	if (flock(pins->fd, LOCK_EX | LOCK_NB) != 0) {
-		code = weir_guard_fail(error, -EBUSY,
-				       "%s: cannot attach: another process of weir instance '%s' holds this interface (%s is locked). "
-				       "Stop it, or give this router an instance name of its own",
-				       config->interface, config->instance, pins->path);
+		code = weir_guard_fail(
+			error, -EBUSY,
+			"%s: cannot attach: another process of weir instance '%s' holds this interface (%s is locked). "
+			"Stop it, or give this router an instance name of its own",
+			config->interface, config->instance, pins->path);
 	} else if (fstat(pins->fd, &held) != 0 || stat(pins->path, &named) != 0 || held.st_ino != named.st_ino) {
 		code = -EAGAIN;
 	}
@@ -128,7 +132,8 @@ int weir_pins_open(struct weir_pins *pins, const struct weir_guard_config *confi
 		if (code != -EAGAIN)
 			return code;
 	}
-	return weir_guard_fail(error, -EBUSY, "%s: cannot lock: it comes and goes. Another weir is starting or stopping: try again",
+	return weir_guard_fail(error, -EBUSY,
+			       "%s: cannot lock: it comes and goes. Another weir is starting or stopping: try again",
 			       pins->path);
 }
 
