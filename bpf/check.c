@@ -16,6 +16,7 @@
 #include "wire/codec.h"
 
 #define PACKET_MAX 128u
+#define PACKET_PAD 2u // in front, so that the IP header is aligned
 
 // Ethernet and IP in front of `payload` bytes of UDP to the guard's first port. Returns the size of the headers.
 static uint32_t headers_write(const struct weir_guard_switches *switches, uint8_t packet[PACKET_MAX], uint16_t payload)
@@ -77,15 +78,16 @@ static int attached_check(const struct weir_guard *guard, char error[WEIR_GUARD_
 
 int weir_guard_check(struct weir_guard *guard, uint32_t queue, char error[WEIR_GUARD_ERROR_SIZE])
 {
-	uint8_t packet[PACKET_MAX];
+	uint8_t room[PACKET_PAD + PACKET_MAX] __attribute__((aligned(8)));
+	uint8_t *packet = room + PACKET_PAD;
 	int code = attached_check(guard, error);
 	if (code)
 		return code;
-	uint32_t headers = headers_write(&guard->switches, packet, sizeof(struct weir_frame_header));
-	struct weir_frame_header *frame = (void *)(packet + headers);
-	frame->kind = WEIR_KIND_PING;
-	weir_frame_seal(frame, 0);
-	int verdict = verdict_of(guard, queue, packet, headers + sizeof(*frame));
+	struct weir_frame_header frame = { .kind = WEIR_KIND_PING };
+	weir_frame_seal(&frame, 0);
+	uint32_t headers = headers_write(&guard->switches, packet, sizeof(frame));
+	memcpy(packet + headers, &frame, sizeof(frame));
+	int verdict = verdict_of(guard, queue, packet, headers + sizeof(frame));
 	if (verdict < 0)
 		return weir_guard_fail(error, verdict,
 				       "%s: cannot try receive queue %u: %s. Does the interface have that queue?",
@@ -99,10 +101,10 @@ int weir_guard_check(struct weir_guard *guard, uint32_t queue, char error[WEIR_G
 			guard->interface, queue);
 	}
 	guard->checked++;
-	guard->checked_bytes += sizeof(*frame);
+	guard->checked_bytes += sizeof(frame);
 	// The same bytes without a protocol: nobody's.
 	memset(packet + offsetof(struct ethhdr, h_proto), 0, sizeof(uint16_t));
-	int foreign = verdict_of(guard, queue, packet, headers + sizeof(*frame));
+	int foreign = verdict_of(guard, queue, packet, headers + sizeof(frame));
 	guard->checked_passed++;
 	if (verdict == XDP_REDIRECT && foreign == XDP_PASS)
 		return 0;
