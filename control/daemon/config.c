@@ -82,7 +82,8 @@ static void init_topology(struct weir_topology *topology)
 		.streams_per_shard = 1024,
 		.park_frames = 4096,
 		.reassembly_slots = 64,
-		.members_per_group = 1024,
+		.members_per_group = 256,
+		.event_max = EVENT_MAX_DEFAULT,
 		.window_frames = 1024,
 		.frame_size = WEIR_FRAME_DEFAULT,
 		.ping_ns = SECOND_NS,
@@ -211,8 +212,14 @@ static const struct weir_field LIMITS[] = {
 	  .bind = weir_bind_number,
 	  AT(weir_topology_limits, members_per_group),
 	  .min = 1,
-	  .max = 1u << 16,
-	  .expected = "a number from 1 to 65536" },
+	  .max = 65534,
+	  .expected = "a number from 1 to 65534" },
+	{ .key = "event_max",
+	  .bind = weir_bind_size,
+	  AT(weir_topology_limits, event_max),
+	  .min = 64,
+	  .max = WEIR_EVENT_LIMIT,
+	  .expected = "a size from 64 bytes to 16MiB" },
 	{ .key = "window_frames",
 	  .bind = weir_bind_number,
 	  AT(weir_topology_limits, window_frames),
@@ -585,6 +592,15 @@ static int check_topic(struct weir_binder *binder, struct weir_topology *topolog
 		return weir_binder_fail(binder, path, place(binder, node, "event_max"), "lower event_max or raise log",
 					"expected at most an eighth of the log, %llu bytes",
 					(unsigned long long)topic->log_bytes / 8);
+	if (weir_binder_child(binder, weir_binder_child(binder, root_of(binder), "limits"), "event_max")) {
+		if (topic->event_max > topology->limits.event_max)
+			return weir_binder_fail(binder, path, place(binder, node, "event_max"),
+						"lower it, or raise limits.event_max",
+						"expected at most limits.event_max, %llu bytes",
+						(unsigned long long)topology->limits.event_max);
+	} else if (topic->event_max > topology->limits.event_max) {
+		topology->limits.event_max = topic->event_max;
+	}
 	for (uint32_t other = 0; other < index; other++) {
 		if (strcmp(topology->topics[other].name, topic->name) == 0)
 			return weir_binder_fail(binder, path, place(binder, node, "name"), "give each topic its own name",

@@ -272,11 +272,11 @@ int weir_diff_create(struct weir_diff **out, const struct weir_topology *from, c
 	list.diff = calloc(1, sizeof(*list.diff));
 	if (!list.diff)
 		return -ENOMEM;
+	collect_additions(&list, from, to);
+	collect_moves(&list, from_plan, to_plan);
+	collect_removals(&list, from, to);
 	if (!is_same_live_limits(&from->limits, &to->limits))
 		add_named(&list, WEIR_CHANGE_LIMITS, "", "");
-	collect_removals(&list, from, to);
-	collect_moves(&list, from_plan, to_plan);
-	collect_additions(&list, from, to);
 	if (list.failed) {
 		weir_diff_destroy(list.diff);
 		return -ENOMEM;

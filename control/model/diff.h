@@ -8,14 +8,15 @@
 #include "control/model/plan.h"
 #include "control/model/topology.h"
 
-// In the order they are applied: what frees comes before what takes.
+// In the order they are applied: what is new is made before anything is taken away, so that a change that cannot be made
+// leaves everything as it was.
 enum weir_change_kind {
-	WEIR_CHANGE_LIMITS,
-	WEIR_CHANGE_GROUP_REMOVED,
-	WEIR_CHANGE_TOPIC_REMOVED, // its groups go with it, without changes of their own
-	WEIR_CHANGE_SHARD_MOVED,
 	WEIR_CHANGE_TOPIC_ADDED,
 	WEIR_CHANGE_GROUP_ADDED, // also those of an added topic
+	WEIR_CHANGE_SHARD_MOVED,
+	WEIR_CHANGE_GROUP_REMOVED,
+	WEIR_CHANGE_TOPIC_REMOVED, // its groups go with it, without changes of their own
+	WEIR_CHANGE_LIMITS,
 };
 
 struct weir_change {

@@ -57,8 +57,8 @@ static const struct step STEPS[] = {
 	{ BASE, "" },
 	{ HEAD "topics: [{name: a, shards: 2, groups: [{name: h}, {name: g}]}, {name: b}]\n", "" },
 	{ HEAD "topics: [{name: a, shards: 2, homes: {0: 1}, groups: [{name: g}]}, {name: c, groups: [{name: x}]}]\n",
-	  "group-removed a h 0 0>0;topic-removed b  0 0>0;shard-moved a  0 0>1;topic-added c  0 0>0;group-added c x 0 0>0;" },
-	{ HEAD "limits: {lease: 9s}\n", "limits-changed   0 0>0;topic-removed a  0 0>0;topic-removed b  0 0>0;" },
+	  "topic-added c  0 0>0;group-added c x 0 0>0;shard-moved a  0 0>1;group-removed a h 0 0>0;topic-removed b  0 0>0;" },
+	{ HEAD "limits: {lease: 9s}\n", "topic-removed a  0 0>0;topic-removed b  0 0>0;limits-changed   0 0>0;" },
 	{ HEAD "topics: [{name: a, shards: 2, groups: [{name: g}, {name: h}, {name: i, kind: follow}]}, {name: b}]\n",
 	  "group-added a i 0 0>0;" },
 };

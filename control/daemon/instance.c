@@ -1,0 +1,92 @@
+// Directory and lock of an instance. The lock file holds the pid for people; what counts is the lock on it, which the kernel
+// drops with the process. Control thread.
+#include "control/daemon/instance.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define RUN_DIRECTORY "/run/weir"
+
+static int refuse(struct weir_trouble *trouble, const char *action, const char *fix, int err)
+{
+	weir_trouble_set(trouble, "directory " RUN_DIRECTORY, action, fix, "%s", strerror(-err));
+	return err;
+}
+
+static int taken(struct weir_trouble *trouble, const char *name, int fd)
+{
+	char object[160];
+	char pid[24] = "";
+	ssize_t got = pread(fd, pid, sizeof(pid) - 1, 0);
+
+	pid[got > 0 ? strcspn(pid, "\n") : 0] = 0;
+	snprintf(object, sizeof(object), "instance %s", name);
+	weir_trouble_set(trouble, object, "start a second time",
+			 "stop the other weir, or give this one another --instance and its own ports",
+			 "a weir of this name runs already, pid %s", pid[0] ? pid : "unknown");
+	return -EBUSY;
+}
+
+// -EAGAIN: the file was removed by its last owner between open and lock, and a lock on it would be seen by nobody.
+static int lock(struct weir_instance *instance, const char *name, struct weir_trouble *trouble)
+{
+	struct stat locked;
+	struct stat named;
+
+	instance->lock = open(instance->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+	if (instance->lock < 0)
+		return refuse(trouble, "write the lock file", "run weir as root, or let weir's user own the directory", -errno);
+	if (flock(instance->lock, LOCK_EX | LOCK_NB) != 0) {
+		int err = errno == EWOULDBLOCK ? taken(trouble, name, instance->lock)
+					       : refuse(trouble, "lock the lock file", "use a file system with locks", -errno);
+
+		close(instance->lock);
+		return err;
+	}
+	if (fstat(instance->lock, &locked) == 0 && stat(instance->lock_path, &named) == 0 && locked.st_ino == named.st_ino)
+		return 0;
+	close(instance->lock);
+	return -EAGAIN;
+}
+
+int weir_instance_take(struct weir_instance *instance, const char *name, const char *socket, struct weir_trouble *trouble)
+{
+	char text[24];
+	int length;
+	int err;
+
+	memset(instance, 0, sizeof(*instance));
+	if (mkdir(RUN_DIRECTORY, 0755) != 0 && errno != EEXIST)
+		return refuse(trouble, "create it", "run weir as root, or create it owned by weir's user", -errno);
+	snprintf(instance->lock_path, sizeof(instance->lock_path), RUN_DIRECTORY "/%s.lock", name);
+	snprintf(instance->counters_path, sizeof(instance->counters_path), RUN_DIRECTORY "/%s.counters", name);
+	length = socket ? snprintf(instance->socket_path, sizeof(instance->socket_path), "%s", socket)
+			: snprintf(instance->socket_path, sizeof(instance->socket_path), RUN_DIRECTORY "/%s.sock", name);
+	if ((size_t)length >= sizeof(instance->socket_path)) {
+		weir_trouble_set(trouble, "control socket", "listen there", "use a shorter path",
+				 "the path is longer than the 107 bytes a unix socket may have");
+		return -ENAMETOOLONG;
+	}
+	do {
+		err = lock(instance, name, trouble);
+	} while (err == -EAGAIN);
+	if (err)
+		return err;
+	length = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+	// The pid is for people only: a full file system is no reason not to start.
+	if (ftruncate(instance->lock, 0) == 0)
+		(void)!pwrite(instance->lock, text, (size_t)length, 0);
+	return 0;
+}
+
+void weir_instance_release(struct weir_instance *instance)
+{
+	unlink(instance->lock_path);
+	close(instance->lock);
+}

@@ -1,0 +1,305 @@
+// weir: reads the topology, takes the instance, starts the router, answers weirctl until it is told to end. One thread for
+// all of this; the workers have their own (dataplane/io/worker.h).
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "control/daemon/answer.h"
+#include "control/daemon/config.h"
+#include "control/daemon/instance.h"
+#include "control/daemon/machine.h"
+#include "control/daemon/options.h"
+#include "control/daemon/router.h"
+#include "control/daemon/say.h"
+#include "control/daemon/server.h"
+
+#define SAMPLE_NS 1000000000ull
+#define EXIT_HOST 1 // the host misses something, or the start failed
+#define EXIT_CONFIG 2 // command line or topology file
+
+struct daemon {
+	struct weir_options options;
+	struct weir_instance instance;
+	struct weir_router *router;
+	struct weir_server *server;
+	int signal_fd;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+static void say_trouble(const struct weir_trouble *trouble, const char *file)
+{
+	char text[1200];
+
+	weir_trouble_text(trouble, file, text, sizeof(text));
+	weir_say(WEIR_SAY_ERROR, "%s", text);
+}
+
+// ---- Answers ----
+
+// What the command line says stands above what any file says.
+static void override(const struct weir_options *options, struct weir_topology *topology)
+{
+	if (options->instance)
+		snprintf(topology->instance, sizeof(topology->instance), "%s", options->instance);
+	if (options->poll >= 0)
+		topology->poll = (enum weir_topology_poll)options->poll;
+}
+
+static struct weir_topology *topology_of(const struct daemon *daemon, json_t *arguments, struct weir_trouble *trouble)
+{
+	const char *text = json_string_value(json_object_get(arguments, "text"));
+	struct weir_topology *topology;
+
+	if (!text) {
+		weir_trouble_set(trouble, "request", "read the topology", "use a weirctl of the same version as weir",
+				 "expected the file's text in the argument `text`");
+		return NULL;
+	}
+	if (weir_config_parse(&topology, text, strlen(text), trouble) != 0)
+		return NULL;
+	override(&daemon->options, topology);
+	return topology;
+}
+
+static json_t *apply(struct daemon *daemon, json_t *arguments, struct weir_trouble *trouble)
+{
+	const char *file = json_string_value(json_object_get(arguments, "file"));
+	struct weir_topology *topology = topology_of(daemon, arguments, trouble);
+	struct weir_outcome outcome;
+	json_t *answer = NULL;
+
+	if (!topology)
+		return NULL;
+	if (weir_router_apply(daemon->router, topology, &outcome, trouble) == 0) {
+		answer = weir_answer_outcome(&outcome);
+		weir_say(WEIR_SAY_INFO, "applied %s: %u changes in %.1f ms, revision %llu", file ? file : "a topology",
+			 outcome.change_count, (double)outcome.duration_ns / 1e6, (unsigned long long)outcome.revision);
+	} else {
+		weir_topology_destroy(topology);
+		say_trouble(trouble, file);
+	}
+	weir_outcome_fini(&outcome);
+	return answer;
+}
+
+static json_t *plan(struct daemon *daemon, json_t *arguments, struct weir_trouble *trouble)
+{
+	struct weir_router *router = daemon->router;
+	struct weir_topology *topology;
+	struct weir_plan *wanted = NULL;
+	struct weir_diff *diff = NULL;
+	json_t *answer = NULL;
+
+	if (!json_object_get(arguments, "text"))
+		return weir_answer_plan(router->machine, router->topology, router->plan, NULL);
+	topology = topology_of(daemon, arguments, trouble);
+	if (!topology)
+		return NULL;
+	if (weir_plan_create(&wanted, router->machine, topology, router->plan, trouble) == 0 &&
+	    weir_diff_create(&diff, router->topology, router->plan, topology, wanted, trouble) == 0)
+		answer = weir_answer_plan(router->machine, topology, wanted, diff);
+	weir_diff_destroy(diff);
+	weir_plan_destroy(wanted);
+	weir_topology_destroy(topology);
+	return answer;
+}
+
+static json_t *handle(void *context, enum weir_command command, json_t *arguments, struct weir_trouble *trouble)
+{
+	struct daemon *daemon = context;
+
+	weir_trouble_set(trouble, "weir", "answer", "free some memory", "out of memory");
+	switch (command) {
+	case WEIR_COMMAND_STATUS:
+		return weir_answer_status(daemon->router);
+	case WEIR_COMMAND_LEDGER:
+		return weir_answer_ledger(daemon->router);
+	case WEIR_COMMAND_PLAN:
+		return plan(daemon, arguments, trouble);
+	case WEIR_COMMAND_APPLY:
+		return apply(daemon, arguments, trouble);
+	default:
+		return json_pack("{s:s, s:i}", "weir", WEIR_VERSION_TEXT, "protocol", (int)WEIR_VERSION);
+	}
+}
+
+// ---- Life ----
+
+static struct weir_topology *load(const struct weir_options *options)
+{
+	struct weir_topology *topology = NULL;
+	struct weir_trouble trouble;
+	size_t size;
+	char *text;
+
+	if (weir_config_load(options->config, &text, &size, &trouble) != 0) {
+		say_trouble(&trouble, NULL);
+		return NULL;
+	}
+	if (weir_config_parse(&topology, text, size, &trouble) != 0)
+		say_trouble(&trouble, options->config);
+	else
+		override(options, topology);
+	free(text);
+	return topology;
+}
+
+static int check(const struct weir_options *options, struct weir_topology *topology, const struct weir_machine *machine)
+{
+	struct weir_trouble trouble;
+	struct weir_plan *placed;
+	json_t *answer;
+
+	if (weir_plan_create(&placed, machine, topology, NULL, &trouble) != 0) {
+		say_trouble(&trouble, options->config);
+		return EXIT_CONFIG;
+	}
+	answer = weir_answer_plan(machine, topology, placed, NULL);
+	json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+	putchar('\n');
+	json_decref(answer);
+	weir_plan_destroy(placed);
+	return 0;
+}
+
+static void say_start(const struct weir_router *router)
+{
+	const struct weir_plan *placed = router->plan;
+
+	for (uint32_t w = 0; w < placed->worker_count; w++)
+		weir_say(WEIR_SAY_INFO, "worker %u: %s, node %u, %u shards, %llu KiB of logs", w, placed->workers[w].reason,
+			 placed->workers[w].node, placed->workers[w].shards,
+			 (unsigned long long)(placed->workers[w].log_bytes >> 10));
+	for (uint32_t i = 0; i < placed->warning_count && i < WEIR_PLAN_WARNINGS_MAX; i++)
+		weir_say(WEIR_SAY_WARNING, "%s", placed->warnings[i]);
+	weir_say(WEIR_SAY_INFO, "ready: instance %s, %u workers, %u ports, %u topics", router->topology->instance,
+		 router->topology->worker_count, router->topology->port_count, router->topic_count);
+}
+
+// Signals are read from a descriptor; blocked before any thread starts, so that every thread inherits it.
+static int block_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+		return -errno;
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static void serve(struct daemon *daemon)
+{
+	struct signalfd_siginfo signal;
+	uint64_t sampled = now_ns();
+
+	weir_router_sample(daemon->router, sampled);
+	while (read(daemon->signal_fd, &signal, sizeof(signal)) != sizeof(signal)) {
+		uint64_t time_ns = now_ns();
+
+		if (time_ns - sampled >= SAMPLE_NS) {
+			weir_router_sample(daemon->router, time_ns);
+			sampled = time_ns;
+		}
+		weir_server_run(daemon->server, daemon->signal_fd, (int)((sampled + SAMPLE_NS - time_ns) / 1000000 + 1));
+	}
+	weir_say(WEIR_SAY_INFO, "ending on %s", strsignal((int)signal.ssi_signo));
+}
+
+static int run(struct daemon *daemon, struct weir_machine *machine, struct weir_topology *topology)
+{
+	struct weir_router_options router = { .counters_path = daemon->instance.counters_path };
+	struct weir_server_config server = {
+		.path = daemon->instance.socket_path,
+		.mode = topology->control_mode,
+		.handler = handle,
+		.context = daemon,
+	};
+	struct weir_trouble trouble;
+	int err;
+
+	// The socket first: it costs nothing, and a mistake in it should not cost a start. Nobody is answered before the router
+	// runs, because nobody is served.
+	err = weir_server_create(&daemon->server, &server, &trouble);
+	if (err) {
+		free(machine);
+		weir_topology_destroy(topology);
+	} else {
+		err = weir_router_start(&daemon->router, machine, topology, &router, &trouble);
+	}
+	if (err) {
+		say_trouble(&trouble, trouble.mark.line ? daemon->options.config : NULL);
+		weir_server_destroy(daemon->server);
+		return EXIT_HOST;
+	}
+	say_start(daemon->router);
+	serve(daemon);
+	weir_server_destroy(daemon->server);
+	weir_router_stop(daemon->router);
+	weir_say(WEIR_SAY_INFO, "ended");
+	return 0;
+}
+
+static int start(struct daemon *daemon)
+{
+	struct weir_topology *topology = load(&daemon->options);
+	struct weir_trouble trouble;
+	struct weir_machine *machine;
+	int result;
+
+	if (!topology)
+		return EXIT_CONFIG;
+	result = weir_machine_describe(&machine, daemon->options.machine);
+	if (result) {
+		weir_say(WEIR_SAY_ERROR, "machine %s: cannot read its topology: %s. Fix: check /sys, or --machine",
+			 daemon->options.machine ? daemon->options.machine : "", strerror(-result));
+		weir_topology_destroy(topology);
+		return EXIT_HOST;
+	}
+	if (daemon->options.is_check) {
+		result = check(&daemon->options, topology, machine);
+		weir_topology_destroy(topology);
+		free(machine);
+		return result;
+	}
+	if (weir_instance_take(&daemon->instance, topology->instance, daemon->options.socket, &trouble) != 0) {
+		say_trouble(&trouble, NULL);
+		weir_topology_destroy(topology);
+		free(machine);
+		return EXIT_HOST;
+	}
+	result = run(daemon, machine, topology);
+	weir_instance_release(&daemon->instance);
+	return result;
+}
+
+int main(int count, char **words)
+{
+	struct daemon daemon = { .signal_fd = -1 };
+	int result = weir_options_parse(&daemon.options, count, words);
+
+	if (result != 0)
+		return result > 0 ? 0 : EXIT_CONFIG;
+	daemon.signal_fd = block_signals();
+	if (daemon.signal_fd < 0) {
+		weir_say(WEIR_SAY_ERROR, "signals: cannot read them: %s. Fix: raise the limit of open files",
+			 strerror(-daemon.signal_fd));
+		return EXIT_HOST;
+	}
+	result = start(&daemon);
+	close(daemon.signal_fd);
+	return result;
+}

@@ -1,0 +1,345 @@
+// Life of the running router: from a topology to workers that poll, and back to nothing. Topics come and go in apply.c.
+// Control thread only.
+#include "control/daemon/router.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "control/daemon/exchange.h"
+#include "control/daemon/parts.h"
+#include "control/daemon/say.h"
+
+#define MILLISECOND_NS 1000000ull
+#define STOP_WAIT_MS 1000
+#define FAULTS_MAX WEIR_WORKERS_MAX
+
+static uint64_t now_ns(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+struct weir_engine_limits weir_router_limits(const struct weir_topology *topology)
+{
+	const struct weir_topology_limits *limits = &topology->limits;
+
+	return (struct weir_engine_limits){
+		.frame_size = limits->frame_size,
+		.window_frames = limits->window_frames,
+		.ping_ms = (uint32_t)(limits->ping_ns / MILLISECOND_NS),
+		.lease_ms = (uint32_t)(limits->lease_ns / MILLISECOND_NS),
+		.dedup_window_ms = (uint32_t)(limits->dedup_window_ns / MILLISECOND_NS),
+	};
+}
+
+static int trouble_of(struct weir_trouble *trouble, const struct weir_fault *fault, int err)
+{
+	weir_trouble_set(trouble, fault->object, fault->action, fault->fix, "%s", fault->reason);
+	return err;
+}
+
+// What the dataplane is told, kept together while it is created.
+struct build {
+	struct weir_dataplane_worker workers[WEIR_WORKERS_MAX];
+	struct weir_port_config ports[WEIR_TOPOLOGY_PORTS_MAX];
+	uint16_t queues[WEIR_TOPOLOGY_PORTS_MAX][WEIR_WORKERS_MAX];
+	struct weir_dataplane_config config;
+};
+
+static enum weir_port_kind port_kind(enum weir_topology_port_kind kind)
+{
+	switch (kind) {
+	case WEIR_TOPOLOGY_PORT_AFXDP:
+		return WEIR_PORT_AFXDP;
+	case WEIR_TOPOLOGY_PORT_DPDK:
+		return WEIR_PORT_DPDK;
+	default:
+		return WEIR_PORT_KERNEL;
+	}
+}
+
+static void build_ports(struct build *build, const struct weir_router *router)
+{
+	for (uint32_t i = 0; i < router->topology->port_count; i++) {
+		const struct weir_topology_port *port = &router->topology->ports[i];
+
+		for (uint32_t q = 0; q < port->worker_count; q++)
+			build->queues[i][q] = (uint16_t)port->workers[q];
+		build->ports[i] = (struct weir_port_config){
+			.name = port->name,
+			.kind = port_kind(port->kind),
+			.interface = port->interface[0] ? port->interface : NULL,
+			.device = port->device[0] ? port->device : NULL,
+			.address = port->address[0] ? port->address : NULL,
+			.udp_port = (uint16_t)port->udp_port,
+			.trust_link = port->integrity == WEIR_INTEGRITY_LINK,
+			.node = router->plan->ports[i].node,
+			.workers = build->queues[i],
+			.queues = (uint16_t)port->worker_count,
+		};
+	}
+}
+
+static void build_engine(struct weir_engine_config *engine, const struct weir_router *router)
+{
+	const struct weir_topology_limits *limits = &router->topology->limits;
+
+	*engine = (struct weir_engine_config){
+		.sessions_max = limits->sessions_per_worker,
+		.shards_max = WEIR_ROUTER_SHARDS_MAX,
+		.topics_max = WEIR_ROUTER_TOPIC_IDS,
+		.groups_max = WEIR_ROUTER_GROUPS_MAX,
+		.members_max = limits->members_per_group,
+		.park_frames = limits->park_frames,
+		.reassembly_slots = limits->reassembly_slots,
+		.reassembly_bytes = (uint32_t)router->event_room,
+		.limits = weir_router_limits(router->topology),
+		.router = router->id,
+	};
+	// Session ids and cookies hang on it: as random as the machine can.
+	while (getrandom(&engine->seed, sizeof(engine->seed), 0) != sizeof(engine->seed))
+		;
+}
+
+static int open_dataplane(struct weir_router *router, const struct weir_router_options *options, struct weir_trouble *trouble)
+{
+	const struct weir_topology *topology = router->topology;
+	struct weir_fault fault = { 0 };
+	struct build *build = calloc(1, sizeof(*build));
+	int err;
+
+	if (!build)
+		return -ENOMEM;
+	for (uint32_t w = 0; w < topology->worker_count; w++) {
+		build->workers[w].core = (int)router->plan->workers[w].cpu;
+		build->workers[w].node = (int)router->plan->workers[w].node;
+	}
+	build_ports(build, router);
+	build->config = (struct weir_dataplane_config){
+		.instance = topology->instance,
+		.counters = { .path = options->counters_path,
+			      .shard_rows = WEIR_ROUTER_SHARDS_MAX,
+			      .group_rows = WEIR_ROUTER_GROUP_ROWS },
+		.workers = build->workers,
+		.worker_count = (uint16_t)topology->worker_count,
+		.ports = build->ports,
+		.port_count = topology->port_count,
+		.poll = topology->poll == WEIR_POLL_ALWAYS ? WEIR_POLL_MODE_ALWAYS : WEIR_POLL_MODE_ADAPTIVE,
+		.idle_sleep_max_ns = topology->idle_sleep_max_ns,
+		.nice = WEIR_WORKER_NICE,
+		.memory = topology->hugepages == WEIR_TOPOLOGY_HUGEPAGES_OFF ? WEIR_EAL_ORDINARY : WEIR_EAL_HUGEPAGES,
+	};
+	build_engine(&build->config.engine, router);
+	err = weir_dataplane_create(&router->dataplane, &build->config, &fault);
+	free(build);
+	return err ? trouble_of(trouble, &fault, err) : 0;
+}
+
+static int start_workers(struct weir_router *router, struct weir_trouble *trouble)
+{
+	struct weir_fault *warnings = calloc(FAULTS_MAX, sizeof(*warnings));
+	struct weir_fault fault = { 0 };
+	uint32_t count = 0;
+	int err;
+
+	if (!warnings)
+		return -ENOMEM;
+	err = weir_dataplane_start(router->dataplane, warnings, FAULTS_MAX, &count, &fault);
+	for (uint32_t i = 0; !err && i < count && i < FAULTS_MAX; i++)
+		weir_say(WEIR_SAY_WARNING, "%s: cannot %s: %s. %s", warnings[i].object, warnings[i].action, warnings[i].reason,
+			 warnings[i].fix);
+	free(warnings);
+	return err ? trouble_of(trouble, &fault, err) : 0;
+}
+
+// What the router runs before the first apply: the file's workers, ports and limits, and no topic.
+static struct weir_topology *bare_copy(const struct weir_topology *topology)
+{
+	struct weir_topology *bare = malloc(sizeof(*bare));
+
+	if (!bare)
+		return NULL;
+	*bare = *topology;
+	bare->topics = NULL;
+	bare->topic_count = 0;
+	bare->workers = calloc(topology->worker_count + 1, sizeof(*bare->workers));
+	bare->ports = calloc(topology->port_count + 1, sizeof(*bare->ports));
+	if (!bare->workers || !bare->ports) {
+		free(bare->workers);
+		free(bare->ports);
+		free(bare);
+		return NULL;
+	}
+	memcpy(bare->workers, topology->workers, topology->worker_count * sizeof(*bare->workers));
+	memcpy(bare->ports, topology->ports, topology->port_count * sizeof(*bare->ports));
+	return bare;
+}
+
+static int bring_up(struct weir_router *router, struct weir_topology *topology, const struct weir_router_options *options,
+		    struct weir_trouble *trouble)
+{
+	struct weir_outcome outcome;
+	int err = weir_plan_create(&router->plan, router->machine, router->topology, NULL, trouble);
+
+	if (!err)
+		err = open_dataplane(router, options, trouble);
+	if (!err)
+		err = start_workers(router, trouble);
+	if (err)
+		return err;
+	err = weir_router_apply(router, topology, &outcome, trouble);
+	weir_outcome_fini(&outcome);
+	return err;
+}
+
+int weir_router_start(struct weir_router **out, struct weir_machine *machine, struct weir_topology *topology,
+		      const struct weir_router_options *options, struct weir_trouble *trouble)
+{
+	struct weir_router *router = calloc(1, sizeof(*router));
+	int err = -ENOMEM;
+
+	weir_trouble_set(trouble, "router", "start", "free some memory", "out of memory");
+	if (!router) {
+		free(machine);
+		weir_topology_destroy(topology);
+		return err;
+	}
+	router->machine = machine;
+	router->start_ns = now_ns();
+	router->event_room = topology->limits.event_max;
+	while (router->id == 0 && getrandom(&router->id, sizeof(router->id), 0) != sizeof(router->id))
+		;
+	router->topology = bare_copy(topology);
+	if (router->topology)
+		err = bring_up(router, topology, options, trouble);
+	if (err) {
+		weir_topology_destroy(topology);
+		weir_router_stop(router);
+		return err;
+	}
+	*out = router;
+	return 0;
+}
+
+static void say_goodbye(struct weir_router *router)
+{
+	struct weir_gate *gate = weir_dataplane_gate(router->dataplane);
+	struct weir_message command = { .kind = WEIR_MESSAGE_STOP, .from = WEIR_FROM_CONTROL };
+	struct weir_message answer;
+	uint32_t waiting = router->topology->worker_count;
+	uint64_t deadline = now_ns() + STOP_WAIT_MS * MILLISECOND_NS;
+	uint64_t first = router->request_last + 1;
+
+	for (uint16_t w = 0; w < router->topology->worker_count; w++) {
+		command.request = ++router->request_last;
+		weir_gate_send(gate, w, &command);
+	}
+	while (waiting > 0 && now_ns() < deadline) {
+		if (!weir_gate_receive(gate, &answer))
+			weir_gate_wait(gate, 10);
+		else if (answer.kind == WEIR_MESSAGE_DONE && answer.request >= first)
+			waiting--;
+	}
+}
+
+void weir_router_stop(struct weir_router *router)
+{
+	if (!router)
+		return;
+	if (router->dataplane) {
+		if (router->snapshot)
+			say_goodbye(router);
+		weir_dataplane_stop(router->dataplane);
+		// Shards go with their workers; what control holds are rows and lists.
+		for (uint32_t t = 0; t < router->topic_count; t++)
+			weir_router_topic_destroy(router, router->topics[t]);
+		weir_dataplane_destroy(router->dataplane);
+	}
+	free(router->snapshot);
+	free(router->topics);
+	weir_plan_destroy(router->plan);
+	weir_topology_destroy(router->topology);
+	free(router->machine);
+	free(router);
+}
+
+struct weir_router_topic *weir_router_find(const struct weir_router *router, const char *name)
+{
+	for (uint32_t t = 0; t < router->topic_count; t++) {
+		if (strcmp(router->topics[t]->spec.name, name) == 0)
+			return router->topics[t];
+	}
+	return NULL;
+}
+
+static void rate_update(struct weir_rate *rate, uint64_t value, double seconds)
+{
+	rate->per_second = value >= rate->last ? (double)(value - rate->last) / seconds : 0;
+	rate->last = value;
+}
+
+static void sample_topic(struct weir_router_topic *topic, double seconds)
+{
+	struct weir_shard_row shard;
+	struct weir_group_row row;
+
+	for (uint32_t s = 0; s < topic->spec.shards; s++) {
+		if (weir_row_read(&shard, topic->rows[s], sizeof(shard)) == 0)
+			rate_update(&topic->accepted[s], shard.accepted, seconds);
+	}
+	for (uint32_t g = 0; g < topic->group_count; g++) {
+		uint64_t settled = 0;
+
+		for (uint32_t s = 0; s < topic->spec.shards; s++) {
+			if (weir_row_read(&row, topic->groups[g]->rows[s], sizeof(row)) == 0)
+				settled += row.settled;
+		}
+		rate_update(&topic->groups[g]->settled, settled, seconds);
+	}
+}
+
+static void watch_worker(struct weir_router *router, uint16_t worker, uint64_t time_ns)
+{
+	struct weir_router_worker *known = &router->workers[worker];
+	struct weir_pulse pulse;
+	bool is_stalled;
+
+	weir_worker_look(weir_dataplane_worker(router->dataplane, worker), true, &pulse);
+	is_stalled = weir_pulse_is_stall(&pulse, time_ns);
+	known->turn_max_ns = pulse.longest_ns;
+	if (is_stalled && !known->is_stalled)
+		weir_say(WEIR_SAY_WARNING, "worker %u: stalled for %.1f ms in stage %s, port %u of its ports", worker,
+			 (double)(time_ns - pulse.turn_ns) / 1e6, weir_stage_name(pulse.stage), pulse.port);
+	known->is_stalled = is_stalled;
+}
+
+void weir_router_sample(struct weir_router *router, uint64_t time_ns)
+{
+	struct weir_counters_view view = weir_counters_look(weir_dataplane_counters(router->dataplane));
+	double seconds = (double)(time_ns - router->sample_ns) / 1e9;
+	struct weir_worker_row row;
+
+	if (seconds <= 0)
+		return;
+	for (uint16_t w = 0; w < router->topology->worker_count; w++) {
+		struct weir_router_worker *worker = &router->workers[w];
+
+		watch_worker(router, w, time_ns);
+		if (weir_row_read(&row, &view.workers[w], sizeof(row)) != 0)
+			continue;
+		rate_update(&worker->received, row.received, seconds);
+		rate_update(&worker->sent, row.sent, seconds);
+		rate_update(&worker->busy, row.busy_ns, seconds);
+		rate_update(&worker->idle, row.idle_ns, seconds);
+		rate_update(&worker->sleep, row.sleep_ns, seconds);
+	}
+	for (uint32_t t = 0; t < router->topic_count; t++)
+		sample_topic(router->topics[t], seconds);
+	router->sample_ns = time_ns;
+}

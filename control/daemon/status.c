@@ -1,0 +1,325 @@
+// `weirctl status`: placement, workers, ports, topics with the owners of their shards, groups with their members. Each row
+// is read once and consistently (dataplane/core/counters.h); rows of different workers belong to slightly different
+// instants. Control thread.
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "control/daemon/answer.h"
+#include "wire/reason.h"
+
+static uint64_t now_ns(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+static json_t *number(uint64_t value)
+{
+	return json_integer((json_int_t)value);
+}
+
+json_t *weir_answer_id(uint64_t id)
+{
+	char text[24];
+
+	if (id == 0)
+		return json_null();
+	snprintf(text, sizeof(text), "0x%016" PRIx64, id);
+	return json_string(text);
+}
+
+json_t *weir_answer_reasons(const uint64_t counters[])
+{
+	json_t *reasons = json_object();
+
+	for (unsigned r = 0; r < WEIR_REASON_COUNT; r++) {
+		if (counters[r])
+			json_object_set_new(reasons, weir_reason_name(r), number(counters[r]));
+	}
+	return reasons;
+}
+
+static json_t *warnings_of(const struct weir_plan *plan)
+{
+	json_t *warnings = json_array();
+
+	for (uint32_t i = 0; i < plan->warning_count && i < WEIR_PLAN_WARNINGS_MAX; i++)
+		json_array_append_new(warnings, json_string(plan->warnings[i]));
+	return warnings;
+}
+
+// ---- Workers ----
+
+static void worker_rates(json_t *json, const struct weir_router_worker *worker)
+{
+	double time = worker->busy.per_second + worker->idle.per_second + worker->sleep.per_second;
+
+	if (time <= 0)
+		time = 1;
+	json_object_set_new(json, "busy_ratio", json_real(worker->busy.per_second / time));
+	json_object_set_new(json, "idle_ratio", json_real(worker->idle.per_second / time));
+	json_object_set_new(json, "sleep_ratio", json_real(worker->sleep.per_second / time));
+	json_object_set_new(json, "received_per_second", json_real(worker->received.per_second));
+	json_object_set_new(json, "sent_per_second", json_real(worker->sent.per_second));
+	json_object_set_new(json, "turn_max_ns", number(worker->turn_max_ns));
+	json_object_set_new(json, "stalled", json_boolean(worker->is_stalled));
+}
+
+static json_t *worker_json(const struct weir_router *router, uint32_t index, const struct weir_worker_row *row)
+{
+	const struct weir_plan_worker *placed = &router->plan->workers[index];
+	json_t *json = json_pack("{s:i, s:i, s:i, s:s, s:i}", "worker", (int)index, "core", (int)placed->cpu, "node",
+				 (int)placed->node, "reason", placed->reason, "shards", (int)placed->shards);
+	const struct {
+		const char *key;
+		uint64_t value;
+	} numbers[] = {
+		{ "log_bytes", placed->log_bytes },
+		{ "l2_bytes", placed->l2_bytes },
+		{ "l3_bytes", placed->l3_bytes },
+		{ "received", row->received },
+		{ "received_bytes", row->received_bytes },
+		{ "handed_on", row->handed_on },
+		{ "sent", row->sent },
+		{ "sent_bytes", row->sent_bytes },
+		{ "send_blocked", row->send_blocked },
+		{ "mesh_enqueued", row->mesh_enqueued },
+		{ "mesh_dequeued", row->mesh_dequeued },
+		{ "sessions", row->sessions },
+		{ "sessions_opened", row->sessions_opened },
+		{ "loops", row->loops },
+		{ "busy_ns", row->busy_ns },
+		{ "idle_ns", row->idle_ns },
+		{ "sleep_ns", row->sleep_ns },
+		{ "parked_frames", row->parked_frames },
+		{ "reassembly_slots", row->reassembly_slots },
+	};
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
+		json_object_set_new(json, numbers[i].key, number(numbers[i].value));
+	json_object_set_new(json, "refused", weir_answer_reasons(row->refused));
+	worker_rates(json, &router->workers[index]);
+	return json;
+}
+
+static json_t *workers_json(const struct weir_router *router, uint64_t *sessions)
+{
+	struct weir_counters_view view = weir_counters_look(weir_dataplane_counters(router->dataplane));
+	json_t *workers = json_array();
+	struct weir_worker_row row;
+
+	*sessions = 0;
+	for (uint32_t w = 0; w < router->topology->worker_count; w++) {
+		if (weir_row_read(&row, &view.workers[w], sizeof(row)) != 0)
+			memset(&row, 0, sizeof(row));
+		*sessions += row.sessions;
+		json_array_append_new(workers, worker_json(router, w, &row));
+	}
+	return workers;
+}
+
+// ---- Ports ----
+
+static json_t *queue_json(const struct weir_port *port)
+{
+	const struct weir_port_statistics *statistics = &port->statistics;
+	uint64_t dropped[WEIR_REASON_ROOM];
+	json_t *json;
+
+	for (unsigned r = 0; r < WEIR_REASON_ROOM; r++)
+		dropped[r] = weir_counted(&statistics->dropped[r]);
+	json = json_pack("{s:i, s:i, s:i, s:I, s:I, s:b}", "queue", port->queue, "worker", port->worker, "udp_port",
+			 port->udp_port, "mtu", (json_int_t)port->mtu, "frame_max", (json_int_t)port->frame_max, "link",
+			 port->ops->link_is_up ? port->ops->link_is_up(port) : true);
+	json_object_set_new(json, "received", number(weir_counted(&statistics->received)));
+	json_object_set_new(json, "received_bytes", number(weir_counted(&statistics->received_bytes)));
+	json_object_set_new(json, "receive_calls", number(weir_counted(&statistics->receive_calls)));
+	json_object_set_new(json, "sent", number(weir_counted(&statistics->sent)));
+	json_object_set_new(json, "sent_bytes", number(weir_counted(&statistics->sent_bytes)));
+	json_object_set_new(json, "send_calls", number(weir_counted(&statistics->send_calls)));
+	json_object_set_new(json, "send_blocked", number(weir_counted(&statistics->send_blocked)));
+	json_object_set_new(json, "send_lost", number(weir_counted(&statistics->send_lost)));
+	json_object_set_new(json, "passed", number(weir_counted(&statistics->passed)));
+	json_object_set_new(json, "dropped", weir_answer_reasons(dropped));
+	return json;
+}
+
+static json_t *text_or_null(const char *text)
+{
+	return text[0] ? json_string(text) : json_null();
+}
+
+static json_t *port_json(const struct weir_router *router, uint32_t index)
+{
+	const struct weir_topology_port *port = &router->topology->ports[index];
+	const struct weir_plan_port *placed = &router->plan->ports[index];
+	json_t *queues = json_array();
+	json_t *json;
+
+	for (uint16_t q = 0; q < port->worker_count; q++) {
+		const struct weir_port *open = weir_dataplane_port(router->dataplane, index, q);
+
+		if (open)
+			json_array_append_new(queues, queue_json(open));
+	}
+	json = json_pack("{s:s, s:s, s:o, s:o, s:o, s:i, s:s, s:o, s:s, s:o}", "name", port->name, "kind",
+			 weir_topology_port_kind_name(port->kind), "interface", text_or_null(port->interface), "device",
+			 text_or_null(port->device), "address", text_or_null(port->address), "udp_port", (int)port->udp_port,
+			 "integrity", port->integrity == WEIR_INTEGRITY_LINK ? "link" : "full", "node",
+			 placed->node >= 0 ? json_integer(placed->node) : json_null(), "reason", placed->reason, "queues",
+			 queues);
+	json_object_set_new(json, "xdp", json_null());
+	return json;
+}
+
+static json_t *ports_json(const struct weir_router *router)
+{
+	json_t *ports = json_array();
+
+	for (uint32_t i = 0; i < router->topology->port_count; i++)
+		json_array_append_new(ports, port_json(router, i));
+	return ports;
+}
+
+// ---- Topics ----
+
+static json_t *owner_json(const struct weir_router *router, const struct weir_router_topic *topic, uint32_t shard)
+{
+	uint32_t owner_node = router->plan->workers[topic->owner[shard]].node;
+	struct weir_shard_row row;
+	json_t *json;
+
+	if (weir_row_read(&row, topic->rows[shard], sizeof(row)) != 0)
+		memset(&row, 0, sizeof(row));
+	json = json_pack("{s:i, s:i, s:i, s:b, s:o}", "shard", (int)shard, "worker", topic->owner[shard], "node",
+			 (int)topic->log_node[shard], "remote", topic->log_node[shard] != owner_node, "incarnation",
+			 weir_answer_id(row.incarnation));
+	const struct {
+		const char *key;
+		uint64_t value;
+	} numbers[] = {
+		{ "offered", row.offered },     { "accepted", row.accepted },
+		{ "duplicate", row.duplicate }, { "accepted_bytes", row.accepted_bytes },
+		{ "head", row.head_offset },    { "earliest", row.earliest_offset },
+		{ "log_bytes", row.log_bytes }, { "held_bytes", row.held_bytes },
+		{ "streams", row.streams },     { "waiters", row.waiters },
+		{ "moves", row.moves },         { "move_pause_max_ns", row.move_pause_max_ns },
+	};
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
+		json_object_set_new(json, numbers[i].key, number(numbers[i].value));
+	json_object_set_new(json, "refused", weir_answer_reasons(row.refused));
+	json_object_set_new(json, "skipped", weir_answer_reasons(row.skipped));
+	json_object_set_new(json, "accepted_per_second", json_real(topic->accepted[shard].per_second));
+	return json;
+}
+
+static json_t *delivery_json(const struct weir_group_row *row, uint32_t shard)
+{
+	static const char *const STATES[] = { "idle", "assigning", "active", "revoking" };
+	json_t *json = json_pack("{s:i, s:s, s:o, s:I}", "shard", (int)shard, "state",
+				 row->state < sizeof(STATES) / sizeof(*STATES) ? STATES[row->state] : "unknown", "session",
+				 weir_answer_id(row->session), "term", (json_int_t)row->term);
+	const struct {
+		const char *key;
+		uint64_t value;
+	} numbers[] = {
+		{ "start_offset", row->start_offset }, { "head", row->head_offset },
+		{ "settled", row->settled },           { "held", row->held },
+		{ "sent_to", row->sent_to },           { "received_to", row->received_to },
+		{ "settled_to", row->settled_to },     { "sent", row->sent_events },
+		{ "resent", row->resent_events },      { "redelivered", row->redelivered },
+		{ "credit_bytes", row->credit_bytes },
+	};
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
+		json_object_set_new(json, numbers[i].key, number(numbers[i].value));
+	json_object_set_new(json, "dropped", weir_answer_reasons(row->dropped));
+	return json;
+}
+
+// Whether one of the rows before `count` has the session already.
+static bool is_known(const uint64_t *sessions, uint32_t count, uint64_t session)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		if (sessions[i] == session)
+			return true;
+	}
+	return false;
+}
+
+static json_t *group_json(const struct weir_router_topic *topic, const struct weir_router_group *group, json_t *warnings)
+{
+	json_t *shards = json_array();
+	uint64_t sessions[WEIR_SHARDS_MAX];
+	uint64_t redelivered = 0;
+	uint64_t lag = 0;
+	uint32_t members = 0;
+	struct weir_group_row row;
+
+	for (uint32_t s = 0; s < topic->spec.shards; s++) {
+		if (weir_row_read(&row, group->rows[s], sizeof(row)) != 0)
+			memset(&row, 0, sizeof(row));
+		if (row.session && !is_known(sessions, members, row.session))
+			sessions[members++] = row.session;
+		lag += row.held;
+		redelivered += row.redelivered;
+		json_array_append_new(shards, delivery_json(&row, s));
+	}
+	if (members == 0 && group->spec.kind == WEIR_GROUP_HOLD) {
+		char text[WEIR_PLAN_TEXT];
+
+		snprintf(text, sizeof(text), "topic %s: group %s holds events and has no member", topic->spec.name,
+			 group->spec.name);
+		json_array_append_new(warnings, json_string(text));
+	}
+	return json_pack("{s:s, s:i, s:s, s:s, s:i, s:i, s:I, s:f, s:I, s:o}", "group", group->spec.name, "id",
+			 (int)group->spec.id.value, "kind", group->spec.kind == WEIR_GROUP_FOLLOW ? "follow" : "hold", "start",
+			 group->spec.start == WEIR_START_EARLIEST ? "earliest" : "latest", "coordinator",
+			 (int)group->spec.coordinator, "members", (int)members, "lag", (json_int_t)lag, "settled_per_second",
+			 group->settled.per_second, "redelivered", (json_int_t)redelivered, "shards", shards);
+}
+
+static json_t *topic_json(const struct weir_router *router, const struct weir_router_topic *topic, json_t *warnings)
+{
+	json_t *owners = json_array();
+	json_t *groups = json_array();
+	double rate = 0;
+
+	for (uint32_t s = 0; s < topic->spec.shards; s++) {
+		rate += topic->accepted[s].per_second;
+		json_array_append_new(owners, owner_json(router, topic, s));
+	}
+	for (uint32_t g = 0; g < topic->group_count; g++)
+		json_array_append_new(groups, group_json(topic, topic->groups[g], warnings));
+	return json_pack("{s:s, s:i, s:i, s:s, s:s, s:I, s:I, s:f, s:o, s:o}", "topic", topic->spec.name, "id",
+			 (int)topic->spec.id.value, "shards", (int)topic->spec.shards, "policy",
+			 weir_policy_name(topic->spec.policy), "ack", weir_ack_name(topic->spec.ack_min), "event_max",
+			 (json_int_t)topic->spec.event_max, "log_bytes", (json_int_t)topic->spec.log_bytes,
+			 "accepted_per_second", rate, "owners", owners, "groups", groups);
+}
+
+json_t *weir_answer_status(const struct weir_router *router)
+{
+	uint64_t time_ns = now_ns();
+	uint64_t sessions;
+	json_t *warnings = warnings_of(router->plan);
+	json_t *workers = workers_json(router, &sessions);
+	json_t *topics = json_array();
+
+	for (uint32_t t = 0; t < router->topic_count; t++)
+		json_array_append_new(topics, topic_json(router, router->topics[t], warnings));
+	if (router->is_broken)
+		json_array_append_new(warnings, json_string("an apply ended half-way: restart weir"));
+	return json_pack("{s:s, s:s, s:i, s:o, s:I, s:f, s:I, s:s, s:I, s:o, s:o, s:o, s:o}", "instance",
+			 router->topology->instance, "version", WEIR_VERSION_TEXT, "pid", (int)getpid(), "router",
+			 weir_answer_id(router->id), "revision", (json_int_t)router->revision, "uptime_seconds",
+			 (double)(time_ns - router->start_ns) / 1e9, "monotonic_ns", (json_int_t)time_ns, "poll",
+			 router->topology->poll == WEIR_POLL_ALWAYS ? "always" : "adaptive", "sessions", (json_int_t)sessions,
+			 "warnings", warnings, "workers", workers, "ports", ports_json(router), "topics", topics);
+}
