@@ -21,7 +21,9 @@ struct weir_path {
 	uint8_t remote_mac[6]; // zero on kernel ports
 	uint8_t local_mac[6];
 	uint16_t vlan; // 802.1Q TCI, 0: untagged
-	uint8_t reserved[10];
+	uint8_t reserved[2];
+	uint32_t scope; // interface index of a link-local IPv6 address on kernel ports, else 0
+	uint8_t reserved2[4];
 };
 _Static_assert(sizeof(struct weir_path) == 64, "a path is one cache line");
 

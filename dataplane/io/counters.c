@@ -1,4 +1,5 @@
-// The counters file: layout, rows in use, and the reading side. Creation and rows: control thread; open: tools.
+// The counters file: layout, rows in use, and the reading side. A row is renewed with the same seqlock its writer uses, so
+// that readers see it come and go whole. Creation and rows: control thread; open and close: tools.
 #include "dataplane/io/counters.h"
 
 #include <errno.h>

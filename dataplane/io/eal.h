@@ -10,20 +10,23 @@
 
 enum weir_eal_memory {
 	WEIR_EAL_HUGEPAGES,   // ports' buffers in hugepages
-	WEIR_EAL_ORDINARY,    // --no-huge: tests, and hosts where hugepages are off
+	WEIR_EAL_ORDINARY,    // ordinary pages: hosts where hugepages are off
+	WEIR_EAL_PREFER,      // hugepages when enough are free, else ordinary pages
 };
 
 struct weir_eal_config {
 	const char *instance;  // its file prefix is weir-<instance>
 	enum weir_eal_memory memory;
-	uint32_t memory_mb;    // most it may take; 0: 512
+	uint32_t memory_mb;    // what ports need: checked for hugepages, taken of ordinary pages; 0: 256
 	bool needs_pci;
 };
 
-// Control thread, once per process; a second call with EAL running returns 0. The caller's CPU affinity is kept.
-// -ENOMEM no hugepages, -EACCES not permitted, -ENOTSUP CPU, or what DPDK said.
+// Control thread, once per process; a second call while EAL runs returns 0. The caller's CPU affinity is kept.
+// -ENOMEM no hugepages, -ENOTSUP CPU, or what DPDK said.
 int weir_eal_start(const struct weir_eal_config *config, struct weir_fault *fault);
-bool weir_eal_is_running(void);
+// A worker's own thread makes itself known to DPDK (buffers' caches per thread) and says goodbye. -ENOMEM: too many threads.
+int weir_eal_enter(void);
+void weir_eal_leave(void);
 // After all ports are closed. EAL cannot be started again in this process.
 void weir_eal_stop(void);
 

@@ -1,4 +1,5 @@
-// Control's end of the mesh. Control thread only.
+// Control's end of the mesh: control is one more party there, with rings to and from every worker, and sleeps on its
+// descriptor like they do. Control thread only.
 #include "dataplane/io/gate.h"
 
 #include <errno.h>

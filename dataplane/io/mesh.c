@@ -195,13 +195,14 @@ void *weir_mesh_reserve(struct weir_mesh *mesh, uint16_t from, uint16_t to, cons
 	return weir_frame_ring_reserve(frame_ring(mesh, from, to), header, size);
 }
 
-void weir_mesh_commit(struct weir_mesh *mesh, uint16_t from, uint16_t to, uint32_t size)
+bool weir_mesh_commit(struct weir_mesh *mesh, uint16_t from, uint16_t to, uint32_t size)
 {
 	// A handover is its header alone.
 	if (size == 0 && mesh->party[from].kind != WEIR_MESH_HANDOVER)
-		return;
+		return false;
 	weir_frame_ring_commit(frame_ring(mesh, from, to), size);
 	mesh->party[from].touched[to] = true;
+	return true;
 }
 
 const struct weir_mesh_header *weir_mesh_peek(struct weir_mesh *mesh, uint16_t from, uint16_t to)

@@ -22,10 +22,11 @@ int weir_mesh_create(struct weir_mesh **mesh, uint16_t workers, const int *node)
 void weir_mesh_destroy(struct weir_mesh *mesh);
 
 // ---- Worker `from` alone ----
-// Contract of weir_engine_io: reserve, then one commit (size 0: nothing after all).
+// Contract of weir_engine_io: reserve, then one commit (size 0: nothing after all, but for a handover, which is its header
+// alone). commit says whether the frame is on its way.
 void *weir_mesh_reserve(struct weir_mesh *mesh, uint16_t from, uint16_t to, const struct weir_mesh_header *header,
 			uint32_t size);
-void weir_mesh_commit(struct weir_mesh *mesh, uint16_t from, uint16_t to, uint32_t size);
+bool weir_mesh_commit(struct weir_mesh *mesh, uint16_t from, uint16_t to, uint32_t size);
 // to: a worker, or WEIR_FROM_CONTROL. `from` in the message is set here.
 void weir_mesh_tell(struct weir_mesh *mesh, uint16_t from, uint16_t to, const struct weir_message *message);
 // Once a turn: moves the backlog on and wakes those that were given something and sleep. false: a backlog remains.

@@ -36,6 +36,9 @@ struct weir_port_config {
 	int node;              // of the NIC, -1: unknown
 	const uint16_t *workers; // [queues] queue i is polled by workers[i]
 	uint16_t queues;
+	// Filled in by the dataplane.
+	const char *instance;
+	uint16_t worker_count; // of the router: UDP ports [udp_port, udp_port + worker_count) are weir's
 };
 
 #define WEIR_PORT_BURST 512u // most arrivals of one receive()

@@ -54,6 +54,7 @@ SMALL_FILE_LINES = 100  # below, one line may say it all
 
 # (rule, path or path:function) -> why it may be so.
 EXCEPTIONS = {
+    ('functions', 'dataplane/io/fault.c:weir_fault_set'): 'a fault has four parts, and its reason is a format',
 }
 
 # Files that are kept although nothing in the tree names them, with the reason.

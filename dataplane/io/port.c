@@ -1,0 +1,25 @@
+// Chooses the kind of a port. Control thread.
+#include "dataplane/io/port.h"
+
+#include <errno.h>
+
+int weir_port_open(struct weir_port **ports, const struct weir_port_config *config, const uint16_t *index,
+		   struct weir_fault *fault)
+{
+	switch (config->kind) {
+	case WEIR_PORT_KERNEL:
+		return weir_port_kernel_open(ports, config, index, fault);
+	case WEIR_PORT_AFXDP:
+	case WEIR_PORT_DPDK:
+		break;
+	}
+	return weir_fault_set(fault, -EINVAL, config->name, "open the port", "use kernel, afxdp or dpdk", "unknown kind %d",
+			      (int)config->kind);
+}
+
+const char *weir_port_kind_name(enum weir_port_kind kind)
+{
+	static const char *const names[] = { "kernel", "afxdp", "dpdk" };
+
+	return (unsigned)kind < sizeof(names) / sizeof(names[0]) ? names[kind] : "unknown";
+}
