@@ -125,25 +125,31 @@ def microseconds(nanoseconds):
     return '-' if nanoseconds is None else f'{nanoseconds / 1000:,.0f}'.replace(',', ' ')
 
 
+COLUMNS = (('shard', 6), ('events/s', 11), ('accepted', 13), ('waiting', 8), ('settled', 13), ('lag', 9), ('credit KiB', 11),
+           ('resent', 8), ('refused', 8))
+
+
+def row_of(cells):
+    return '  ' + ' '.join(f'{cell:>{width}}' for cell, (_, width) in zip(cells, COLUMNS))
+
+
 # The table of one second: a row per shard, a row per group, what was dropped and by what name.
 def table(demo, seconds):
     shown = demo.router.topic_status(TOPIC)
     group = next(g for g in shown['groups'] if g['group'] == GROUP)
     latency = demo.latency()
-    lines = [f'{seconds:5.0f} s   accepted {thousands(shown["accepted_per_second"])} events/s, delivered '
+    lines = [f'{seconds:4.0f} s  accepted {thousands(shown["accepted_per_second"])} events/s, delivered '
              f'{thousands(group["settled_per_second"])} events/s, latency p50 {microseconds(latency.get("p50"))} us, '
-             f'p99 {microseconds(latency.get("p99"))} us',
-             f'  {"shard":<8} {"events/s":>12} {"accepted":>14} {"waiting":>8} {"group":>6} {"lag":>9} {"credit KiB":>11} '
-             f'{"resent":>8} {"refused":>8}']
+             f'p99 {microseconds(latency.get("p99"))} us', row_of([name for name, _ in COLUMNS])]
     rows = {row['shard']: row for row in group['shards']}
     for owner in shown['owners']:
         row = rows[owner['shard']]
-        lines.append(f'  {owner["shard"]:<8} {thousands(owner["accepted_per_second"]):>12} {thousands(owner["accepted"]):>14} '
-                     f'{owner["waiters"]:>8} {GROUP:>6} {thousands(row["held"]):>9} {thousands(row["credit_bytes"] / 1024):>11} '
-                     f'{thousands(row["resent"]):>8} {thousands(sum(owner["refused"].values())):>8}')
+        lines.append(row_of([owner['shard']] + [thousands(number) for number in (
+            owner['accepted_per_second'], owner['accepted'], owner['waiters'], row['settled'], row['held'],
+            row['credit_bytes'] / 1024, row['resent'], sum(owner['refused'].values()))]))
     drops = laboratory.refused_frames(demo.router.status())
-    lines.append(f'  group {GROUP}: {group["members"]} members, {thousands(group["settled_per_second"])} events/s, lag '
-                 f'{thousands(group["lag"])} events, redelivered {thousands(group["redelivered"])}; frames dropped: '
+    lines.append(f'  group {GROUP}: {group["members"]} members, lag {thousands(group["lag"])} events, redelivered '
+                 f'{thousands(group["redelivered"])}; frames dropped: '
                  + (', '.join(f'{reason} {count}' for reason, count in sorted(drops.items()) if count) or 'none'))
     return lines
 

@@ -229,7 +229,8 @@ class Lab:
         self.kind = kind
         self.prefix = f'{PREFIX}-{os.getpid()}'
         self.router_netns = f'{self.prefix}-router'
-        self.hosts, self.processes, self.numbers, self.client_cores = [], [], {}, CORES
+        self.hosts, self.processes, self.namespaces = [], [], []
+        self.numbers, self.client_cores = {}, CORES
         self.folder = tempfile.mkdtemp(prefix='weir-lab-')
         remove_leftovers()
         atexit.register(self.close)
@@ -248,18 +249,34 @@ class Lab:
 
     def add_netns(self, name):
         run('ip', 'netns', 'add', name)
+        self.namespaces.append(name)
         run('ip', '-n', name, 'link', 'set', 'lo', 'up')
 
-    def host(self, name, mtu=1500):
+    def link(self, netns, interface, peer_netns, peer, mtu=1500):
+        run('ip', 'link', 'add', interface, 'mtu', str(mtu), 'netns', netns, 'type', 'veth', 'peer', 'name', peer, 'mtu',
+            str(mtu), 'netns', peer_netns)
+        run('ip', '-n', netns, 'link', 'set', interface, 'up')
+        run('ip', '-n', peer_netns, 'link', 'set', peer, 'up')
+
+    # is_far: a bridge stands in the path, host.path_netns, with the interfaces `near` (the host's side) and `far`.
+    def host(self, name, mtu=1500, is_far=False):
         host = Host(self, name, self.take_number('host'))
         self.hosts.append(host)
         self.add_netns(host.netns)
-        run('ip', 'link', 'add', host.router_interface, 'mtu', str(mtu), 'netns', self.router_netns, 'type', 'veth',
-            'peer', 'name', host.interface, 'mtu', str(mtu), 'netns', host.netns)
+        if is_far:
+            host.path_netns = f'{host.netns}-path'
+            self.add_netns(host.path_netns)
+            self.link(host.netns, host.interface, host.path_netns, 'near', mtu)
+            self.link(self.router_netns, host.router_interface, host.path_netns, 'far', mtu)
+            run('ip', '-n', host.path_netns, 'link', 'add', 'bridge', 'mtu', str(mtu), 'type', 'bridge')
+            for interface in ('near', 'far'):
+                run('ip', '-n', host.path_netns, 'link', 'set', interface, 'master', 'bridge')
+            run('ip', '-n', host.path_netns, 'link', 'set', 'bridge', 'up')
+        else:
+            self.link(host.netns, host.interface, self.router_netns, host.router_interface, mtu)
         for netns, interface, address in ((self.router_netns, host.router_interface, host.router_address),
                                           (host.netns, host.interface, host.address)):
             run('ip', '-n', netns, 'address', 'add', f'{address}/24', 'dev', interface)
-            run('ip', '-n', netns, 'link', 'set', interface, 'up')
         run('ip', '-n', host.netns, 'route', 'add', 'default', 'via', host.router_address)
         return host
 
@@ -267,8 +284,8 @@ class Lab:
         return Router(self, more.pop('kind', self.kind), hosts or self.hosts, topics, **more)
 
     # Clients stay off the workers' cores where there are others.
-    def start(self, name, command, host=None, **more):
-        process = Process(self, f'{name}-{self.take_number(name)}', command, host.netns if host else None, self.client_cores,
+    def start(self, name, command, host=None, netns=None, **more):
+        process = Process(self, f'{name}-{self.take_number(name)}', command, host.netns if host else netns, self.client_cores,
                           **more)
         self.processes.append(process)
         return process
@@ -293,7 +310,7 @@ class Lab:
                 process.child.wait(max(0.05, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
-        for name in [self.router_netns] + [host.netns for host in self.hosts]:
+        for name in self.namespaces:
             run('ip', 'netns', 'delete', name, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder = None

@@ -118,7 +118,7 @@ def count_meson(suite, folder, result):
         outputs = {}
         for part in xml.etree.ElementTree.parse(os.path.join(logs, 'testlog.junit.xml')).getroot():
             name = part.get('name').split('.', 1)[1] if '.' in part.get('name') else ''
-            outputs[name] = (part.findtext('system-out') or '', part.findtext('system-err') or '')
+            outputs[re.sub(r'^.* / ', '', name)] = (part.findtext('system-out') or '', part.findtext('system-err') or '')
     except (OSError, ValueError, xml.etree.ElementTree.ParseError) as error:
         result.fail(f'failed: {suite.name}: meson left no readable log: {error}')
         return

@@ -1,8 +1,8 @@
-# The producers' link loses one frame of a hundred in each direction: an XDP program at each end drops by a seeded dice.
-# Retransmission makes it good: same verdict as on a clean link.
+# The producers' path loses one frame of a hundred in each direction: an XDP program at both ports of a bridge in between
+# drops by a seeded dice. Retransmission makes it good: same verdict as on a clean path.
 #
-#   producers --x-- weir, 1 worker ---- consumers
-#              1 %
+#   producers ---- bridge ---- weir, 1 worker ---- consumers
+#              1 %   1 %
 from judge import Load, check, check_clean, check_ledger
 from lab import program, topic
 
@@ -10,12 +10,10 @@ SECONDS = 22
 
 
 def test_one_percent_loss_changes_the_speed_and_nothing_else(lab):
-    producers, consumers = lab.host('producers'), lab.host('consumers')
-    router = lab.router([topic('positions')])
-    # Towards the producers the program sits on their end of the link. Towards the router the port's own XDP program may
-    # sit there already, so that direction is dropped where the frames leave: see the tool.
-    loss = lab.start('loss', [program('xdp-loss'), '--interface', producers.interface, '--percent', '1'], producers)
-    router.start()
+    producers, consumers = lab.host('producers', is_far=True), lab.host('consumers')
+    router = lab.router([topic('positions')]).start()
+    loss = lab.start('loss', [program('xdp-loss'), '--interface', 'near', '--interface', 'far', '--percent', '1'],
+                     netns=producers.path_netns)
     load = Load(lab, router)
     for _ in range(2):
         load.consume(consumers)
@@ -25,5 +23,8 @@ def test_one_percent_loss_changes_the_speed_and_nothing_else(lab):
         load.produce(producers, events // 2)
     check_clean(load.finish(timeout_s=90 + events / 20_000)['all'], events // 2 * 2)
     check_ledger(router, 'positions', events // 2 * 2)
+    resent = sum(p.json()['frames_resent'] for p in load.producers)
+    check(resent > 0, 'no producer sent a frame again: the path lost nothing')
     check(loss.is_running(), f'the lossy link was not lossy to the end\n{loss.tail()}')
+    lab.note(f'{events} events, {resent} frames sent again')
     router.stop()
