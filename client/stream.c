@@ -379,6 +379,19 @@ static bool may_send(const struct stream *stream, const struct slot *slot, bool 
 	return window->in_flight < window->frames || slot->is_repair || (is_oldest && slot->sends);
 }
 
+// Ends the frame under construction when it waited long enough.
+static void linger_poll(struct stream *stream, uint64_t now_ns)
+{
+	// While frames wait for credit or window there is no hurry: the one under construction can only get fuller.
+	if (!stream->write || stream->send < stream->tail)
+		return;
+	uint64_t due = stream->producer->linger_ns == NEVER ? NEVER : stream->started_ns + stream->producer->linger_ns;
+	if (stream->is_flushing || stream->producer->is_closing || now_ns >= due)
+		stream_frame_close(stream);
+	else
+		core_due(stream->producer->core, due);
+}
+
 uint32_t stream_send(struct stream *stream, uint32_t most, uint64_t now_ns)
 {
 	uint32_t sent = 0;
@@ -400,6 +413,11 @@ uint32_t stream_send(struct stream *stream, uint32_t most, uint64_t now_ns)
 			i = stream->send - 1;
 	}
 	stream->send = i;
+	if (i == stream->tail && stream->write && sent) {
+		linger_poll(stream, now_ns);
+		if (i < stream->tail)
+			return sent + stream_send(stream, most - sent, now_ns);
+	}
 	return sent;
 }
 
@@ -681,18 +699,6 @@ static void close_send(struct stream *stream)
 		return;
 	frame->sequence = stream->next;
 	core_frame_send(stream->producer->core, frame, 0);
-}
-
-static void linger_poll(struct stream *stream, uint64_t now_ns)
-{
-	// While frames wait for credit or window there is no hurry: the one under construction can only get fuller.
-	if (!stream->write || stream->send < stream->tail)
-		return;
-	uint64_t due = stream->producer->linger_ns == NEVER ? NEVER : stream->started_ns + stream->producer->linger_ns;
-	if (stream->is_flushing || stream->producer->is_closing || now_ns >= due)
-		stream_frame_close(stream);
-	else
-		core_due(stream->producer->core, due);
 }
 
 static bool is_starved(const struct stream *stream)
