@@ -375,6 +375,16 @@ void weir_core_close(struct weir_core *core, uint64_t now_ns)
 	core_due(core, core->now_ns);
 }
 
+void weir_core_bye(struct weir_core *core, uint64_t now_ns)
+{
+	clock_set(core, now_ns);
+	if (core->session.state != SESSION_READY)
+		return;
+	core->session.state = SESSION_BYE;
+	core->session.due_ns = core->now_ns;
+	core->session.byes = 0;
+}
+
 bool weir_core_is_closed(const struct weir_core *core)
 {
 	return core->session.state == SESSION_END;

@@ -70,9 +70,6 @@ uint64_t weir_core_deadline(const struct weir_core *core);
 // Input left something that should be sent before the application gets its turn (an answer, a freed window).
 bool weir_core_is_urgent(const struct weir_core *core);
 
-// Full frames are waiting and the window has room for them: worth a poll from within a publish.
-bool weir_core_has_burst(const struct weir_core *core);
-
 // A datagram of this size was too large for the path (the transport's EMSGSIZE): step down.
 void weir_core_too_large(struct weir_core *core, size_t size, uint64_t now_ns);
 
@@ -82,6 +79,8 @@ void weir_core_statistics(const struct weir_core *core, struct weir_statistics *
 // Ends everything in order: consumers leave, producers close, BYE. is_closed turns true when all was confirmed.
 void weir_core_close(struct weir_core *core, uint64_t now_ns);
 bool weir_core_is_closed(const struct weir_core *core);
+// Ends the session without waiting for anything: the next poll says BYE.
+void weir_core_bye(struct weir_core *core, uint64_t now_ns);
 
 // ---- What weir.h's functions of the same name do, without waiting ----
 

@@ -438,11 +438,6 @@ int weir_core_publish(struct weir_producer *producer, const struct weir_event *e
 	return 0;
 }
 
-bool weir_core_has_burst(const struct weir_core *core)
-{
-	return core->backlog >= SEND_BURST && core->window.in_flight < core->window.frames;
-}
-
 void weir_core_flush(struct weir_producer *producer)
 {
 	for (uint32_t i = 0; i < producer->shards; i++) {

@@ -1,0 +1,400 @@
+// weir.h over the core and a UDP socket: the clock, the waiting, the file descriptor. No thread of its own.
+#include "client/weir.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client/core.h"
+#include "client/stream.h"
+#include "client/udp.h"
+
+#define KICK_FRAMES 16u // a publish sends when this many more frames wait than after the last time
+
+// What weir_fd() gave out; behind a pointer because asking for it changes nothing of the client.
+struct waiter {
+	int epoll_fd;
+	int timer_fd;
+	bool is_used; // until then nobody looks at the timer
+	uint64_t armed_ns;
+};
+
+struct weir {
+	struct weir_core *core;
+	struct weir_udp *udp;
+	struct weir_core_output output;
+	struct waiter *waiter;
+	uint64_t kick_at; // backlog
+	uint64_t system_calls;
+};
+
+static uint64_t clock_now(clockid_t clock)
+{
+	struct timespec now;
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t monotonic_now(void)
+{
+	return clock_now(CLOCK_MONOTONIC);
+}
+
+// ---- Open ----
+
+static int waiter_open(struct waiter **waiter, int socket)
+{
+	struct waiter *made = calloc(1, sizeof(*made));
+	if (!made)
+		return -ENOMEM;
+	made->armed_ns = NEVER;
+	made->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	made->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	struct epoll_event event = { .events = EPOLLIN };
+	if (made->epoll_fd < 0 || made->timer_fd < 0 || epoll_ctl(made->epoll_fd, EPOLL_CTL_ADD, socket, &event) ||
+	    epoll_ctl(made->epoll_fd, EPOLL_CTL_ADD, made->timer_fd, &event)) {
+		int error = -errno;
+		if (made->epoll_fd >= 0)
+			close(made->epoll_fd);
+		if (made->timer_fd >= 0)
+			close(made->timer_fd);
+		free(made);
+		return error;
+	}
+	*waiter = made;
+	return 0;
+}
+
+static void waiter_close(struct waiter *waiter)
+{
+	close(waiter->epoll_fd);
+	close(waiter->timer_fd);
+	free(waiter);
+}
+
+static int core_open(struct weir *weir, const struct weir_options *options)
+{
+	uint64_t seed = 0;
+	uint64_t now = monotonic_now();
+	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+		seed = clock_now(CLOCK_REALTIME) ^ (uint64_t)getpid() << 32;
+	struct weir_core_options core = {
+		.name = options ? options->name : NULL,
+		.epoch = options ? options->epoch : 0,
+		.seed = seed,
+		.realtime_offset_ns = (int64_t)(clock_now(CLOCK_REALTIME) - now),
+		.frame_size = options ? options->frame_size : 0,
+		.credit_bytes = weir_udp_credit(weir->udp),
+	};
+	return weir_core_create(&weir->core, &core, now);
+}
+
+int weir_open(struct weir **weir, const char *address, const struct weir_options *options)
+{
+	struct weir *made = calloc(1, sizeof(*made));
+	if (!made)
+		return -ENOMEM;
+	int error = weir_udp_open(&made->udp, address, options);
+	if (error)
+		goto err_free;
+	error = core_open(made, options);
+	if (error)
+		goto err_udp_close;
+	error = waiter_open(&made->waiter, weir_udp_fd(made->udp));
+	if (error)
+		goto err_core_destroy;
+	made->output = (struct weir_core_output){ .send = weir_udp_send, .context = made->udp };
+	made->kick_at = KICK_FRAMES;
+	weir_core_owner_set(made->core, made);
+	*weir = made;
+	return 0;
+
+err_core_destroy:
+	weir_core_destroy(made->core);
+err_udp_close:
+	weir_udp_close(made->udp);
+err_free:
+	free(made);
+	return error;
+}
+
+// ---- Drive ----
+
+static void run(struct weir *weir, uint64_t now_ns)
+{
+	weir_core_poll(weir->core, now_ns, &weir->output);
+	uint32_t size = weir_udp_too_large(weir->udp);
+	if (size)
+		weir_core_too_large(weir->core, size, now_ns);
+}
+
+static void timer_arm(struct weir *weir)
+{
+	struct waiter *waiter = weir->waiter;
+	uint64_t due = weir_core_deadline(weir->core);
+	if (!waiter->is_used || due == waiter->armed_ns)
+		return;
+	waiter->armed_ns = due;
+	struct itimerspec at = { 0 };
+	if (due != NEVER) {
+		at.it_value.tv_sec = (time_t)(due / 1000000000ull);
+		at.it_value.tv_nsec = (long)(due % 1000000000ull) | 1; // all zero would disarm it
+	}
+	weir->system_calls++;
+	timerfd_settime(waiter->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
+}
+
+static void wait_until(struct weir *weir, uint64_t now_ns, uint64_t until_ns)
+{
+	uint64_t wait = until_ns > now_ns ? until_ns - now_ns : 0;
+	struct timespec timeout = { (time_t)(wait / 1000000000ull), (long)(wait % 1000000000ull) };
+	struct pollfd fd = { .fd = weir_udp_fd(weir->udp), .events = POLLIN };
+	if (weir_udp_is_blocked(weir->udp))
+		fd.events |= POLLOUT;
+	weir->system_calls++;
+	ppoll(&fd, 1, until_ns == NEVER ? NULL : &timeout, NULL);
+}
+
+static uint64_t end_of(int timeout_ms)
+{
+	return timeout_ms < 0 ? NEVER : monotonic_now() + (uint64_t)timeout_ms * 1000000ull;
+}
+
+// One round: send, receive, answer what cannot wait; waits for datagrams or timers until end_ns. Returns after
+// datagrams came, a timer was due, or the time is over.
+static int drive(struct weir *weir, uint64_t end_ns)
+{
+	uint64_t now = monotonic_now();
+	run(weir, now);
+	int received = weir_udp_receive(weir->udp, weir->core, now);
+	if (received == 0 && now < end_ns) {
+		uint64_t due = weir_core_deadline(weir->core);
+		wait_until(weir, now, due < end_ns ? due : end_ns);
+		now = monotonic_now();
+		received = weir_udp_receive(weir->udp, weir->core, now);
+	}
+	if (received >= 0 && (weir_core_is_urgent(weir->core) || weir_core_deadline(weir->core) <= now))
+		run(weir, now);
+	weir->kick_at = weir->core->backlog + KICK_FRAMES;
+	timer_arm(weir);
+	return received;
+}
+
+int weir_poll(struct weir *weir, int timeout_ms)
+{
+	uint64_t end = end_of(timeout_ms);
+	enum weir_state state = weir_state(weir);
+	weir_core_release(weir->core);
+	for (;;) {
+		int received = drive(weir, end);
+		if (received || weir_state(weir) != state || timeout_ms == 0 || (end != NEVER && monotonic_now() >= end))
+			return received;
+	}
+}
+
+int weir_fd(const struct weir *weir)
+{
+	struct waiter *waiter = weir->waiter;
+	if (!waiter->is_used) {
+		waiter->is_used = true;
+		timer_arm((struct weir *)weir);
+	}
+	return waiter->epoll_fd;
+}
+
+enum weir_state weir_state(const struct weir *weir)
+{
+	return weir_core_state(weir->core);
+}
+
+void weir_statistics(const struct weir *weir, struct weir_statistics *statistics)
+{
+	weir_core_statistics(weir->core, statistics);
+	statistics->system_calls = weir->system_calls + weir_udp_system_calls(weir->udp);
+}
+
+static struct weir *weir_of(const struct weir_core *core)
+{
+	return weir_core_owner(core);
+}
+
+// Until `is_done` says something else than -EAGAIN.
+static int drive_until(struct weir *weir, int (*is_done)(void *), void *of, int timeout_ms)
+{
+	uint64_t end = end_of(timeout_ms);
+	for (;;) {
+		int result = is_done(of);
+		if (result != -EAGAIN)
+			return result;
+		if (end != NEVER && monotonic_now() >= end)
+			return -ETIMEDOUT;
+		int received = drive(weir, end);
+		if (received < 0)
+			return received;
+	}
+}
+
+// ---- Producers ----
+
+int weir_producer_open(struct weir_producer **producer, struct weir *weir, const char *topic,
+		       const struct weir_producer_options *options)
+{
+	return weir_core_producer_open(weir->core, topic, options, producer);
+}
+
+static int producer_state(void *producer)
+{
+	return weir_core_producer_state(producer);
+}
+
+int weir_producer_wait(struct weir_producer *producer, int timeout_ms)
+{
+	return drive_until(weir_of(producer->core), producer_state, producer, timeout_ms);
+}
+
+void weir_producer_close(struct weir_producer *producer)
+{
+	struct weir *weir = weir_of(producer->core);
+	weir_core_producer_close(producer);
+	run(weir, monotonic_now());
+	timer_arm(weir);
+}
+
+// Frames wait: send them now instead of at the next poll, and read what lets more of them go.
+static void kick(struct weir *weir)
+{
+	uint64_t now = monotonic_now();
+	run(weir, now);
+	if (weir_udp_receive(weir->udp, weir->core, now) > 0 && weir_core_is_urgent(weir->core))
+		run(weir, now);
+	weir->kick_at = weir->core->backlog + KICK_FRAMES;
+	timer_arm(weir);
+}
+
+int weir_publish(struct weir_producer *producer, const struct weir_event *event)
+{
+	int error = weir_core_publish(producer, event);
+	struct weir *weir = weir_of(producer->core);
+	if (producer->core->backlog >= weir->kick_at)
+		kick(weir);
+	else if (weir->waiter->is_used && producer->core->deadline_ns < weir->waiter->armed_ns)
+		timer_arm(weir);
+	return error;
+}
+
+static int flush_state(void *producer)
+{
+	return weir_core_flush_state(producer);
+}
+
+int weir_flush(struct weir_producer *producer, int timeout_ms)
+{
+	weir_core_flush(producer);
+	return drive_until(weir_of(producer->core), flush_state, producer, timeout_ms);
+}
+
+// ---- Consumers ----
+
+int weir_consumer_open(struct weir_consumer **consumer, struct weir *weir, const char *topic, const char *group,
+		       const struct weir_consumer_options *options)
+{
+	return weir_core_consumer_open(weir->core, topic, group, options, consumer);
+}
+
+static int consumer_state(void *consumer)
+{
+	return weir_core_consumer_state(consumer);
+}
+
+int weir_consumer_wait(struct weir_consumer *consumer, int timeout_ms)
+{
+	return drive_until(weir_of(weir_consumer_core(consumer)), consumer_state, consumer, timeout_ms);
+}
+
+int weir_consume(struct weir_consumer *consumer, struct weir_view *views, int most)
+{
+	return weir_core_consume(consumer, views, most, monotonic_now());
+}
+
+int weir_settle(struct weir_consumer *consumer, const struct weir_view *view)
+{
+	return weir_core_settle(consumer, view);
+}
+
+static int consumer_has_left(void *consumer)
+{
+	return weir_core_consumer_has_left(consumer) ? 0 : -EAGAIN;
+}
+
+int weir_consumer_close(struct weir_consumer *consumer, int timeout_ms)
+{
+	struct weir *weir = weir_of(weir_consumer_core(consumer));
+	weir_core_consumer_leave(consumer);
+	int error = drive_until(weir, consumer_has_left, consumer, timeout_ms);
+	weir_core_consumer_free(consumer);
+	return error;
+}
+
+// ---- Close ----
+
+static int all_flushed(void *of)
+{
+	struct weir_core *core = of;
+	for (struct weir_producer *producer = core->producers; producer; producer = producer->next) {
+		struct weir_producer_counts counts;
+		weir_producer_counts(producer, &counts);
+		if (counts.waiting && !producer->is_closing)
+			return -EAGAIN;
+	}
+	return 0;
+}
+
+static int is_closed(void *core)
+{
+	return weir_core_is_closed(core) ? 0 : -EAGAIN;
+}
+
+static int left_ms(uint64_t end_ns)
+{
+	uint64_t now = monotonic_now();
+	if (end_ns == NEVER)
+		return -1;
+	return end_ns > now ? (int)((end_ns - now) / 1000000ull) : 0;
+}
+
+int weir_close(struct weir *weir, int timeout_ms)
+{
+	uint64_t end = end_of(timeout_ms);
+	struct weir_core *core = weir->core;
+	for (struct weir_producer *producer = core->producers; producer; producer = producer->next)
+		weir_core_flush(producer);
+	int error = drive_until(weir, all_flushed, core, timeout_ms);
+	weir_core_close(core, monotonic_now());
+	int close_error = drive_until(weir, is_closed, core, left_ms(end));
+	if (close_error) {
+		// No time to be sure; the router should know all the same.
+		weir_core_bye(core, monotonic_now());
+		run(weir, monotonic_now());
+	}
+	waiter_close(weir->waiter);
+	weir_core_destroy(core);
+	weir_udp_close(weir->udp);
+	free(weir);
+	return error ? error : close_error;
+}
+
+const char *weir_refusal_name(unsigned reason)
+{
+	return weir_reason_name(reason);
+}
+
+const char *weir_refusal_text(unsigned reason)
+{
+	return weir_reason_text(reason);
+}
