@@ -14,6 +14,9 @@ json_t *weir_answer_plan(const struct weir_machine *machine, const struct weir_t
 			 const struct weir_diff *diff);
 json_t *weir_answer_outcome(const struct weir_outcome *outcome);
 
+// Counters of a port's XDP guard; null for NULL.
+json_t *weir_answer_xdp(const struct weir_router *router, struct weir_guard *guard);
+
 // {"crc": 3}: the counters that are not 0, by name.
 json_t *weir_answer_reasons(const uint64_t counters[]);
 // "0x00c0ffee00c0ffee", or null for 0: 64-bit ids do not survive JSON numbers everywhere.

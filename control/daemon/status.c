@@ -158,14 +158,17 @@ static json_t *port_json(const struct weir_router *router, uint32_t index)
 {
 	const struct weir_topology_port *port = &router->topology->ports[index];
 	const struct weir_plan_port *placed = &router->plan->ports[index];
+	struct weir_guard *guard = NULL;
 	json_t *queues = json_array();
 	json_t *json;
 
 	for (uint16_t q = 0; q < port->worker_count; q++) {
 		const struct weir_port *open = weir_dataplane_port(router->dataplane, index, q);
 
-		if (open)
-			json_array_append_new(queues, queue_json(open));
+		if (!open)
+			continue;
+		json_array_append_new(queues, queue_json(open));
+		guard = open->guard ? open->guard : guard;
 	}
 	json = json_pack("{s:s, s:s, s:o, s:o, s:o, s:i, s:s, s:o, s:s, s:o}", "name", port->name, "kind",
 			 weir_topology_port_kind_name(port->kind), "interface", text_or_null(port->interface), "device",
@@ -173,7 +176,7 @@ static json_t *port_json(const struct weir_router *router, uint32_t index)
 			 "integrity", port->integrity == WEIR_INTEGRITY_LINK ? "link" : "full", "node",
 			 placed->node >= 0 ? json_integer(placed->node) : json_null(), "reason", placed->reason, "queues",
 			 queues);
-	json_object_set_new(json, "xdp", json_null());
+	json_object_set_new(json, "xdp", weir_answer_xdp(router, guard));
 	return json;
 }
 
