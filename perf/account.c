@@ -134,7 +134,7 @@ static struct weir_account_shard *shard_find(struct weir_account_header *header,
 }
 
 // Anything but the next sequence of the key at a higher offset begins a new run.
-static int key_add(struct weir_account *account, const struct weir_account_event *event, bool *is_back)
+static int key_add(struct weir_account *account, const struct weir_account_event *event)
 {
 	struct weir_account_header *header = account->header;
 	uint32_t producer;
@@ -153,7 +153,6 @@ static int key_add(struct weir_account *account, const struct weir_account_event
 		return 0;
 	}
 	if (!is_empty) {
-		*is_back = event->sequence < key->next;
 		struct weir_account_run run = { .kind = WEIR_RUN_SEQUENCES, .owner = producer, .key = event->key,
 						.first = key->first, .next = key->next, .first_offset = key->first_offset,
 						.last_offset = key->last_offset };
@@ -203,18 +202,17 @@ static int shard_add(struct weir_account *account, const struct weir_account_eve
 int weir_account_add(struct weir_account *account, const struct weir_account_event *event)
 {
 	struct weir_account_header *header = account->header;
-	bool is_key_back = false;
-	bool is_shard_back = false;
-	int result = key_add(account, event, &is_key_back);
+	bool is_back = false;
+	int result = key_add(account, event);
 	if (result)
 		return result;
 	atomic_signal_fence(memory_order_release);
-	result = shard_add(account, event, &is_shard_back);
+	result = shard_add(account, event, &is_back);
 	if (result)
 		return result;
 	header->events++;
 	header->redelivered += event->is_marked;
-	header->back += !event->is_marked && (is_key_back || is_shard_back);
-	header->again += event->is_marked && is_shard_back;
+	header->back += is_back && !event->is_marked;
+	header->again += is_back && event->is_marked;
 	return 0;
 }

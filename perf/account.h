@@ -62,7 +62,7 @@ struct weir_account_header {
 	uint64_t events;      // handed out
 	uint64_t bytes;       // payload of them
 	uint64_t redelivered; // of them with the mark
-	uint64_t back;        // unmarked, but behind what came before of its shard's term or its key: repeated or reordered
+	uint64_t back;        // unmarked, but behind what came before in its shard's term: repeated or reordered
 	uint64_t again;       // marked, but handed out before in the same term
 	uint64_t damaged;     // payload or key is not what a producer wrote
 	uint64_t first_ns;    // CLOCK_MONOTONIC of the first event, and of the last

@@ -43,7 +43,7 @@ Test(account, a_gap_a_repetition_and_a_mark_begin_new_runs)
 		cr_assert_eq(weir_account_add(&account, &events[i]), 0);
 	// Of the shard [0,2), [5,6), [1,2) are closed and [2,3) marked is open; of the key [0,2), [5,6) are closed, [1,3) open.
 	cr_assert_eq(account.header->run_count, 5);
-	cr_assert_eq(account.header->back, 1, "the second offset 1");
+	cr_assert_eq(account.header->back, 1, "the second offset 1, within its term");
 	cr_assert_eq(account.header->redelivered, 1);
 	cr_assert_eq(account.header->shards[2].is_marked, 1);
 	weir_account_close(&account);
