@@ -277,6 +277,7 @@ bool weir_engine_mesh(struct weir_engine *engine, const struct weir_mesh_header 
 {
 	engine->now_ns = now_ns;
 	engine->has_work = true;
+	engine->is_row_dirty = true;
 	if (header->kind == WEIR_MESH_EGRESS)
 		return weir_frame_relay(engine, header, frame);
 	if (header->kind == WEIR_MESH_HANDOVER)

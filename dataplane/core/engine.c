@@ -209,7 +209,9 @@ static void rows_publish(struct weir_engine *engine)
 		weir_shard_publish(shard, engine->now_ns);
 	}
 	engine->row.loops++;
-	if (!engine->is_row_dirty)
+	bool is_dirty = engine->is_row_dirty || engine->row.parked_frames != engine->park.used ||
+			engine->row.reassembly_slots != engine->reassembly.used;
+	if (!is_dirty)
 		return;
 	engine->is_row_dirty = false;
 	engine->row.parked_frames = engine->park.used;

@@ -22,7 +22,7 @@ struct weir_slot *weir_reassembly_take(struct weir_reassembly *pool, struct weir
 	struct weir_slot *found = NULL;
 	for (uint32_t i = 0; i < pool->count && (!found || found->stream); i++) {
 		struct weir_slot *slot = &pool->slots[i];
-		if (!slot->stream || now_ns - slot->touched_ns >= WEIR_REASSEMBLY_IDLE_NS)
+		if (!slot->stream || (!found && now_ns - slot->touched_ns >= WEIR_REASSEMBLY_IDLE_NS))
 			found = slot;
 	}
 	if (!found)
