@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -54,6 +55,7 @@ static pid_t holder_start(const struct weir_guard_config *config)
 	cr_assert(pipe(ready) == 0);
 	pid_t pid = fork();
 	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		struct weir_guard *guard = NULL;
 		if (weir_guard_open(&guard, config, NULL) != 0 || write(ready[1], "r", 1) != 1)
 			_exit(1);
@@ -156,8 +158,9 @@ Test(attach, there_is_no_gap_while_taking_over)
 	holder_kill(holder_start(&config));
 	pid_t sender = fork();
 	if (sender == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (;;)
-			packet_send(&packet);
+			packet_send(&packet, UINT32_MAX);
 	}
 	for (int i = 0; i < 20; i++) {
 		usleep(1000);
@@ -171,7 +174,7 @@ Test(attach, there_is_no_gap_while_taking_over)
 	sandbox_run("awk '/^Ip: [0-9]/ { exit $4 != 0 }' /proc/net/snmp");
 	weir_guard_close(guard);
 	// The judge is not blind: without the guard the kernel counts it.
-	packet_send(&packet);
+	packet_send(&packet, 1);
 	usleep(10000);
 	sandbox_run("awk '/^Ip: [0-9]/ { exit $4 == 0 }' /proc/net/snmp");
 }

@@ -229,8 +229,8 @@ Test(guard, a_frame_arrives_at_its_socket_byte_for_byte)
 	struct packet packet = packet_frame(PORT, WEIR_KIND_PUBLISH, 18, 1424);
 	struct weir_guard_totals before = totals_now();
 	struct packet foreign = packet_frame(PORT + 9, WEIR_KIND_PING, 0, 0);
-	packet_send(&foreign);
-	packet_send(&packet);
+	packet_send(&foreign, 1);
+	packet_send(&packet, 1);
 	uint32_t size = xsk_receive(xsk, got, sizeof(got));
 	cr_assert(size == packet.size, "%u bytes, not %u", size, packet.size);
 	cr_assert(memcmp(got, packet.bytes, size) == 0);

@@ -1,4 +1,5 @@
-// See sandbox.h. One process and one host per test: nothing to clean up, nothing to collide with.
+// The sandbox of the tests of bpf/: see sandbox.h. One process and one host per test, so there is nothing to clean up
+// and nothing to collide with. Called from the thread of the test alone.
 #include "tests/bpf/sandbox.h"
 
 #include <arpa/inet.h>
@@ -111,17 +112,30 @@ bool sandbox_exists(const char *path)
 	return access(path, F_OK) == 0;
 }
 
+static int xsk_try(struct xsk *xsk, const char *interface, uint32_t queue)
+{
+	struct xsk_socket_config config = {
+		.rx_size = FRAMES, .tx_size = FRAMES, .xdp_flags = XDP_FLAGS_DRV_MODE, .bind_flags = XDP_COPY
+	};
+	int code = xsk_umem__create(&xsk->umem, xsk->area, FRAMES * FRAME_SIZE, &xsk->fill, &xsk->completion, NULL);
+	cr_assert(code == 0, "xsk_umem__create: %s", strerror(-code));
+	code = xsk_socket__create(&xsk->socket, interface, queue, xsk->umem, &xsk->rx, &xsk->tx, &config);
+	if (code)
+		xsk_umem__delete(xsk->umem);
+	return code;
+}
+
 struct xsk *xsk_open(const char *interface, uint32_t queue)
 {
 	struct xsk *xsk = calloc(1, sizeof(*xsk));
 	xsk->area = mmap(NULL, FRAMES * FRAME_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	cr_assert(xsk->area != MAP_FAILED);
-	int code = xsk_umem__create(&xsk->umem, xsk->area, FRAMES * FRAME_SIZE, &xsk->fill, &xsk->completion, NULL);
-	cr_assert(code == 0, "xsk_umem__create: %s", strerror(-code));
-	struct xsk_socket_config config = {
-		.rx_size = FRAMES, .tx_size = FRAMES, .xdp_flags = XDP_FLAGS_DRV_MODE, .bind_flags = XDP_COPY
-	};
-	code = xsk_socket__create(&xsk->socket, interface, queue, xsk->umem, &xsk->rx, &xsk->tx, &config);
+	// The kernel frees a queue some time after the socket that held it was closed.
+	int code = -EBUSY;
+	for (int i = 0; i < 200 && code == -EBUSY; i++) {
+		usleep(i ? 5000 : 0);
+		code = xsk_try(xsk, interface, queue);
+	}
 	cr_assert(code == 0, "xsk_socket__create: %s", strerror(-code));
 	uint32_t at;
 	cr_assert(xsk_ring_prod__reserve(&xsk->fill, FRAMES, &at) == FRAMES);
@@ -152,13 +166,15 @@ uint32_t xsk_receive(struct xsk *xsk, uint8_t *bytes, uint32_t room)
 	return size;
 }
 
-void packet_send(const struct packet *packet)
+void packet_send(const struct packet *packet, uint32_t times)
 {
 	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(PEER) };
 	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 	cr_assert(fd >= 0);
-	ssize_t sent = sendto(fd, packet->bytes, packet->size, 0, (struct sockaddr *)&to, sizeof(to));
-	cr_assert(sent == (ssize_t)packet->size, "sendto: %s", strerror(errno));
+	for (uint32_t i = 0; i < times; i++) {
+		ssize_t sent = sendto(fd, packet->bytes, packet->size, 0, (struct sockaddr *)&to, sizeof(to));
+		cr_assert(sent == (ssize_t)packet->size, "sendto: %s", strerror(errno));
+	}
 	close(fd);
 }
 

@@ -44,7 +44,7 @@ void xsk_close(struct xsk *xsk);
 uint32_t xsk_receive(struct xsk *xsk, uint8_t *bytes, uint32_t room);
 
 // Sends the packet out of PEER, so that it arrives at INTERFACE.
-void packet_send(const struct packet *packet);
+void packet_send(const struct packet *packet, uint32_t times);
 // XDP verdict for the packet as if it had arrived on the queue. Fails the test when the program changed a byte.
 uint32_t packet_verdict(int program, const char *interface, uint32_t queue, const struct packet *packet);
 
