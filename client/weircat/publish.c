@@ -1,0 +1,386 @@
+// weircat publish: files or standard input, cut into lines or records, each an event.
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "client/weircat/weircat.h"
+#include "wire/frame.h"
+#include "wire/key.h"
+
+#define READ_SIZE (256u << 10)
+#define RECORD_MAX (16u << 20) // the protocol's largest event
+#define PIECE_MAX (32u << 10)  // first try of a line that is sent in pieces
+
+struct publisher {
+	const struct cat_options *options;
+	struct weir *weir;
+	struct weir_producer *producer;
+	uint64_t events;
+	uint32_t piece_max;
+	// Input: [at, end) of the buffer is not published yet.
+	uint8_t *buffer;
+	size_t capacity, at, end;
+	int fd;
+	bool is_regular;
+	bool is_over;
+	const char *file; // name for messages
+	// Of the file: key and subject attribute.
+	uint64_t file_key;
+	uint8_t attributes[2040];
+	uint16_t attributes_size;
+};
+
+// ---- Events out ----
+
+static bool is_done(const struct publisher *publisher)
+{
+	const struct cat_options *options = publisher->options;
+	return cat_stopped() || (options->count && publisher->events >= options->count);
+}
+
+// 0, CAT_FAILED, or -EMSGSIZE with nothing said. Waits for credit; a signal ends the wait unpublished.
+static int event_publish(struct publisher *publisher, const struct weir_event *event)
+{
+	for (;;) {
+		int error = weir_publish(publisher->producer, event);
+		if (error == 0) {
+			publisher->events++;
+			return 0;
+		}
+		if (error == -EMSGSIZE)
+			return error;
+		if (error == -ENOENT)
+			return cat_fail(publisher->options, "topic %s: removed from the router's topology", publisher->options->topic);
+		if (error == -EPROTO) {
+			struct weir_producer_counts counts;
+			weir_producer_counts(publisher->producer, &counts);
+			return cat_fail(publisher->options, "topic %s: refused: %s", publisher->options->topic,
+					weir_refusal_text(counts.last_refusal));
+		}
+		if (error != -EAGAIN && error != -ENOTCONN)
+			return cat_fail(publisher->options, "topic %s: %s", publisher->options->topic, strerror(-error));
+		error = weir_poll(publisher->weir, 100);
+		if (error < 0 && error != -EINTR)
+			return cat_fail(publisher->options, "%s: socket: %s", publisher->options->router, strerror(-error));
+		if (cat_stopped())
+			return CAT_FAILED;
+	}
+}
+
+static uint64_t field_key(const struct cat_options *options, const uint8_t *line, size_t size)
+{
+	const char *separator = options->key_separator;
+	size_t separator_size = strlen(separator);
+	size_t at = 0;
+	for (unsigned long field = 1;; field++) {
+		while (!separator_size && at < size && (line[at] == ' ' || line[at] == '\t'))
+			at++;
+		size_t end = at;
+		while (end < size) {
+			if (separator_size ? size - end >= separator_size && memcmp(line + end, separator, separator_size) == 0 :
+					     line[end] == ' ' || line[end] == '\t')
+				break;
+			end++;
+		}
+		if (field == options->key_field)
+			return weir_key_of_bytes(line + at, end - at);
+		if (end == size)
+			return weir_key_of_bytes("", 0); // no such field: all of these in one place
+		at = end + (separator_size ? separator_size : 1);
+	}
+}
+
+static struct weir_event event_of(const struct publisher *publisher, const uint8_t *bytes, size_t size)
+{
+	const struct cat_options *options = publisher->options;
+	struct weir_event event = { .payload = bytes, .payload_size = (uint32_t)size };
+	switch (options->key) {
+	case CAT_KEY_NONE:
+		event.flags = WEIR_EVENT_KEYLESS;
+		break;
+	case CAT_KEY_FIELD:
+		event.key = field_key(options, bytes, size);
+		break;
+	case CAT_KEY_FILE:
+		event.key = publisher->file_key;
+		event.attributes = publisher->attributes;
+		event.attributes_size = publisher->attributes_size;
+		break;
+	case CAT_KEY_FIXED:
+		event.key = weir_key_of_bytes(options->key_text, strlen(options->key_text));
+		break;
+	}
+	return event;
+}
+
+static int too_large(const struct publisher *publisher, size_t size)
+{
+	return cat_fail(publisher->options,
+			"%s: event %llu of %zu bytes: larger than topic %s allows; raise its event_max or cut the event",
+			publisher->file, (unsigned long long)publisher->events + 1, size, publisher->options->topic);
+}
+
+// A line that is keyed by its file may come in pieces: whoever puts the file together again loses nothing.
+static int pieces_publish(struct publisher *publisher, const uint8_t *line, size_t size, uint16_t type)
+{
+	do {
+		size_t piece = size < publisher->piece_max ? size : publisher->piece_max;
+		struct weir_event event = event_of(publisher, line, piece);
+		event.type = piece < size ? CAT_TYPE_UNENDED : type;
+		int error = event_publish(publisher, &event);
+		if (error == -EMSGSIZE) {
+			if (publisher->piece_max == 1)
+				return too_large(publisher, piece);
+			publisher->piece_max = (uint32_t)(piece / 2 ? piece / 2 : 1);
+			continue;
+		}
+		if (error)
+			return error;
+		line += piece;
+		size -= piece;
+	} while (size);
+	return 0;
+}
+
+static int line_publish(struct publisher *publisher, const uint8_t *line, size_t size, uint16_t type)
+{
+	struct weir_event event = event_of(publisher, line, size);
+	event.type = type;
+	if (publisher->options->key == CAT_KEY_FILE && size > publisher->piece_max)
+		return pieces_publish(publisher, line, size, type);
+	int error = event_publish(publisher, &event);
+	if (error != -EMSGSIZE)
+		return error;
+	return publisher->options->key == CAT_KEY_FILE ? pieces_publish(publisher, line, size, type) : too_large(publisher, size);
+}
+
+// ---- Input ----
+
+// Waits until there is something to read, and keeps the session alive meanwhile.
+static void input_wait(struct publisher *publisher)
+{
+	struct pollfd fds[2] = {
+		{ .fd = publisher->fd, .events = POLLIN },
+		{ .fd = weir_fd(publisher->weir), .events = POLLIN },
+	};
+	while (!cat_stopped() && !(fds[0].revents & (POLLIN | POLLHUP | POLLERR | POLLNVAL))) {
+		weir_poll(publisher->weir, 0);
+		poll(fds, 2, -1);
+	}
+}
+
+// Reads more behind what is there. 0 or CAT_FAILED; is_over says that nothing more comes.
+static int input_more(struct publisher *publisher)
+{
+	if (publisher->at) {
+		memmove(publisher->buffer, publisher->buffer + publisher->at, publisher->end - publisher->at);
+		publisher->end -= publisher->at;
+		publisher->at = 0;
+	}
+	if (publisher->capacity - publisher->end < READ_SIZE) {
+		size_t capacity = publisher->capacity * 2;
+		uint8_t *buffer = capacity > 4 * (size_t)RECORD_MAX ? NULL : realloc(publisher->buffer, capacity);
+		if (!buffer)
+			return cat_fail(publisher->options, "%s: a line or record of more than %zu bytes", publisher->file,
+					publisher->end);
+		publisher->buffer = buffer;
+		publisher->capacity = capacity;
+	}
+	if (!publisher->is_regular)
+		input_wait(publisher);
+	if (cat_stopped())
+		return 0;
+	ssize_t size = read(publisher->fd, publisher->buffer + publisher->end, publisher->capacity - publisher->end);
+	if (size < 0 && errno != EINTR)
+		return cat_fail(publisher->options, "%s: cannot read: %s", publisher->file, strerror(errno));
+	publisher->is_over = size == 0;
+	publisher->end += size > 0 ? (size_t)size : 0;
+	return 0;
+}
+
+static int lines_publish(struct publisher *publisher)
+{
+	size_t seen = 0; // bytes of the current line that hold no line end
+	for (;;) {
+		const uint8_t *line = publisher->buffer + publisher->at;
+		size_t left = publisher->end - publisher->at;
+		const uint8_t *end = memchr(line + seen, '\n', left - seen);
+		if (is_done(publisher))
+			return 0;
+		int error = 0;
+		if (end) {
+			error = line_publish(publisher, line, (size_t)(end - line), 0);
+			publisher->at += (size_t)(end - line) + 1;
+			seen = 0;
+		} else if (publisher->is_over) {
+			return left ? line_publish(publisher, line, left, CAT_TYPE_UNENDED) : 0;
+		} else {
+			seen = left;
+			error = input_more(publisher);
+		}
+		if (error)
+			return error;
+	}
+}
+
+static int records_publish(struct publisher *publisher)
+{
+	for (;;) {
+		const uint8_t *at = publisher->buffer + publisher->at;
+		size_t left = publisher->end - publisher->at;
+		uint32_t size = 0;
+		if (is_done(publisher))
+			return 0;
+		if (left >= sizeof(size))
+			memcpy(&size, at, sizeof(size));
+		if (size > RECORD_MAX)
+			return too_large(publisher, size);
+		int error = 0;
+		if (left >= sizeof(size) && left - sizeof(size) >= size) {
+			struct weir_event event = event_of(publisher, at + sizeof(size), size);
+			error = event_publish(publisher, &event);
+			if (error == -EMSGSIZE)
+				return too_large(publisher, size);
+			publisher->at += sizeof(size) + size;
+		} else if (publisher->is_over) {
+			return left ? cat_fail(publisher->options, "%s: ends within a record: %zu bytes of %zu", publisher->file,
+					       left, sizeof(size) + size) :
+				      0;
+		} else {
+			error = input_more(publisher);
+		}
+		if (error)
+			return error;
+	}
+}
+
+// Key and subject of a file; its begin is an event too, so that an empty file arrives.
+static int file_begin(struct publisher *publisher)
+{
+	size_t size = strlen(publisher->file);
+	struct weir_attribute_header header = { .id = WEIR_ATTRIBUTE_SUBJECT, .length = (uint16_t)size };
+	if (publisher->options->key != CAT_KEY_FILE)
+		return 0;
+	if (size + sizeof(header) > sizeof(publisher->attributes))
+		return cat_fail(publisher->options, "%s: name of more than %zu bytes", publisher->file,
+				sizeof(publisher->attributes) - sizeof(header));
+	publisher->file_key = weir_key_of_bytes(publisher->file, size);
+	publisher->attributes_size = (uint16_t)((sizeof(header) + size + 7) & ~7ul);
+	memset(publisher->attributes, 0, publisher->attributes_size);
+	memcpy(publisher->attributes, &header, sizeof(header));
+	memcpy(publisher->attributes + sizeof(header), publisher->file, size);
+	struct weir_event event = event_of(publisher, NULL, 0);
+	event.type = CAT_TYPE_FILE;
+	int error = event_publish(publisher, &event);
+	return error == -EMSGSIZE ? too_large(publisher, 0) : error;
+}
+
+static int file_publish(struct publisher *publisher, const char *path)
+{
+	bool is_stdin = !path || strcmp(path, "-") == 0;
+	struct stat status;
+	publisher->file = is_stdin ? "standard input" : path;
+	publisher->fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+	if (publisher->fd < 0)
+		return cat_fail(publisher->options, "%s: cannot open: %s", path, strerror(errno));
+	publisher->is_regular = fstat(publisher->fd, &status) == 0 && S_ISREG(status.st_mode);
+	publisher->is_over = false;
+	publisher->at = publisher->end = 0;
+	int error = file_begin(publisher);
+	if (!error)
+		error = publisher->options->is_length_prefixed ? records_publish(publisher) : lines_publish(publisher);
+	if (!is_stdin)
+		close(publisher->fd);
+	return error;
+}
+
+// ---- All of it ----
+
+static int topic_wait(const struct cat_options *options, struct weir_producer *producer)
+{
+	int error = weir_producer_wait(producer, options->wait_ms);
+	struct weir_producer_counts counts;
+	weir_producer_counts(producer, &counts);
+	switch (error) {
+	case 0:
+		return 0;
+	case -ENOENT:
+		return cat_fail(options, "topic %s: not in the router's topology; add it and apply", options->topic);
+	case -ETIMEDOUT:
+		return cat_fail(options, "%s: no answer for %d ms; is the router running and reachable?", options->router,
+				options->wait_ms);
+	case -EPROTO:
+		return cat_fail(options, "topic %s: refused: %s", options->topic, weir_refusal_text(counts.last_refusal));
+	default:
+		return cat_fail(options, "%s: %s", options->router, strerror(-error));
+	}
+}
+
+static void stats_write(const struct weir_producer_counts *counts, const struct weir_statistics *statistics)
+{
+	fprintf(stderr,
+		"{\"published\":%llu,\"routed\":%llu,\"refused\":%llu,\"unknown\":%llu,\"waiting\":%llu,\"frames_sent\":%llu,"
+		"\"frames_resent\":%llu,\"sessions\":%llu}\n",
+		(unsigned long long)counts->published, (unsigned long long)counts->routed, (unsigned long long)counts->refused,
+		(unsigned long long)counts->unknown, (unsigned long long)counts->waiting, (unsigned long long)statistics->frames_sent,
+		(unsigned long long)statistics->frames_resent, (unsigned long long)statistics->sessions);
+}
+
+// Says what did not end as it should.
+static int verdict(const struct cat_options *options, const struct weir_producer_counts *counts)
+{
+	if (counts->refused)
+		cat_fail(options, "topic %s: %llu of %llu events refused: %s", options->topic, (unsigned long long)counts->refused,
+			 (unsigned long long)counts->published, weir_refusal_text(counts->last_refusal));
+	if (counts->unknown + counts->waiting)
+		cat_fail(options, "topic %s: %llu of %llu events without acknowledgement: they may have been routed or not",
+			 options->topic, (unsigned long long)(counts->unknown + counts->waiting),
+			 (unsigned long long)counts->published);
+	return counts->refused + counts->unknown + counts->waiting ? CAT_FAILED : CAT_OK;
+}
+
+static int inputs_publish(struct publisher *publisher)
+{
+	const struct cat_options *options = publisher->options;
+	int status = topic_wait(options, publisher->producer);
+	if (!status && options->file_count == 0)
+		status = file_publish(publisher, NULL);
+	for (int i = 0; !status && i < options->file_count && !is_done(publisher); i++)
+		status = file_publish(publisher, options->files[i]);
+	return status;
+}
+
+int cat_publish(const struct cat_options *options, struct weir *weir)
+{
+	struct publisher publisher = {
+		.options = options,
+		.weir = weir,
+		.capacity = 2 * READ_SIZE,
+		.piece_max = PIECE_MAX,
+		.buffer = malloc(2 * READ_SIZE),
+	};
+	struct weir_producer_options producer = { .level = options->level };
+	int error = publisher.buffer ? weir_producer_open(&publisher.producer, weir, options->topic, &producer) : -ENOMEM;
+	if (error) {
+		weir_close(weir, 0);
+		free(publisher.buffer);
+		return cat_fail(options, "topic %s: %s", options->topic,
+				error == -EINVAL || error == -ENAMETOOLONG ? "not a name: 1 to 63 of A-Z a-z 0-9 . _ -" : strerror(-error));
+	}
+	int status = inputs_publish(&publisher);
+	struct weir_producer_counts counts;
+	struct weir_statistics statistics;
+	weir_flush(publisher.producer, options->wait_ms);
+	weir_producer_counts(publisher.producer, &counts);
+	weir_statistics(weir, &statistics);
+	if (options->has_stats)
+		stats_write(&counts, &statistics);
+	int judged = verdict(options, &counts);
+	weir_close(weir, counts.waiting ? 0 : options->wait_ms);
+	free(publisher.buffer);
+	return status ? status : judged;
+}

@@ -1,0 +1,69 @@
+// weircat: publish lines or records, subscribe and write events out. What its parts share; a program on libweir's public
+// functions alone, one thread.
+#ifndef WEIR_WEIRCAT_H
+#define WEIR_WEIRCAT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "client/weir.h"
+
+// What weircat says in an event's type.
+#define CAT_TYPE_UNENDED 0x1u // no line end follows the payload: the last line of a file, or a piece of a long line
+#define CAT_TYPE_FILE 0x2u    // a file begins; no payload
+
+enum cat_key {
+	CAT_KEY_NONE,
+	CAT_KEY_FIELD,
+	CAT_KEY_FILE,
+	CAT_KEY_FIXED,
+};
+
+struct cat_options {
+	const char *router;
+	const char *topic;
+	const char *group;
+	const char *name;
+	char **files;
+	int file_count;
+	enum cat_key key;
+	unsigned long key_field; // from 1
+	const char *key_separator; // "": blanks
+	const char *key_text;
+	const char *per_key;
+	uint64_t count; // 0: no limit
+	int idle_ms;    // 0: no limit
+	int wait_ms;    // for the router, the topic, the last acknowledgement
+	int level;
+	uint32_t frame_size;
+	bool is_length_prefixed;
+	bool is_json;
+	bool is_quiet;
+	bool has_stats;
+};
+
+#define CAT_OK 0
+#define CAT_FAILED 1
+#define CAT_USAGE 2
+
+// The signal that asked to end, 0: none.
+int cat_stopped(void);
+// "weircat: object: what, and what to do" on stderr unless quiet. Returns CAT_FAILED.
+int cat_fail(const struct cat_options *options, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int cat_publish(const struct cat_options *options, struct weir *weir);
+int cat_subscribe(const struct cat_options *options, struct weir *weir);
+
+// ---- Output by key (keyfiles.c) ----
+
+struct cat_keyfiles;
+struct cat_keyfiles *cat_keyfiles_open(const char *folder); // NULL: errno says why
+// Writes to the file of the name (of the key when subject_size is 0). 0 or -errno.
+int cat_keyfiles_write(struct cat_keyfiles *files, const struct weir_view *view, const char *subject, size_t subject_size);
+int cat_keyfiles_flush(struct cat_keyfiles *files); // to the kernel; 0 or -errno
+int cat_keyfiles_close(struct cat_keyfiles *files);
+
+// One JSON object and a newline.
+void cat_json_write(FILE *out, const struct weir_view *view, const char *subject, size_t subject_size);
+
+#endif
