@@ -147,12 +147,8 @@ void weir_core_consumer_leave(struct weir_consumer *consumer)
 	bool was_member = consumer->state == CONSUMER_MEMBER;
 	consumer_parcels_drop(consumer);
 	consumer_release(consumer);
-	// What was handed out and not settled stays so; there is nobody any more to wait for.
-	for (uint32_t i = 0; i < consumer->held_count; i++) {
-		struct assignment *assignment = &consumer->assignments[consumer->held[i]];
-		assignment->handed_to = assignment->settled_to;
-		assignment->is_dirty = true;
-	}
+	for (uint32_t i = 0; i < consumer->held_count; i++)
+		consumer->assignments[consumer->held[i]].is_dirty = true;
 	if (core->session.state != SESSION_READY) {
 		consumer->state = CONSUMER_OUT;
 		return;
@@ -315,7 +311,9 @@ static void revoked_send(struct weir_core *core, const struct answer *owed)
 static bool revoking_poll(struct weir_consumer *consumer, struct assignment *assignment, uint64_t now_ns)
 {
 	struct weir_core *core = consumer->core;
-	if (assignment->settled_to < assignment->handed_to && now_ns < assignment->revoke_ns) {
+	// Who leaves settles nothing more; there is nobody to wait for.
+	bool may_settle = consumer->state == CONSUMER_MEMBER && assignment->settled_to < assignment->handed_to;
+	if (may_settle && now_ns < assignment->revoke_ns) {
 		core_due(core, assignment->revoke_ns);
 		return false;
 	}
