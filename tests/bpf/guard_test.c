@@ -380,15 +380,19 @@ Test(guard, a_udp_length_that_ip_contradicts_is_dropped)
 	}
 }
 
+// Also when the lengths are forged so that they would fit a header without options.
 Test(guard, ip_options_are_dropped)
 {
 	for (uint32_t words = 1; words <= 10; words++) {
-		struct packet packet = {};
-		put_ethernet(&packet, ETH_P_IP);
-		put_ipv4(&packet, IPPROTO_UDP, 0, words, 8 + HEADER);
-		put_udp(&packet, PORT, HEADER);
-		put_ping(&packet);
-		expect_dropped(&packet, WEIR_R_IP_HEADER);
+		for (uint32_t forged = 0; forged <= words * 4; forged += words * 4) {
+			struct packet packet = {};
+			put_ethernet(&packet, ETH_P_IP);
+			put_ipv4(&packet, IPPROTO_UDP, 0, words, 8 + HEADER);
+			put_udp(&packet, PORT, HEADER + forged);
+			put_ping(&packet);
+			put(&packet, NULL, forged);
+			expect_dropped(&packet, WEIR_R_IP_HEADER);
+		}
 	}
 }
 
