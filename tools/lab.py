@@ -232,6 +232,7 @@ class Lab:
         self.hosts, self.processes, self.namespaces = [], [], []
         self.numbers, self.client_cores = {}, CORES
         self.folder = tempfile.mkdtemp(prefix='weir-lab-')
+        os.chmod(self.folder, 0o755)  # a daemon without rights reads its topology too
         remove_leftovers()
         atexit.register(self.close)
         os.makedirs('/run/weir', exist_ok=True)

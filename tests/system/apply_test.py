@@ -51,7 +51,7 @@ def test_random_changes_under_load_lose_nothing(lab):
     rate, gap_s = 40_000, 0.2
     events = int(rate * (count * (gap_s + 0.15) + 2))
     for _ in range(2):
-        load.produce(producers, events, rate=rate)
+        load.produce(producers, events=events, rate=rate)
     pause_ns, moved = 0, 0
     for _ in range(count):
         time.sleep(changes.dice.uniform(0, 2 * gap_s))

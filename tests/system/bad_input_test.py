@@ -30,22 +30,24 @@ def test_bad_frames_are_counted_by_name_and_disturb_nobody(lab):
     rate = 60_000
     bad = lab.start('badinput', [program('badinput'), '--router', router.address(strangers).removeprefix('udp://'), '--frames',
                                  str(bad_frames), '--rate', str(rate), '--seed', os.environ.get('WEIR_SEED', '1')], strangers)
-    load.produce(producers, events, rate=int(events * rate / bad_frames))
+    load.produce(producers, events=events, rate=int(events * rate / bad_frames))
     bad.wait(60 + bad_frames / 10_000)
     check_clean(load.finish(timeout_s=120)['all'], events)
     said, after = json.loads(bad.out()), router.status()
     counted, start = refused_frames(after), refused_frames(before)
+    beyond, missing = said['expected'].get('none', 0), 0  # what no stateless check refuses may still be, by any name
     for reason in STATELESS:
         expected = said['expected'].get(reason, 0)
-        # A frame that the path itself lost (a full socket or ring) is nobody's bad frame; it may be one in a hundred.
         refused = counted.get(reason, 0) - start.get(reason, 0)
-        check_between(refused, expected * 0.99 - 10, expected, f'frames refused as {reason}')
-    check(said['expected'].get('none', 0) > 0, 'no mutated frame got past the stateless checks: the storm is too tame')
+        # A frame that the path itself lost (a full socket or ring) is nobody's bad frame; it may be one in a hundred.
+        check_between(refused, expected * 0.99 - 10, expected + beyond, f'frames refused as {reason}')
+        missing += max(0, expected - refused)
+    check(beyond > 0, 'no mutated frame got past the stateless checks: the storm is too tame')
     check_ledger(router, 'positions', events)
     # The sender had one session, and one more for each goodbye it said by accident; their streams are bounded too.
     check_between(after['sessions'], before['sessions'], before['sessions'] + said['sessions'] + 1, 'sessions after the storm')
     grown = memory_kib(router.process.pid) - memory
     check(grown < 32 * 1024, f'the router grew by {grown} KiB')
     check(router.process.is_running(), 'the router ended')
-    lab.note(f'{said["sent"]} bad frames, refused by {len(said["expected"])} reasons: {json.dumps(said["expected"])}')
+    lab.note(f'{said["sent"]} bad frames, {missing} of them lost on the way; expected {json.dumps(said["expected"])}')
     router.stop()

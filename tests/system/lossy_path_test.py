@@ -20,7 +20,7 @@ def test_one_percent_loss_changes_the_speed_and_nothing_else(lab):
     load.wait_members(2)
     events = lab.count(600_000, 20_000_000)
     for _ in range(2):
-        load.produce(producers, events // 2)
+        load.produce(producers, events=events // 2)
     check_clean(load.finish(timeout_s=90 + events / 20_000)['all'], events // 2 * 2)
     check_ledger(router, 'positions', events // 2 * 2)
     resent = sum(p.json()['frames_resent'] for p in load.producers)

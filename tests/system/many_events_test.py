@@ -18,7 +18,7 @@ def test_two_producers_to_four_shards_lose_double_and_reorder_nothing(lab):
     load.wait_members(4)
     events = lab.count(4_000_000, 20_000_000)
     for _ in range(2):
-        load.produce(producers, events // 2, keys=KEYS)
+        load.produce(producers, events=events // 2, keys=KEYS)
     verdict = load.finish(timeout_s=40 + events / 100_000)['all']
     check_clean(verdict, events // 2 * 2)
     check_ledger(router, 'positions', events // 2 * 2)

@@ -20,7 +20,7 @@ def test_each_group_sees_every_event(lab):
     load.wait_members(1, 'audit')
     events = lab.count(1_500_000, 20_000_000)
     for _ in range(2):
-        load.produce(producers, events // 2)
+        load.produce(producers, events=events // 2)
     for verdict in load.finish(timeout_s=60 + events / 50_000).values():
         check_clean(verdict, events // 2 * 2)
     check_ledger(router, 'positions', events // 2 * 2)

@@ -23,7 +23,7 @@ def test_two_instances_do_not_meet(lab):
         load = Load(lab, router)
         load.consume(host)
         load.wait_members(1)
-        load.produce(host, events)
+        load.produce(host, events=events)
         loads.append(load)
     for router, load in zip(routers, loads):
         check_clean(load.finish(timeout_s=60)['all'], events)
@@ -67,7 +67,7 @@ def test_after_kill_9_the_next_start_takes_over(lab):
     load = Load(lab, router)
     load.consume(producers)
     load.wait_members(1)
-    load.produce(producers, 20_000)
+    load.produce(producers, events=20_000)
     check_clean(load.finish(timeout_s=30)['all'], 20_000)
     check_ledger(router, 'positions', 20_000)
     router.stop()

@@ -19,7 +19,7 @@ def test_frames_that_cross_the_mesh_keep_order_and_number(lab):
     load.wait_members(4)
     events = lab.count(2_000_000, 20_000_000)
     for _ in range(2):
-        load.produce(producers, events // 2)
+        load.produce(producers, events=events // 2)
     check_clean(load.finish(timeout_s=60 + events / 50_000)['all'], events // 2 * 2)
     ledger = check_ledger(router, 'positions', events // 2 * 2)
     crossed = sum(worker['mesh_enqueued'] for worker in router.status()['workers'])
