@@ -17,14 +17,12 @@ EVERY_S, SETTLE_S = 1.0, 60
 
 
 def drawing(arguments):
-    left = f'vehicles1 .. vehicles{arguments.producers}'
-    right = f'map1 .. map{arguments.consumers}'
     return f'''
-  hosts {left:<24}   host router                    hosts {right}
-  +--------------------+  veth  +--------------------------+  veth  +--------------------+
-  | weirload produce   |------->| weir: {arguments.port:<6} ports,      |------->| weirload consume   |
-  | by vehicle         |  UDP   | 1 worker, {SHARDS} shard logs   |  UDP   | group map          |
-  +--------------------+        +--------------------------+        +--------------------+
+  hosts vehicles1 to {arguments.producers:<5}          host router                       hosts map1 to {arguments.consumers}
+  +--------------------+  veth  +---------------------------+  veth  +--------------------+
+  | weirload produce   |------->| weir: {arguments.port:<6} ports,       |------->| weirload consume   |
+  | by vehicle         |  UDP   | 1 worker, {SHARDS} shard logs    |  UDP   | group {GROUP:<5}        |
+  +--------------------+        +---------------------------+        +--------------------+
 '''
 
 
