@@ -237,6 +237,7 @@ void consumers_deliver(struct weir_core *core, struct weir_frame_header *frame, 
 	}
 	// Nothing to hand out and nothing waiting before it: a queue place for it would only make it wait for a consume.
 	if (frame->count == 0 && assignment->handed_to == assignment->received_to) {
+		assignment_assembly_drop(consumer, assignment);
 		skipped(consumer, assignment, delivery->to);
 		received(consumer, assignment, delivery->to);
 		return;

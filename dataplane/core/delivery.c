@@ -1,8 +1,8 @@
 // A group's place on a shard: whose turn it is (terms), what the member said (reports), when to send again (timers). The
 // coordinator, group.c, decides who the member is; delivery_send.c makes the frames. Owner's worker only.
 //
-// Offsets, lowest first: settled <= received_to <= sent_to. `sent` stands where the next event comes from, below sent_to after a
-// go-back. Only cutting loose moves settled beyond the others; `from` then tells the member of the gap.
+// Offsets, lowest first: settled <= received_to <= sent_to. `sent` stands where the next event comes from, below sent_to
+// after a go-back. Only cutting loose moves settled beyond the others; `from` then tells the member of the gap.
 #include "dataplane/core/delivery.h"
 
 #include <errno.h>
@@ -84,6 +84,12 @@ static uint64_t announce_after_ns(const struct weir_delivery_stream *delivery)
 	return ANNOUNCE_IDLE_NS;
 }
 
+// Without credit nothing can be sent again: the member is told where the router stands instead.
+static bool is_resending(const struct weir_delivery_stream *delivery)
+{
+	return weir_delivery_is_outstanding(delivery) && !delivery->is_starved;
+}
+
 static bool is_progress_timed(const struct weir_delivery_stream *delivery)
 {
 	return delivery->progress_timeout_ns && !delivery->is_stalled &&
@@ -110,8 +116,8 @@ static uint64_t deadline(const struct weir_delivery_stream *delivery)
 			due = delivery->revoke_ns + lease_ns(delivery);
 		break;
 	case WEIR_DELIVERY_ACTIVE:
-		due = weir_delivery_is_outstanding(delivery) ? delivery->outstanding_ns + retransmit_ns(delivery)
-							     : delivery->announce_ns + announce_after_ns(delivery);
+		due = is_resending(delivery) ? delivery->outstanding_ns + retransmit_ns(delivery)
+					     : delivery->announce_ns + announce_after_ns(delivery);
 		if (is_progress_timed(delivery) && due > delivery->progress_ns + delivery->progress_timeout_ns)
 			due = delivery->progress_ns + delivery->progress_timeout_ns;
 		break;
@@ -307,7 +313,8 @@ static void round_trip_measure(struct weir_delivery_stream *delivery, uint64_t n
 		return;
 	uint64_t sample = now_ns - delivery->measure_ns + 1;
 	delivery->is_measuring = false;
-	delivery->round_trip_ns = delivery->round_trip_ns ? delivery->round_trip_ns - delivery->round_trip_ns / 8 + sample / 8 : sample;
+	uint64_t smoothed = delivery->round_trip_ns;
+	delivery->round_trip_ns = smoothed ? smoothed - smoothed / 8 + sample / 8 : sample;
 }
 
 // received_to, and fragments of the event there. Numbers beyond what was sent are cut to it.
@@ -361,8 +368,14 @@ void weir_delivery_report(struct weir_shard *shard, const struct weir_ingress *i
 	}
 	uint64_t pause = delivery->round_trip_ns ? delivery->round_trip_ns : GAP_UNMEASURED_NS;
 	if (entry->flags & WEIR_REPORT_GAP && entry->received_to == delivery->received_to &&
-	    weir_delivery_is_outstanding(delivery) && now_ns - delivery->go_back_ns >= pause)
+	    weir_delivery_is_outstanding(delivery) && now_ns - delivery->go_back_ns >= pause) {
+		// A member may have had to drop the pieces it had.
+		if (entry->fragment_to < delivery->fragment_received) {
+			delivery->fragment_received = entry->fragment_to;
+			delivery->charged_received = entry->charged < delivery->charged_max ? entry->charged : delivery->charged_max;
+		}
 		go_back(delivery, now_ns);
+	}
 	touch(delivery);
 	if (delivery->state == WEIR_DELIVERY_ACTIVE) {
 		timer_arm(delivery);
@@ -396,7 +409,7 @@ static void active_timer(struct weir_delivery_stream *delivery, uint64_t now_ns)
 		delivery->is_stalled = true;
 		tell(delivery, WEIR_MESSAGE_STALLED, delivery->term, 0);
 	}
-	if (weir_delivery_is_outstanding(delivery)) {
+	if (is_resending(delivery)) {
 		if (now_ns < delivery->outstanding_ns + retransmit_ns(delivery))
 			return;
 		go_back(delivery, now_ns);

@@ -91,9 +91,16 @@ static bool has_credit(const struct weir_delivery_stream *delivery, uint32_t siz
 	return delivery->charged + weir_charge(size) <= delivery->limit;
 }
 
+// Nothing beyond what the member has is under way: no report will come by itself and bring more credit, except for what
+// it has not settled.
+static bool is_level(const struct weir_delivery_stream *delivery)
+{
+	return delivery->from <= delivery->received_to && delivery->fragment_sent <= delivery->fragment_received;
+}
+
 static int starve(struct weir_delivery_stream *delivery, uint64_t now_ns)
 {
-	if (delivery->is_starved || weir_delivery_is_outstanding(delivery))
+	if (delivery->is_starved || !is_level(delivery))
 		return 0;
 	if (delivery->sent_to <= weir_cursor_offset(&delivery->settled))
 		delivery->progress_ns = now_ns;
@@ -225,12 +232,12 @@ static int gap_send(struct weir_delivery_stream *delivery, uint64_t now_ns)
 }
 
 // Room for runs in the next frame. A member whose whole credit is less than a full frame gets smaller ones, but only when
-// nothing is under way that would bring more credit.
+// neither reports nor settling can bring more. It also lets what went out in small frames go out again.
 static uint32_t room_of(const struct weir_delivery_stream *delivery)
 {
 	uint32_t size = delivery->member.frame_size;
-	if (!has_credit(delivery, size) && !weir_delivery_is_outstanding(delivery) &&
-	    delivery->sent_to <= weir_cursor_offset(&delivery->settled)) {
+	if (!has_credit(delivery, size) && is_level(delivery) &&
+	    delivery->received_to <= weir_cursor_offset(&delivery->settled)) {
 		uint64_t credit = delivery->limit > delivery->charged ? delivery->limit - delivery->charged : 0;
 		uint32_t bucket = 1024;
 		while (2u * bucket + WEIR_CHARGE_SKB <= credit && bucket < WEIR_FRAME_MAX)
