@@ -14,6 +14,8 @@
 #define DELIVER_SHARDS 64u     // in one turn
 #define LEASE_MIN_MS 100u
 #define SESSIONS_LIMIT (1u << 20)
+// A busy worker publishes its rows this often, an idle one at once: 8 rows a turn of 32 frames cost 6 % of all instructions.
+#define ROWS_NS 50000u
 
 static const struct weir_snapshot EMPTY;
 
@@ -208,7 +210,7 @@ static void rows_publish(struct weir_engine *engine)
 		shard->is_dirty = false;
 		weir_shard_publish(shard, engine->now_ns);
 	}
-	engine->row.loops++;
+	engine->rows_ns = engine->now_ns;
 	bool is_dirty = engine->is_row_dirty || engine->row.parked_frames != engine->park.used ||
 			engine->row.reassembly_slots != engine->reassembly.used;
 	if (!is_dirty)
@@ -251,14 +253,17 @@ bool weir_engine_run(struct weir_engine *engine, uint64_t now_ns)
 	weir_command_self_run(engine);
 	if (engine->stop_request)
 		stop(engine);
-	rows_publish(engine);
-	return is_busy || engine->has_work || engine->moving;
+	engine->row.loops++;
+	is_busy |= engine->has_work || engine->moving;
+	if (!is_busy || now_ns - engine->rows_ns >= ROWS_NS)
+		rows_publish(engine);
+	return is_busy;
 }
 
 uint64_t weir_engine_deadline(const struct weir_engine *engine)
 {
 	bool is_now = engine->has_work || engine->is_blocked || engine->moving || engine->acks_due || engine->refusals.count ||
-		      engine->deliverable.first || engine->dirty || engine->self.head != engine->self.tail ||
-		      engine->stop_request;
+		      engine->deliverable.first || engine->dirty || engine->is_row_dirty ||
+		      engine->self.head != engine->self.tail || engine->stop_request;
 	return is_now ? engine->now_ns : engine->wheel.next_due_ns;
 }

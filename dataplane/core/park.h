@@ -17,7 +17,7 @@ struct weir_parked {
 	uint16_t length;
 	uint16_t skip_reason; // of a skip; 0: a publish
 	bool is_unchecked;
-	uint8_t body[WEIR_FRAME_MAX];
+	_Alignas(8) uint8_t body[WEIR_FRAME_MAX];
 };
 
 struct weir_park {
