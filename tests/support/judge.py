@@ -92,7 +92,8 @@ class Load:
 
 # published None: whatever the producers say they did.
 def check_clean(verdict, published=None, redelivered_max=0):
-    names = ('published', 'routed', 'refused', 'unknown', 'delivered', 'lost', 'duplicated', 'reordered', 'redelivered', 'damaged')
+    names = ('published', 'routed', 'refused', 'unknown', 'delivered', 'lost', 'duplicated', 'reordered', 'redelivered',
+             'damaged')
     said = ', '.join(f'{name} {verdict[name]}' for name in names)
     published = verdict['published'] if published is None else published
     check(published > 0, f'nothing was published ({said})')

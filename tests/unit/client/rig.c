@@ -95,7 +95,8 @@ void rig_give(struct rig *rig, struct weir_frame_header header, const void *body
 {
 	static struct rig_frame frame;
 	frame.header = header;
-	memcpy(frame.bytes + sizeof(header), body, size);
+	if (size)
+		memcpy(frame.bytes + sizeof(header), body, size);
 	weir_frame_seal(&frame.header, (uint16_t)size);
 	weir_core_input(rig->core, frame.bytes, sizeof(header) + size, rig->now_ns);
 }
