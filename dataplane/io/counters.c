@@ -89,7 +89,8 @@ int weir_counters_create(struct weir_counters **out, const struct weir_counters_
 	int error;
 
 	if (!counters)
-		return weir_fault_set(fault, -ENOMEM, config->path, "create the counters file", "free some memory", "out of memory");
+		return weir_fault_set(fault, -ENOMEM, config->path, "create the counters file", "free some memory",
+				      "out of memory");
 	if (strlen(config->path) >= sizeof(counters->path)) {
 		error = weir_fault_set(fault, -ENAMETOOLONG, config->path, "create the counters file", "use a shorter path",
 				       "the path is longer than %zu bytes", sizeof(counters->path) - 1);

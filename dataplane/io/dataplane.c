@@ -10,6 +10,8 @@
 #include "dataplane/io/mesh.h"
 #include "wire/limits.h"
 
+#define EAL_MB 48u       // DPDK itself
+#define EAL_QUEUE_MB 48u // buffers of a queue, up to the MTUs of Ethernet and AF_XDP
 #define EAL_NEEDS(kind) ((kind) != WEIR_PORT_KERNEL)
 
 struct opened_port {
@@ -39,7 +41,8 @@ static bool needs_eal(const struct weir_dataplane_config *config, uint16_t worke
 {
 	for (uint32_t i = 0; i < config->port_count; i++)
 		for (uint16_t queue = 0; queue < config->ports[i].queues; queue++)
-			if (EAL_NEEDS(config->ports[i].kind) && (worker == UINT16_MAX || config->ports[i].workers[queue] == worker))
+			if (EAL_NEEDS(config->ports[i].kind) &&
+			    (worker == UINT16_MAX || config->ports[i].workers[queue] == worker))
 				return true;
 	return false;
 }
@@ -60,8 +63,8 @@ static int check_config(const struct weir_dataplane_config *config, struct weir_
 		for (uint16_t queue = 0; queue < port->queues; queue++)
 			if (port->workers[queue] >= config->worker_count)
 				return weir_fault_set(fault, -EINVAL, port->name, "open the port", "name a configured worker",
-						      "worker %u polls queue %u, but there are %u workers", port->workers[queue],
-						      queue, config->worker_count);
+						      "worker %u polls queue %u, but there are %u workers",
+						      port->workers[queue], queue, config->worker_count);
 	}
 	return 0;
 }
@@ -76,12 +79,13 @@ static int create_mesh(struct weir_dataplane *dataplane, const struct weir_datap
 	error = weir_mesh_create(&dataplane->mesh, config->worker_count, node);
 	if (!error)
 		error = weir_gate_create(&dataplane->gate, dataplane->mesh, config->worker_count);
-	return error ? weir_fault_set(fault, error, "worker mesh", "make its rings", "free some memory, or use fewer workers", "%s",
-				      strerror(-error)) :
-		       0;
+	return error ? weir_fault_set(fault, error, "worker mesh", "make its rings", "free some memory, or use fewer workers",
+				      "%s", strerror(-error))
+		     : 0;
 }
 
-static int create_workers(struct weir_dataplane *dataplane, const struct weir_dataplane_config *config, struct weir_fault *fault)
+static int create_workers(struct weir_dataplane *dataplane, const struct weir_dataplane_config *config,
+			  struct weir_fault *fault)
 {
 	for (uint16_t i = 0; i < config->worker_count; i++) {
 		struct weir_worker_settings settings = { .worker = i, .core = config->workers[i].core,
@@ -126,8 +130,9 @@ static int open_port(struct weir_dataplane *dataplane, const struct weir_datapla
 	for (uint16_t queue = 0; queue < port.queues; queue++) {
 		error = weir_worker_add_port(dataplane->workers[port.workers[queue]], opened->queues[queue]);
 		if (error)
-			return weir_fault_set(fault, error, port.name, "give its queue to a worker", "spread the ports over more workers",
-					      "worker %u polls %u queues already", port.workers[queue], WEIR_WORKER_PORTS_MAX);
+			return weir_fault_set(fault, error, port.name, "give its queue to a worker",
+					      "spread the ports over more workers", "worker %u polls %u queues already",
+					      port.workers[queue], WEIR_WORKER_PORTS_MAX);
 	}
 	return 0;
 }
@@ -150,6 +155,10 @@ static int start_eal(struct weir_dataplane *dataplane, const struct weir_datapla
 	struct weir_eal_config eal = { .instance = config->instance, .memory = config->memory };
 	int error;
 
+	eal.memory_mb = EAL_MB;
+	for (uint32_t i = 0; i < config->port_count; i++)
+		if (EAL_NEEDS(config->ports[i].kind))
+			eal.memory_mb += config->ports[i].queues * EAL_QUEUE_MB;
 	for (uint32_t i = 0; i < config->port_count; i++)
 		if (config->ports[i].kind == WEIR_PORT_DPDK && config->ports[i].device && strchr(config->ports[i].device, ':'))
 			eal.needs_pci = true;

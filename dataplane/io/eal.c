@@ -55,7 +55,8 @@ static uint64_t free_hugepages(void)
 	return bytes;
 }
 
-static int choose_memory(const struct weir_eal_config *config, uint32_t memory_mb, bool *has_hugepages, struct weir_fault *fault)
+static int choose_memory(const struct weir_eal_config *config, uint32_t memory_mb, bool *has_hugepages,
+			 struct weir_fault *fault)
 {
 	uint64_t free_mb = free_hugepages() >> 20;
 

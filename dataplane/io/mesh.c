@@ -188,7 +188,8 @@ void weir_mesh_destroy(struct weir_mesh *mesh)
 	free(mesh);
 }
 
-void *weir_mesh_reserve(struct weir_mesh *mesh, uint16_t from, uint16_t to, const struct weir_mesh_header *header, uint32_t size)
+void *weir_mesh_reserve(struct weir_mesh *mesh, uint16_t from, uint16_t to, const struct weir_mesh_header *header,
+			uint32_t size)
 {
 	assert(from != to && to < mesh->workers && size <= WEIR_FRAME_MAX);
 	mesh->party[from].kind = header->kind;

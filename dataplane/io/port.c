@@ -11,7 +11,7 @@ int weir_port_open(struct weir_port **ports, const struct weir_port_config *conf
 		return weir_port_kernel_open(ports, config, index, fault);
 	case WEIR_PORT_AFXDP:
 	case WEIR_PORT_DPDK:
-		break;
+		return weir_port_ethdev_open(ports, config, index, fault);
 	}
 	return weir_fault_set(fault, -EINVAL, config->name, "open the port", "use kernel, afxdp or dpdk", "unknown kind %d",
 			      (int)config->kind);

@@ -547,8 +547,9 @@ static void wire_up(struct kernel_port *kernel)
 	in->realigned = in->buffers + RECEIVE_BYTES;
 	for (uint32_t i = 0; i < MESSAGES; i++) {
 		in->vectors[i] = (struct iovec){ in->buffers + (size_t)i * MESSAGE_SIZE, MESSAGE_SIZE };
-		in->messages[i].msg_hdr = (struct msghdr){ .msg_name = &in->remote[i], .msg_iov = &in->vectors[i], .msg_iovlen = 1,
-							   .msg_control = &in->control[i] };
+		in->messages[i].msg_hdr = (struct msghdr){
+			.msg_name = &in->remote[i], .msg_iov = &in->vectors[i], .msg_iovlen = 1, .msg_control = &in->control[i]
+		};
 		in->paths[i] = (struct weir_path){ .family = (uint8_t)kernel->family, .port = kernel->port.index,
 						   .local_port = htons(kernel->port.udp_port) };
 	}
@@ -626,7 +627,8 @@ static int parse_endpoint(struct endpoint *endpoint, const struct weir_port_conf
 	}
 	snprintf(endpoint->text, sizeof(endpoint->text), "port %s", config->name);
 	return weir_fault_set(fault, -EINVAL, endpoint->text, "read its address",
-			      "use an address of this host, 0.0.0.0 or ::", "\"%s\" is neither an IPv4 nor an IPv6 address", text);
+			      "use an address of this host, 0.0.0.0 or ::", "\"%s\" is neither an IPv4 nor an IPv6 address",
+			      text);
 }
 
 static int explain_bind(int error, const struct endpoint *endpoint, struct weir_fault *fault)
@@ -637,15 +639,17 @@ static int explain_bind(int error, const struct endpoint *endpoint, struct weir_
 				      "stop the process that has it (ss -ulnp shows it), or set another udp_port",
 				      "another process has this UDP port");
 	case -EADDRNOTAVAIL:
-		return weir_fault_set(fault, error, endpoint->text, "bind its socket",
-				      "use an address that `ip address` shows, 0.0.0.0 or ::", "this host does not have the address");
+		return weir_fault_set(
+			fault, error, endpoint->text, "bind its socket",
+			"use an address that `ip address` shows, 0.0.0.0 or ::", "this host does not have the address");
 	case -EACCES:
 	case -EPERM:
 		return weir_fault_set(fault, error, endpoint->text, "bind its socket",
-				      "run as root, give weir CAP_NET_BIND_SERVICE, or set udp_port above 1023", "not permitted");
+				      "run as root, give weir CAP_NET_BIND_SERVICE, or set udp_port above 1023",
+				      "not permitted");
 	default:
-		return weir_fault_set(fault, error, endpoint->text, "bind its socket", "check the address and the interface", "%s",
-				      strerror(-error));
+		return weir_fault_set(fault, error, endpoint->text, "bind its socket", "check the address and the interface",
+				      "%s", strerror(-error));
 	}
 }
 
@@ -681,7 +685,8 @@ static int open_one(struct weir_port **out, const struct weir_port_config *confi
 		return error;
 	kernel = weir_memory_get(sizeof(*kernel), config->node);
 	if (!kernel)
-		return weir_fault_set(fault, -ENOMEM, endpoint.text, "allocate its buffers", "free some memory", "out of memory");
+		return weir_fault_set(fault, -ENOMEM, endpoint.text, "allocate its buffers", "free some memory",
+				      "out of memory");
 	kernel->port = (struct weir_port){ .ops = &kernel_ops, .kind = WEIR_PORT_KERNEL, .queue = queue, .index = index,
 					   .worker = worker, .udp_port = (uint16_t)(config->udp_port + worker),
 					   .frame_max = WEIR_FRAME_MAX, .fd = -1, .trust_link = config->trust_link };
@@ -689,7 +694,8 @@ static int open_one(struct weir_port **out, const struct weir_port_config *confi
 	kernel->in.buffers = weir_memory_get(RECEIVE_BYTES + REALIGNED_BYTES, config->node);
 	kernel->out.buffers = weir_memory_get(SEND_BYTES, config->node);
 	if (!kernel->in.buffers || !kernel->out.buffers) {
-		error = weir_fault_set(fault, -ENOMEM, endpoint.text, "allocate its buffers", "free some memory", "out of memory");
+		error = weir_fault_set(fault, -ENOMEM, endpoint.text, "allocate its buffers", "free some memory",
+				       "out of memory");
 		goto err_port;
 	}
 	error = open_socket(kernel, &endpoint, fault);

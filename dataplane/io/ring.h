@@ -70,7 +70,8 @@ static inline void weir_frame_ring_commit(struct weir_frame_ring *ring, uint32_t
 // Whether nothing is in the ring. Reader.
 static inline bool weir_frame_ring_is_empty(struct weir_frame_ring *ring)
 {
-	return atomic_load_explicit(&ring->head, memory_order_acquire) == atomic_load_explicit(&ring->tail, memory_order_relaxed);
+	return atomic_load_explicit(&ring->head, memory_order_acquire) ==
+	       atomic_load_explicit(&ring->tail, memory_order_relaxed);
 }
 
 static inline const struct weir_mesh_header *weir_frame_ring_peek(struct weir_frame_ring *ring)
@@ -145,7 +146,8 @@ static inline bool weir_message_ring_get(struct weir_message_ring *ring, struct 
 
 static inline bool weir_message_ring_is_empty(struct weir_message_ring *ring)
 {
-	return atomic_load_explicit(&ring->head, memory_order_acquire) == atomic_load_explicit(&ring->tail, memory_order_relaxed);
+	return atomic_load_explicit(&ring->head, memory_order_acquire) ==
+	       atomic_load_explicit(&ring->tail, memory_order_relaxed);
 }
 
 #endif

@@ -382,8 +382,9 @@ static int fail(struct weir_fault *fault, int error, uint16_t worker, const char
 	char object[32];
 
 	snprintf(object, sizeof(object), "worker %u", worker);
-	return weir_fault_set(fault, error, object, action, error == -ENOMEM ? "free memory, or lower the limits" : "check the limits",
-			      "%s", strerror(-error));
+	return weir_fault_set(fault, error, object, action,
+			      error == -ENOMEM ? "free memory, or lower the limits" : "check the limits", "%s",
+			      strerror(-error));
 }
 
 int weir_worker_create(struct weir_worker **out, const struct weir_worker_settings *settings,
@@ -439,7 +440,8 @@ static void warn(const struct weir_worker *worker, struct weir_fault *warning)
 	if (worker->pin_error)
 		weir_fault_set(warning, -worker->pin_error, object, "pin it to its core",
 			       "give the service all cores (AllowedCPUs, cpuset), or choose another core",
-			       "core %d: %s; it runs wherever the scheduler puts it", settings->core, strerror(worker->pin_error));
+			       "core %d: %s; it runs wherever the scheduler puts it", settings->core,
+			       strerror(worker->pin_error));
 	else if (worker->nice_error)
 		weir_fault_set(warning, -worker->nice_error, object, "raise its priority",
 			       "run as root or give weir CAP_SYS_NICE (LimitNICE=-15)",
