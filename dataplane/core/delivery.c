@@ -332,8 +332,11 @@ static void received_apply(struct weir_delivery_stream *delivery, const struct w
 	delivery->backoff = 0;
 	delivery->outstanding_ns = now_ns;
 	round_trip_measure(delivery, now_ns);
-	// After a go-back only the report had been late: no need to send what arrived.
 	uint64_t sent = weir_cursor_offset(&delivery->sent);
+	// Everything arrived: what was charged for frames that were lost and are not needed any more is free again.
+	if (received == sent && fragment == delivery->fragment_sent)
+		delivery->charged = delivery->charged_received;
+	// After a go-back only the report had been late: no need to send what arrived.
 	if (received > sent || (received == sent && fragment > delivery->fragment_sent) || received > delivery->from) {
 		bool was_measuring = delivery->is_measuring;
 		uint64_t go_back_ns = delivery->go_back_ns;
@@ -392,7 +395,9 @@ void weir_delivery_revoked(struct weir_shard *shard, const struct weir_ingress *
 	    delivery->member.id != ingress->session->id)
 		return;
 	// A member that says less than it said before has forgotten the term: what it handed out is not known.
-	uint64_t handed_to = revoke->settled_to < settled_offset(delivery) ? UINT64_MAX : ingress->frame->sequence;
+	uint64_t handed_to = ingress->frame->sequence;
+	if (handed_to == 0 && revoke->settled_to < settled_offset(delivery))
+		handed_to = UINT64_MAX;
 	uint64_t settled = revoke->settled_to < delivery->sent_to ? revoke->settled_to : delivery->sent_to;
 	if (settled > delivery->received_to)
 		delivery->received_to = settled;
