@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+# The smallest consumer: joins a group and writes each event's payload as a line, until it is ended or has written
+# COUNT of them.  consumer.py HOST[:PORT] TOPIC GROUP [COUNT]
+import signal
+import struct
+import sys
+import time
+
+from weir import ASSIGN, DELIVER, FRAGMENT, JOIN, JOINED, LEAVE, LEFT, REPORT, REVOKE, REVOKED, Session, crc32c, field
+
+CREDIT = 1 << 18  # bytes each shard may have under way; all together less than the socket's buffer
+
+
+def charge(size):  # section 12
+    room = 512
+    while room < size + 448:
+        room *= 2
+    return room + 256
+
+
+class Delivery:  # section 12: one (group, shard, term)
+    def __init__(self, frame):
+        _, self.received_to, _, self.group, self.term, _ = struct.unpack_from('<QQQIII', frame.body)
+        self.stream, self.topic, self.shard = frame.stream, frame.topic, frame.shard
+        self.settled_to, self.charged, self.is_gap, self.reported = self.received_to, 0, False, 0.0
+
+    def take(self, frame):  # returns payloads that are new
+        to, charge_from, term = struct.unpack_from('<QQI', frame.body)
+        if term != self.term or frame.sequence > self.received_to or to <= self.received_to:
+            is_ahead = term == self.term and frame.sequence > self.received_to
+            self.is_gap = is_ahead and time.monotonic() > self.reported + 0.01
+            return []
+        if frame.flags & FRAGMENT:
+            sys.exit('a large event came: this example takes none, see section 10')
+        payloads, offset, at = [], frame.sequence, 24
+        for _ in range(frame.count):
+            length, crc, count = struct.unpack_from('<IIH', frame.body, at + 24)
+            at += 40
+            if crc32c(frame.body[at:at + length]) != crc:
+                return []
+            for _ in range(count):
+                size, _, _, words = struct.unpack_from('<IHBB', frame.body, at)
+                if offset >= self.received_to:
+                    payloads.append(frame.body[at + 16 + 8 * words:at + size])
+                at, offset = at + (size + 7) // 8 * 8, offset + 1
+        self.received_to = to
+        if frame.count:
+            self.charged = charge_from + charge(48 + len(frame.body))
+        return payloads
+
+    def report(self, session):
+        self.reported = time.monotonic()
+        session.send(REPORT, struct.pack('<IHHIIQQQQII', self.topic, self.shard, int(self.is_gap), self.stream, self.term,
+                                         self.received_to, self.settled_to, self.charged + CREDIT, self.charged, 0, self.group),
+                     count=1)
+        self.is_gap = False
+
+
+class Consumer:
+    def __init__(self, address, topic, group):
+        self.session = Session(address)
+        _, self.group = struct.unpack_from('<QI', self.session.ask(JOIN, field(topic) + field(group), JOINED).body)
+        self.deliveries = {}  # by shard
+
+    def step(self, write=None):  # section 11; without write: settle, take nothing more. True when the router let go
+        frame = self.session.receive(0.1)
+        if frame is None:
+            return False
+        delivery = self.deliveries.get(frame.shard)
+        if frame.kind == ASSIGN:
+            if delivery is None or struct.unpack_from('<I', frame.body, 28)[0] > delivery.term:
+                delivery = self.deliveries[frame.shard] = Delivery(frame)
+            delivery.report(self.session)
+        elif frame.kind == DELIVER and delivery and delivery.stream == frame.stream and write:
+            for payload in delivery.take(frame):
+                write(payload)
+            delivery.settled_to = delivery.received_to  # written is settled
+            delivery.report(self.session)
+        elif frame.kind == REVOKE:
+            _, group, term = struct.unpack('<QII', frame.body)
+            is_mine = delivery is not None and delivery.term == term
+            body = struct.pack('<QII', delivery.settled_to if is_mine else 0, group, term)
+            self.session.send(REVOKED, body, sequence=delivery.settled_to if is_mine else 2**64 - 1, stream=frame.stream,
+                              topic=frame.topic, shard=frame.shard)
+            if is_mine:
+                del self.deliveries[frame.shard]
+        return frame.kind == LEFT
+
+    def leave(self):
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            self.session.send(LEAVE, struct.pack('<II', self.group, 0))
+            if self.step():
+                break
+        self.session.close()
+
+
+def main():
+    if len(sys.argv) not in (4, 5):
+        sys.exit('usage: consumer.py HOST[:PORT] TOPIC GROUP [COUNT]')
+    left = int(sys.argv[4]) if len(sys.argv) == 5 else sys.maxsize
+    is_ended = []
+    signal.signal(signal.SIGTERM, lambda *_: is_ended.append(True))
+    consumer = Consumer(*sys.argv[1:4])
+
+    def write(payload):
+        nonlocal left
+        left -= 1
+        sys.stdout.buffer.write(payload + b'\n')
+
+    while left > 0 and not is_ended:
+        consumer.step(write)
+        sys.stdout.flush()
+    consumer.leave()
+
+
+main()

@@ -1,0 +1,143 @@
+# What producer.py and consumer.py share: frames, their checksum, and a session. Written from wire/PROTOCOL.md alone, with
+# nothing but the standard library; section numbers are that page's. One thread, one socket.
+import collections
+import os
+import random
+import socket
+import struct
+import sys
+import time
+
+(HELLO, CHALLENGE, WELCOME, PING, PONG, BYE, ERROR, METADATA, TOPIC, OPEN, OPENED, PUBLISH, PROBE, ACK, REFUSE, SKIP, CLOSE,
+ CLOSED, JOIN, JOINED, ASSIGN, DELIVER, REPORT, REVOKE, REVOKED, LEAVE, LEFT) = range(1, 28)
+FRAGMENT, REDELIVERED, NO_SESSION = 1, 2, 12
+HEADER = struct.Struct('<HBBHHQIIQQHHI')
+Frame = collections.namedtuple('Frame', 'magic version kind flags count session stream topic sequence sent_ns shard length '
+                                        'crc body')
+
+
+def crc32c_table():
+    for byte in range(256):
+        for _ in range(8):
+            byte = byte >> 1 ^ (0x82f63b78 if byte & 1 else 0)
+        yield byte
+
+
+TABLE = tuple(crc32c_table())
+
+
+def crc32c(data, crc=0):
+    crc ^= 0xffffffff
+    for byte in data:
+        crc = crc >> 8 ^ TABLE[(crc ^ byte) & 255]
+    return crc ^ 0xffffffff
+
+
+def shard_of(key, shards):  # section 1
+    key = (key ^ key >> 30) * 0xbf58476d1ce4e5b9 % 2**64
+    key = (key ^ key >> 27) * 0x94d049bb133111eb % 2**64
+    return (key ^ key >> 31) * shards >> 64
+
+
+def key_of(data):
+    key = 0xcbf29ce484222325
+    for byte in data:
+        key = (key ^ byte) * 0x100000001b3 % 2**64
+    return key
+
+
+def sealed(kind, flags, count, body):  # section 4: of a delivery, the prefix and the run headers
+    if kind != DELIVER or flags & FRAGMENT:
+        return body
+    parts, at = [body[:24]], 24
+    for _ in range(count):
+        parts.append(body[at:at + 40])
+        at += 40 + int.from_bytes(body[at + 24:at + 28], 'little')
+    return b''.join(parts)
+
+
+def parse(data):  # None: not a good frame
+    if len(data) < 48 or data[:3] != b'WE\1':
+        return None
+    frame = Frame(*HEADER.unpack_from(data), data[48:])
+    crc = crc32c(data[:44], crc32c(sealed(frame.kind, frame.flags, frame.count, frame.body)))
+    return frame if frame.length == len(frame.body) and frame.crc == crc else None
+
+
+def build(kind, session=0, body=b'', flags=0, count=0, stream=0, topic=0, sequence=0, shard=0):
+    head = HEADER.pack(0x4557, 1, kind, flags, count, session, stream, topic, sequence, time.time_ns(), shard, len(body), 0)
+    return head[:44] + struct.pack('<I', crc32c(head[:44], crc32c(sealed(kind, flags, count, body)))) + body
+
+
+def field(name):
+    return name.encode().ljust(64, b'\0')
+
+
+class Session:  # section 6
+    def __init__(self, address, frame_size=1472):
+        host, _, port = address.partition(':')
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        self.socket.connect((host, int(port or 9347)))
+        self.id, self.ping_s, self.lease_s = 0, 0.5, 3.0
+        self.heard = self.sent = time.monotonic()
+        nonce, producer, cookie, wait_s = random.getrandbits(64), random.getrandbits(64) | 1, 0, 0.1
+        while not self.id:
+            body = struct.pack('<QQQQII8s', nonce, cookie, producer, 0, frame_size, 1 << 20, b'\1') + field('')
+            self.send(HELLO, body.ljust(frame_size - 48, b'\0'))
+            frame = self.receive(wait_s)
+            wait_s = min(2 * wait_s, 2) if frame is None else wait_s
+            if frame and frame.kind == CHALLENGE and frame.body[:8] == nonce.to_bytes(8, 'little'):
+                cookie = int.from_bytes(frame.body[8:16], 'little')
+            elif frame and frame.kind == WELCOME and frame.body[:8] == nonce.to_bytes(8, 'little'):
+                _, self.id, _, self.frame_size, self.window, ping_ms, lease_ms = struct.unpack_from('<QQQIIII', frame.body)
+                self.ping_s, self.lease_s = ping_ms / 1000, lease_ms / 1000
+
+    def send(self, kind, body=b'', **fields):
+        self.send_frame(build(kind, self.id, body, **fields))
+
+    def send_frame(self, data):
+        self.sent = time.monotonic()
+        try:
+            self.socket.send(data)
+        except ConnectionRefusedError:  # nobody listens: the lease decides, as with any lost frame
+            pass
+
+    def receive(self, timeout_s):  # a good frame of this session, or None after timeout_s
+        end = time.monotonic() + timeout_s
+        while True:
+            now = time.monotonic()
+            if self.id and now - max(self.sent, self.heard) > self.ping_s:
+                self.send(PING)
+            if self.id and now - self.heard > self.lease_s:
+                sys.exit('the router is gone: nothing heard for %.1f s' % self.lease_s)
+            self.socket.settimeout(max(0.0001, min(end - now, self.ping_s)))
+            try:
+                frame = parse(self.socket.recv(9216))
+            except (TimeoutError, ConnectionRefusedError):
+                frame = None
+            if frame and (frame.session == self.id or frame.kind in (CHALLENGE, WELCOME)):
+                self.heard = time.monotonic()
+                if frame.kind == BYE or (frame.kind == ERROR and int.from_bytes(frame.body[:2], 'little') == NO_SESSION):
+                    sys.exit('the router ended the session')
+                return frame
+            if time.monotonic() >= end:
+                return None
+
+    def ask(self, kind, body, answer, **fields):  # sends until answered; an answer repeats the request's first 8 bytes
+        request, wait_s = os.urandom(8), 0.1
+        while True:
+            self.send(kind, request + body, **fields)
+            end = time.monotonic() + wait_s
+            while frame := self.receive(max(0, end - time.monotonic())):
+                if frame.kind == answer and frame.body[:8] == request:
+                    return frame
+                if frame.kind == ERROR and frame.body[8:16] == request:
+                    sys.exit('refused: reason %d of wire/reason.h' % int.from_bytes(frame.body[:2], 'little'))
+            wait_s = min(2 * wait_s, 2)
+
+    def topic(self, name):  # section 7: id, shards, event_max
+        return struct.unpack_from('<QQIIII', self.ask(METADATA, bytes(8) + field(name), TOPIC).body)[2:]
+
+    def close(self):
+        self.send(BYE)
