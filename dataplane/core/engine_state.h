@@ -76,6 +76,7 @@ struct weir_engine {
 	uint16_t sending_worker;
 	bool has_work;      // something was done since the last turn ended
 	bool is_row_dirty;
+	bool is_time_dirty; // busy, idle or sleep time was added
 	uint64_t rows_ns;   // last publication
 	bool is_blocked;    // something waits for room to send
 	struct weir_park park;
