@@ -247,6 +247,8 @@ static struct arrived acked_drop(struct stream *stream, uint64_t next)
 			counts->refused += slot->count;
 		else if (stream->level != WEIR_ACK_NONE)
 			counts->routed += slot->count;
+		else if (!slot->sends)
+			counts->refused += slot->count; // level none: the router went past it when a piece before it was refused
 		head_pop(stream);
 	}
 	stream->acked = max_u64(stream->acked, next);

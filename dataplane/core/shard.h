@@ -45,6 +45,7 @@ struct weir_stream {
 	bool is_assembling;  // has a reassembly slot
 	// Rarely touched.
 	struct weir_parked *parked; // by sequence
+	uint64_t refused_to; // events below were refused drop-new: only a skip passes them
 	uint64_t epoch;
 	uint64_t nack_ns;    // last nack
 	uint64_t nack_next;  // what was missing then

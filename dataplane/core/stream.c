@@ -142,9 +142,14 @@ enum weir_reason weir_stream_append(struct weir_shard *shard, struct weir_stream
 		duplicates_count(shard, stream, duplicates);
 		batch = &trimmed;
 	}
+	// What was refused for good stays refused, or a late copy would be appended although its producer gave it up.
+	if (reason == WEIR_R_NONE && batch->sequence < stream->refused_to)
+		reason = WEIR_R_DROP_NEW;
 	if (reason == WEIR_R_NONE)
 		reason = room_make(shard, batch->length);
 	if (reason != WEIR_R_NONE) {
+		if (reason == WEIR_R_DROP_NEW && stream->refused_to < batch->sequence + batch->count)
+			stream->refused_to = batch->sequence + batch->count;
 		if (reason == WEIR_R_FULL)
 			weir_credit_wait(shard, stream, batch->length);
 		weir_stream_refuse(shard, stream, batch->sequence, batch->count, reason);
@@ -441,6 +446,7 @@ static void take_over(struct weir_shard *shard, struct weir_stream *stream, cons
 	stream->frame_size = ingress->session->frame_size;
 	stream->level = level;
 	stream->limit = stream->next;
+	stream->refused_to = 0;
 	stream->nack_ns = 0;
 	stream->nack_next = 0;
 }
