@@ -7,7 +7,9 @@
 #include "dataplane/io/packet.h"
 #include "dataplane/io/responder.h"
 
-static const struct weir_packet_own own = { .udp_first = 9347, .udp_count = 2, .has_address4 = true, .address4 = { 10, 0, 0, 1 } };
+static const struct weir_packet_own own = {
+	.udp_first = 9347, .udp_count = 2, .has_address4 = true, .address4 = { 10, 0, 0, 1 }
+};
 static const struct weir_packet_own own6 = { .udp_first = 9347, .udp_count = 2, .has_address6 = true,
 					     .address6 = { 0xfd, [15] = 1 } };
 static const uint8_t mac[6] = { 2, 0, 0, 0, 0, 1 };
