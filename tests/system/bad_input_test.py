@@ -26,7 +26,7 @@ def test_bad_frames_are_counted_by_name_and_disturb_nobody(lab):
     load.consume(consumers)
     load.wait_members(1)
     before, memory = router.status(), memory_kib(router.process.pid)
-    bad_frames, events = lab.count(800_000, 10_000_000), lab.count(300_000, 5_000_000)
+    bad_frames, events = lab.count(1_200_000, 10_000_000), lab.count(400_000, 5_000_000)
     rate = 60_000
     bad = lab.start('badinput', [program('badinput'), '--router', router.address(strangers).removeprefix('udp://'), '--frames',
                                  str(bad_frames), '--rate', str(rate), '--seed', os.environ.get('WEIR_SEED', '1')], strangers)

@@ -18,7 +18,7 @@ def test_one_percent_loss_changes_the_speed_and_nothing_else(lab):
     for _ in range(2):
         load.consume(consumers)
     load.wait_members(2)
-    events = lab.count(600_000, 20_000_000)
+    events = lab.count(4_000_000, 20_000_000)
     for _ in range(2):
         load.produce(producers, events=events // 2)
     check_clean(load.finish(timeout_s=90 + events / 20_000)['all'], events // 2 * 2)

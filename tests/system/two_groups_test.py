@@ -18,7 +18,7 @@ def test_each_group_sees_every_event(lab):
     load.consume(audits, 'audit')
     load.wait_members(2, 'map')
     load.wait_members(1, 'audit')
-    events = lab.count(1_500_000, 20_000_000)
+    events = lab.count(5_000_000, 20_000_000)
     for _ in range(2):
         load.produce(producers, events=events // 2)
     for verdict in load.finish(timeout_s=60 + events / 50_000).values():

@@ -17,7 +17,7 @@ def test_frames_that_cross_the_mesh_keep_order_and_number(lab):
     for _ in range(4):
         load.consume(consumers)
     load.wait_members(4)
-    events = lab.count(2_000_000, 20_000_000)
+    events = lab.count(6_000_000, 20_000_000)
     for _ in range(2):
         load.produce(producers, events=events // 2)
     check_clean(load.finish(timeout_s=60 + events / 50_000)['all'], events // 2 * 2)
