@@ -233,3 +233,54 @@ Test(codec, a_charge_covers_the_datagram_and_never_shrinks)
 	}
 	cr_assert_eq(weir_charge(1472), 2304);
 }
+
+// The rules of section 3 of PROTOCOL.md, one event after the other.
+static enum weir_reason events_judge(const uint8_t *at, uint32_t left, uint32_t count, uint32_t event_max, uint32_t shard)
+{
+	enum weir_reason reason = WEIR_R_NONE;
+	for (uint32_t i = 0; i < count; i++) {
+		struct weir_event_header event;
+		if (left < sizeof(event))
+			return WEIR_R_BAD_EVENT;
+		memcpy(&event, at, sizeof(event));
+		uint64_t padded = ((uint64_t)event.length + 7) / 8 * 8;
+		if (padded > left || event.length < 16u + event.attribute_words * 8u || event.flags)
+			return WEIR_R_BAD_EVENT;
+		if (event.length > event_max)
+			reason = WEIR_R_SIZE;
+		else if (weir_shard_of(event.key, 4) != shard && reason == WEIR_R_NONE)
+			reason = WEIR_R_WRONG_SHARD;
+		at += padded;
+		left -= (uint32_t)padded;
+	}
+	return left ? WEIR_R_BAD_EVENT : reason;
+}
+
+Test(codec, events_of_one_size_are_judged_like_any_others)
+{
+	_Alignas(8) uint8_t events[1440];
+	uint32_t seen[WEIR_REASON_COUNT] = { 0 };
+	srand(9);
+	for (int round = 0; round < 200000; round++) {
+		uint32_t size = 16 + 8 * ((uint32_t)rand() % 10);
+		uint32_t count = 1 + (uint32_t)rand() % 12;
+		memset(events, 0, sizeof(events));
+		for (uint32_t i = 0; i < count; i++) {
+			struct weir_event_header event = { .length = size - (size > 16 ? (uint32_t)rand() % 8 : 0) };
+			do
+				event.key = (uint64_t)rand();
+			while (weir_shard_of(event.key, 4) != 2);
+			memcpy(events + i * size, &event, sizeof(event));
+		}
+		for (int flips = rand() % 3; flips; flips--) {
+			uint8_t *byte = events + (uint32_t)rand() % count * size + (uint32_t)rand() % 16;
+			*byte ^= (uint8_t)(1 << rand() % 8);
+		}
+		uint32_t event_max = rand() % 2 ? size - (uint32_t)rand() % 8 : 4096;
+		enum weir_reason expected = events_judge(events, count * size, count, event_max, 2);
+		cr_assert_eq(weir_events_check(events, count * size, count, event_max, 2, 4), expected, "round %d", round);
+		seen[expected]++;
+	}
+	cr_assert(seen[WEIR_R_NONE] > 1000 && seen[WEIR_R_BAD_EVENT] > 1000 && seen[WEIR_R_SIZE] > 1000 &&
+		  seen[WEIR_R_WRONG_SHARD] > 1000);
+}
