@@ -156,7 +156,7 @@ static void tell(struct weir_delivery_stream *delivery, uint16_t kind, uint32_t 
 static void rewind_to_settled(struct weir_delivery_stream *delivery)
 {
 	delivery->sent = delivery->settled;
-	delivery->from = delivery->sent_to = delivery->received_to = settled_offset(delivery);
+	delivery->from = delivery->sent_to = delivery->received_to = delivery->told_to = settled_offset(delivery);
 	delivery->limit = delivery->charged = delivery->charged_max = delivery->charged_received = 0;
 	delivery->fragment_sent = delivery->fragment_received = delivery->fragment_most = 0;
 	delivery->probing = WEIR_PROBING_NOT;
@@ -364,7 +364,10 @@ void weir_delivery_report(struct weir_shard *shard, const struct weir_ingress *i
 	}
 	delivery->probing = WEIR_PROBING_NOT;
 	received_apply(delivery, entry, now_ns);
-	settle(delivery, entry->settled_to < delivery->received_to ? entry->settled_to : delivery->received_to, now_ns);
+	uint64_t settled = entry->settled_to < delivery->received_to ? entry->settled_to : delivery->received_to;
+	if (settled > delivery->told_to)
+		delivery->told_to = settled;
+	settle(delivery, settled, now_ns);
 	if (entry->limit > delivery->limit) {
 		delivery->limit = entry->limit;
 		delivery->is_starved = false;
@@ -396,7 +399,7 @@ void weir_delivery_revoked(struct weir_shard *shard, const struct weir_ingress *
 		return;
 	// A member that says less than it said before has forgotten the term: what it handed out is not known.
 	uint64_t handed_to = ingress->frame->sequence;
-	if (handed_to == 0 && revoke->settled_to < settled_offset(delivery))
+	if (handed_to == 0 && revoke->settled_to < delivery->told_to)
 		handed_to = UINT64_MAX;
 	uint64_t settled = revoke->settled_to < delivery->sent_to ? revoke->settled_to : delivery->sent_to;
 	if (settled > delivery->received_to)

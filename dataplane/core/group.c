@@ -15,6 +15,7 @@
 #define CHUNK_PLACES 64u
 #define CHUNKS_MAX (WEIR_SHARDS_MAX / CHUNK_PLACES)
 #define CHUNKS_EXTRA 1024u // beyond one a group: 16 groups of 4,096 shards; none left: setup answers -ENOSPC
+#define TERM_BASE_NS (100 * MS) // a place is assigned less often than this in the long run
 #define NOBODY UINT16_MAX
 
 enum place_state {
@@ -166,6 +167,9 @@ static void place_wait(struct group *group, struct place *place, uint64_t now_ns
 static void place_assign(struct group *group, uint32_t shard, uint16_t index, uint64_t now_ns)
 {
 	struct place *place = place_of(group, shard);
+	// Terms fence what members write elsewhere: those of a restarted router must not begin below those of its predecessor.
+	if (place->term == 0)
+		place->term = (uint32_t)(now_ns / TERM_BASE_NS);
 	place->term++;
 	if (!owner_tell(group, shard, WEIR_MESSAGE_ASSIGN, &group->members[index].session)) {
 		place_wait(group, place, now_ns);

@@ -83,6 +83,7 @@ struct weir_delivery_stream {
 	uint64_t from;           // where the next frame begins: below `sent` when events were cut loose
 	uint64_t sent_to;        // highest offset sent in this term
 	uint64_t received_to;
+	uint64_t told_to;        // settled as the member last said; `settled` may be cut loose beyond it
 	uint64_t redelivered_to; // below: an earlier term may have handed them out
 	uint64_t limit;          // credit, bytes
 	uint64_t charged;        // credit used up to `sent`

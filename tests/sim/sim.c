@@ -17,7 +17,7 @@
 #define STEPS_MAX 20000000ull    // a run that does not end
 #define FAILURES_MAX 10u
 #define WARM_RUNS 16u
-#define MEMORY_SLACK (128u << 10)
+#define MEMORY_SLACK (512u << 10) // what the allocator keeps in its bins
 
 void sim_fail(struct sim *sim, const char *format, ...)
 {
@@ -154,12 +154,8 @@ static bool all_closed(struct sim *sim)
 static void clients_close(struct sim *sim)
 {
 	for (uint32_t i = 0; i < sim->plan.clients; i++) {
-		struct sim_client *client = &sim->client[i];
-		if (!client->core)
-			continue;
-		client->is_closing = true;
-		weir_core_close(client->core, sim->now_ns);
-		client->poll_at_ns = sim->now_ns;
+		if (sim->client[i].core)
+			sim_client_close(&sim->client[i]);
 	}
 }
 

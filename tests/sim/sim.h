@@ -236,7 +236,6 @@ struct sim_client {
 	bool is_leaving;
 	bool is_closing;
 	bool is_done;         // producer: all published, or given up
-	bool was_lost;        // lost a session, or was killed: redelivery is legal
 	// Producer, over all instances.
 	uint32_t published;
 	uint64_t routed, refused, unknown; // of former instances
@@ -250,6 +249,7 @@ struct sim_client {
 
 void sim_client_start(struct sim_client *client);
 void sim_client_kill(struct sim_client *client);
+void sim_client_close(struct sim_client *client);
 void sim_client_input(struct sim_client *client, const struct sim_packet *packet);
 void sim_client_poll(struct sim_client *client);
 void sim_client_act(struct sim_client *client);
