@@ -32,7 +32,7 @@ def run(*command, check=True, timeout_s=30):
 # Path of a program of this build.
 def program(name):
     for folder in ('control/daemon', 'control/ctl', 'client', 'client/weircat', 'perf', 'tests/support', 'tests/bpf',
-                   'client/examples', 'perf/weirload', ''):
+                   'client/examples', 'perf/micro', 'perf/peers', ''):
         path = os.path.join(BUILD, folder, name)
         if os.path.isfile(path) and os.access(path, os.X_OK):
             return path

@@ -27,8 +27,8 @@ def verdict(path):
         return 'does not parse'
     if reason != 'none' or not frame:
         return None
-    again = weir.build(frame.kind, frame.session, frame.body, frame.flags, frame.count, frame.stream, frame.topic, frame.sequence,
-                       frame.shard)
+    again = weir.build(frame.kind, frame.session, frame.body, frame.flags, frame.count, frame.stream, frame.topic,
+                       frame.sequence, frame.shard)
     same = again[:32] + data[32:40] + again[40:44]
     return None if weir.parse(again) and same == data[:44] and again[48:] == data[48:] else 'is built differently'
 
