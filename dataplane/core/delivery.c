@@ -160,6 +160,7 @@ static void rewind_to_settled(struct weir_delivery_stream *delivery)
 	delivery->limit = delivery->charged = delivery->charged_max = delivery->charged_received = 0;
 	delivery->fragment_sent = delivery->fragment_received = delivery->fragment_most = 0;
 	delivery->probing = WEIR_PROBING_NOT;
+	delivery->resume_from = 0;
 	delivery->backoff = 0;
 	delivery->is_measuring = delivery->is_starved = delivery->is_stalled = false;
 	delivery->round_trip_ns = 0;
@@ -307,6 +308,41 @@ static void go_back(struct weir_delivery_stream *delivery, uint64_t now_ns)
 		delivery->fragment_sent = delivery->fragment_received;
 }
 
+// A timeout does not tell loss from a member that was late to read. So one frame is sent again and the place where sending
+// stood is kept (the idea of F-RTO, RFC 5682): the answer decides.
+static void probe_begin(struct weir_delivery_stream *delivery, uint64_t now_ns)
+{
+	bool is_first = delivery->probing == WEIR_PROBING_NOT;
+	bool is_whole = !delivery->fragment_sent && !delivery->fragment_received && !delivery->fragment_most;
+	if (is_first) {
+		delivery->resume = delivery->sent;
+		delivery->resume_charged = delivery->charged;
+		delivery->resume_from = is_whole && delivery->from == weir_cursor_offset(&delivery->sent) ? delivery->from : 0;
+	}
+	go_back(delivery, now_ns);
+	delivery->probing = WEIR_PROBING_DUE;
+	delivery->backoff += delivery->backoff < BACKOFF_MAX;
+	weir_engine_mark_deliverable(delivery->shard->engine, delivery->shard);
+}
+
+// Progress that ends elsewhere than the frame sent again comes from the frames of before: they were late, not lost, and
+// sending goes on where it stood. A gap says that they were lost. Without progress the answer is still to come.
+static void probe_answer(struct weir_delivery_stream *delivery, const struct weir_report_entry *entry)
+{
+	bool is_gap = entry->flags & WEIR_REPORT_GAP;
+	bool is_progress = entry->received_to > delivery->received_to || entry->fragment_to > delivery->fragment_received;
+	if (delivery->probing == WEIR_PROBING_NOT || !(is_gap || is_progress))
+		return;
+	bool is_late = !is_gap && (delivery->probing == WEIR_PROBING_DUE || entry->received_to != delivery->probe_to);
+	if (is_late && delivery->resume_from && entry->received_to <= delivery->resume_from) {
+		delivery->sent = delivery->resume;
+		delivery->charged = delivery->resume_charged;
+		delivery->from = delivery->resume_from;
+	}
+	delivery->probing = WEIR_PROBING_NOT;
+	delivery->resume_from = 0;
+}
+
 static void round_trip_measure(struct weir_delivery_stream *delivery, uint64_t now_ns)
 {
 	if (!delivery->is_measuring || delivery->received_to < delivery->measure_to)
@@ -362,7 +398,7 @@ void weir_delivery_report(struct weir_shard *shard, const struct weir_ingress *i
 		delivery->state = WEIR_DELIVERY_ACTIVE;
 		delivery->announce_ns = delivery->progress_ns = now_ns;
 	}
-	delivery->probing = WEIR_PROBING_NOT;
+	probe_answer(delivery, entry);
 	received_apply(delivery, entry, now_ns);
 	uint64_t settled = entry->settled_to < delivery->received_to ? entry->settled_to : delivery->received_to;
 	if (settled > delivery->told_to)
@@ -412,7 +448,6 @@ void weir_delivery_revoked(struct weir_shard *shard, const struct weir_ingress *
 
 static void active_timer(struct weir_delivery_stream *delivery, uint64_t now_ns)
 {
-	struct weir_shard *shard = delivery->shard;
 	if (is_progress_timed(delivery) && now_ns >= delivery->progress_ns + delivery->progress_timeout_ns) {
 		delivery->is_stalled = true;
 		tell(delivery, WEIR_MESSAGE_STALLED, delivery->term, 0);
@@ -420,10 +455,7 @@ static void active_timer(struct weir_delivery_stream *delivery, uint64_t now_ns)
 	if (is_resending(delivery)) {
 		if (now_ns < delivery->outstanding_ns + retransmit_ns(delivery))
 			return;
-		go_back(delivery, now_ns);
-		delivery->probing = WEIR_PROBING_DUE;
-		delivery->backoff += delivery->backoff < BACKOFF_MAX;
-		weir_engine_mark_deliverable(shard->engine, shard);
+		probe_begin(delivery, now_ns);
 	} else if (now_ns >= delivery->announce_ns + announce_after_ns(delivery)) {
 		if (weir_delivery_announce(delivery, now_ns))
 			delivery->announce_ns = now_ns + NO_ROOM_RETRY_NS - announce_after_ns(delivery);
@@ -471,6 +503,7 @@ static void cut_loose(struct weir_delivery_stream *delivery, uint64_t position)
 		settled->events = settled->bytes = 0;
 	}
 	delivery->row.dropped[WEIR_R_CUT_LOOSE] += settled_offset(delivery) - before;
+	delivery->resume_from = 0;
 	if (weir_cursor_offset(&delivery->sent) < settled_offset(delivery)) {
 		delivery->sent = *settled;
 		delivery->fragment_sent = 0;

@@ -71,8 +71,10 @@ static void sent_account(struct weir_delivery_stream *delivery, const struct out
 	delivery->announce_ns = now_ns;
 	delivery->is_starved = false;
 	delivery->is_dirty = true;
-	if (delivery->probing == WEIR_PROBING_DUE)
+	if (delivery->probing == WEIR_PROBING_DUE) {
 		delivery->probing = WEIR_PROBING_SENT;
+		delivery->probe_to = out->to;
+	}
 }
 
 // Offsets from here on may not share a frame with those before.

@@ -89,6 +89,10 @@ struct weir_delivery_stream {
 	uint64_t charged;        // credit used up to `sent`
 	uint64_t charged_max;    // highest ever in this term
 	uint64_t charged_received; // credit used up to `received_to`
+	struct weir_cursor resume; // while probing: where sending stood before the timeout, if it was only a late report
+	uint64_t resume_charged;
+	uint64_t resume_from;    // 0: nothing to return to
+	uint64_t probe_to;       // while probing: where the one frame that was sent again ends
 	uint32_t fragment_sent;  // bytes of event `sent` that went out as fragments
 	uint32_t fragment_received; // bytes of event `received_to` that arrived as fragments
 	uint32_t fragment_most;  // bytes of event `sent_to` that ever went out as fragments in this term
