@@ -136,8 +136,8 @@ def bench_micro(arguments):
 def report(what, answer):
     if what == 'micro':
         print(f'core, no I/O: {answer["packed_ns_per_event"]} ns an event packed 18 a frame '
-              f'({answer["packed_ns"]["min"]} to {answer["packed_ns"]["max"]}), {answer["single_ns_per_event"]} ns in single-event '
-              f'frames ({answer["single_ns"]["min"]} to {answer["single_ns"]["max"]})')
+              f'({answer["packed_ns"]["min"]} to {answer["packed_ns"]["max"]}), {answer["single_ns_per_event"]} ns in '
+              f'single-event frames ({answer["single_ns"]["min"]} to {answer["single_ns"]["max"]})')
     else:
         print(f'events/s through one core, 64 B, 18 a frame, level {answer["level"]}, median of {answer["pairs"]} rounds:')
         for key, value in answer.items():
@@ -157,8 +157,9 @@ def main():
     parser.add_argument('--json', action='store_true', help='one object on stdout')
     parser.add_argument('--pairs', type=int, default=5, help='rounds (5)')
     parser.add_argument('--seconds', type=float, default=None, help='length of each run (relay 3, micro 1)')
-    parser.add_argument('--level', choices=('none', 'routed'), default='routed', help='acknowledgement of weir\'s streams (routed)')
-    parser.add_argument('--without', action='append', default=[], choices=('afxdp', 'kernel', 'gro_relay'), help='leave one out')
+    parser.add_argument('--level', choices=('none', 'routed'), default='routed', help='of weir\'s streams (routed)')
+    parser.add_argument('--without', action='append', default=[], choices=('afxdp', 'kernel', 'gro_relay'),
+                        help='leave one out')
     arguments = parser.parse_args()
     arguments.seconds = arguments.seconds or {'relay': 3, 'micro': 1}[arguments.what]
     try:

@@ -100,8 +100,10 @@ static int open_socket(uint16_t port)
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port) };
 	setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) || setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof(on)))
+	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)))
 		die("UDP socket");
+	if (setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof(on)))
+		die("UDP_GRO");
 	return fd;
 }
 

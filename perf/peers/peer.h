@@ -26,12 +26,13 @@ static inline struct peer_options peer_options_of(int argc, char **argv)
 {
 	struct peer_options options = { 0 };
 	struct in_addr address;
-	if (argc != 5 || inet_pton(AF_INET, argv[2], &address) != 1 || atoi(argv[4]) < 1 || atoi(argv[4]) > (int)PEER_SHARDS_MAX) {
+	int shards = argc == 5 ? atoi(argv[4]) : 0;
+	if (shards < 1 || shards > (int)PEER_SHARDS_MAX || inet_pton(AF_INET, argv[2], &address) != 1) {
 		fprintf(stderr, "usage: %s PORT DESTINATION_IP BASE_PORT SHARDS\n", argv[0]);
 		exit(2);
 	}
 	options.port = (uint16_t)atoi(argv[1]);
-	options.shards = (uint32_t)atoi(argv[4]);
+	options.shards = (uint32_t)shards;
 	for (uint32_t i = 0; i < options.shards; i++)
 		options.destinations[i] = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr = address,
 								.sin_port = htons((uint16_t)(atoi(argv[3]) + (int)i)) };
