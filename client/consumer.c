@@ -216,7 +216,9 @@ void consumers_assign(struct weir_core *core, const struct weir_frame_header *fr
 {
 	const struct weir_assign *assign = (const void *)(frame + 1);
 	struct weir_consumer *consumer = consumer_of_group(core, assign->group);
-	if (!consumer || frame->topic != consumer->topic || frame->shard >= consumer->shards || consumer->state != CONSUMER_MEMBER)
+	if (!consumer || consumer->state != CONSUMER_MEMBER)
+		return;
+	if (frame->topic != consumer->topic || frame->shard >= consumer->shards)
 		return;
 	struct assignment *assignment = &consumer->assignments[frame->shard];
 	if (assign->term < assignment->term)

@@ -1,4 +1,7 @@
 // Joins the parts of the client core: input by kind, poll in order of urgency, the batch of datagrams on their way out.
+// Same thread as client/core.h says.
+#include "client/core.h"
+
 #include "client/state.h"
 
 #include <errno.h>

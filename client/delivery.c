@@ -288,7 +288,7 @@ static int parcel_walk(struct weir_consumer *consumer, const struct assignment *
 	while (parcel->runs && count < most) {
 		uint32_t size = parcel->events ? event_size(parcel) : 0;
 		if (size == 0) {
-			// End of the run; or its events disagree with their lengths, and what is left of it cannot be told apart.
+			// End of the run; or its events disagree with their lengths, and the rest cannot be told apart.
 			consumer->core->statistics.frames_bad += parcel->events != 0;
 			const uint8_t *end = (const uint8_t *)(parcel->run + 1) + parcel->run->length;
 			parcel->offset += parcel->events;
@@ -393,7 +393,8 @@ int weir_core_consume(struct weir_consumer *consumer, struct weir_view *views, i
 	int count = 0;
 	settle_handed(consumer);
 	consumer_release(consumer);
-	if (consumer->state != CONSUMER_MEMBER || !session_may_hand_out(consumer->core, max_u64(now_ns, consumer->core->now_ns)))
+	now_ns = max_u64(now_ns, consumer->core->now_ns);
+	if (consumer->state != CONSUMER_MEMBER || !session_may_hand_out(consumer->core, now_ns))
 		return 0;
 	while (count < most && consumer->first) {
 		struct parcel *parcel = consumer->first;

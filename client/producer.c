@@ -210,7 +210,8 @@ void producers_topic(struct weir_core *core, const struct weir_frame_header *fra
 	if (!producer->streams && streams_build(producer, info->shards))
 		return; // no memory now: asked again at the request timer
 	// The limit may have been raised since the queues were built; they bound what can be sent whole.
-	producer->event_max = (uint32_t)min_u64(producer->event_max, (uint64_t)producer->streams->capacity * chunk_max(producer));
+	uint64_t carried = (uint64_t)producer->streams->capacity * chunk_max(producer);
+	producer->event_max = (uint32_t)min_u64(producer->event_max, carried);
 	producer->state = PRODUCER_READY;
 	producer->request.due_ns = NEVER;
 	producer->open_from = 0;

@@ -1,4 +1,5 @@
 // One stream's life on the wire: open, send, acknowledge, repair, refuse, close (wire/PROTOCOL.md, sections 8 to 10).
+// Called by producer.c from input and poll of the core.
 #include "client/stream.h"
 
 #include <string.h>

@@ -1,4 +1,5 @@
-// weir.h over the core and a UDP socket: the clock, the waiting, the file descriptor. No thread of its own.
+// weir.h over the core and a UDP socket: the clock, the waiting, the file descriptor. No thread of its own: the
+// application's calls drive everything.
 #include "client/weir.h"
 
 #include <errno.h>

@@ -14,9 +14,9 @@ static size_t character_size(const uint8_t *at, size_t left)
 		if ((at[i] & 0xc0) != 0x80)
 			return 0;
 	}
-	if ((c == 0xe0 && at[1] < 0xa0) || (c == 0xed && at[1] > 0x9f) || (c == 0xf0 && at[1] < 0x90) || (c == 0xf4 && at[1] > 0x8f))
-		return 0;
-	return size;
+	bool is_overlong = (c == 0xe0 && at[1] < 0xa0) || (c == 0xf0 && at[1] < 0x90);
+	bool is_beyond = (c == 0xed && at[1] > 0x9f) || (c == 0xf4 && at[1] > 0x8f);
+	return is_overlong || is_beyond ? 0 : size;
 }
 
 static bool is_text(const uint8_t *at, size_t size)

@@ -52,8 +52,8 @@ static void name_make(char name[NAME_ROOM], const struct weir_view *view, const 
 	}
 	for (size_t i = 0; i < size; i++) {
 		uint8_t c = (uint8_t)subject[i];
-		bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
-				c == '~' || (c == '.' && !is_dots);
+		bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+				c == '-' || c == '~' || (c == '.' && !is_dots);
 		if (at + 3 > NAME_MOST) {
 			snprintf(name + at, NAME_ROOM - at, "~%016llx", (unsigned long long)view->key);
 			return;

@@ -1,4 +1,5 @@
-// weircat's command line, signals and messages.
+// weircat's command line, signals and messages. The subcommands are in publish.c and subscribe.c; the exit status is 0,
+// 1 when something failed (128 + signal when a signal cut it short), 2 for a wrong command line.
 #include "client/weircat/weircat.h"
 
 #include <errno.h>
@@ -56,6 +57,13 @@ int cat_fail(const struct cat_options *options, const char *format, ...)
 	fputc('\n', stderr);
 	va_end(arguments);
 	return CAT_FAILED;
+}
+
+const char *cat_name_error(int error)
+{
+	if (error == -EINVAL || error == -ENAMETOOLONG)
+		return "not a name: 1 to 63 of A-Z a-z 0-9 . _ -";
+	return strerror(-error);
 }
 
 static int usage(const char *what, const char *of)

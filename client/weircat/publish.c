@@ -1,4 +1,5 @@
-// weircat publish: files or standard input, cut into lines or records, each an event.
+// weircat publish: files or standard input, cut into lines or records, each an event. What is read is published before
+// more is read; no credit stops the reading.
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -54,7 +55,8 @@ static int event_publish(struct publisher *publisher, const struct weir_event *e
 		if (error == -EMSGSIZE)
 			return error;
 		if (error == -ENOENT)
-			return cat_fail(publisher->options, "topic %s: removed from the router's topology", publisher->options->topic);
+			return cat_fail(publisher->options, "topic %s: removed from the router's topology",
+					publisher->options->topic);
 		if (error == -EPROTO) {
 			struct weir_producer_counts counts;
 			weir_producer_counts(publisher->producer, &counts);
@@ -71,6 +73,13 @@ static int event_publish(struct publisher *publisher, const struct weir_event *e
 	}
 }
 
+static bool is_separator(const uint8_t *at, size_t left, const char *separator, size_t size)
+{
+	if (size == 0)
+		return *at == ' ' || *at == '\t';
+	return left >= size && memcmp(at, separator, size) == 0;
+}
+
 static uint64_t field_key(const struct cat_options *options, const uint8_t *line, size_t size)
 {
 	const char *separator = options->key_separator;
@@ -80,12 +89,8 @@ static uint64_t field_key(const struct cat_options *options, const uint8_t *line
 		while (!separator_size && at < size && (line[at] == ' ' || line[at] == '\t'))
 			at++;
 		size_t end = at;
-		while (end < size) {
-			if (separator_size ? size - end >= separator_size && memcmp(line + end, separator, separator_size) == 0 :
-					     line[end] == ' ' || line[end] == '\t')
-				break;
+		while (end < size && !is_separator(line + end, size - end, separator, separator_size))
 			end++;
-		}
 		if (field == options->key_field)
 			return weir_key_of_bytes(line + at, end - at);
 		if (end == size)
@@ -155,7 +160,8 @@ static int line_publish(struct publisher *publisher, const uint8_t *line, size_t
 	int error = event_publish(publisher, &event);
 	if (error != -EMSGSIZE)
 		return error;
-	return publisher->options->key == CAT_KEY_FILE ? pieces_publish(publisher, line, size, type) : too_large(publisher, size);
+	bool may_cut = publisher->options->key == CAT_KEY_FILE;
+	return may_cut ? pieces_publish(publisher, line, size, type) : too_large(publisher, size);
 }
 
 // ---- Input ----
@@ -247,9 +253,10 @@ static int records_publish(struct publisher *publisher)
 				return too_large(publisher, size);
 			publisher->at += sizeof(size) + size;
 		} else if (publisher->is_over) {
-			return left ? cat_fail(publisher->options, "%s: ends within a record: %zu bytes of %zu", publisher->file,
-					       left, sizeof(size) + size) :
-				      0;
+			if (left == 0)
+				return 0;
+			return cat_fail(publisher->options, "%s: ends within a record: %zu bytes of %zu", publisher->file, left,
+					sizeof(size) + size);
 		} else {
 			error = input_more(publisher);
 		}
@@ -324,18 +331,22 @@ static void stats_write(const struct weir_producer_counts *counts, const struct 
 {
 	fprintf(stderr,
 		"{\"published\":%llu,\"routed\":%llu,\"refused\":%llu,\"unknown\":%llu,\"waiting\":%llu,\"frames_sent\":%llu,"
-		"\"frames_resent\":%llu,\"sessions\":%llu}\n",
+		"\"frames_resent\":%llu,\"nacks\":%llu,\"timeouts\":%llu,\"round_trip_ns\":%llu,\"sessions\":%llu}\n",
 		(unsigned long long)counts->published, (unsigned long long)counts->routed, (unsigned long long)counts->refused,
-		(unsigned long long)counts->unknown, (unsigned long long)counts->waiting, (unsigned long long)statistics->frames_sent,
-		(unsigned long long)statistics->frames_resent, (unsigned long long)statistics->sessions);
+		(unsigned long long)counts->unknown, (unsigned long long)counts->waiting,
+		(unsigned long long)statistics->frames_sent,
+		(unsigned long long)statistics->frames_resent, (unsigned long long)statistics->nacks,
+		(unsigned long long)statistics->timeouts, (unsigned long long)statistics->round_trip_ns,
+		(unsigned long long)statistics->sessions);
 }
 
 // Says what did not end as it should.
 static int verdict(const struct cat_options *options, const struct weir_producer_counts *counts)
 {
 	if (counts->refused)
-		cat_fail(options, "topic %s: %llu of %llu events refused: %s", options->topic, (unsigned long long)counts->refused,
-			 (unsigned long long)counts->published, weir_refusal_text(counts->last_refusal));
+		cat_fail(options, "topic %s: %llu of %llu events refused: %s", options->topic,
+			 (unsigned long long)counts->refused, (unsigned long long)counts->published,
+			 weir_refusal_text(counts->last_refusal));
 	if (counts->unknown + counts->waiting)
 		cat_fail(options, "topic %s: %llu of %llu events without acknowledgement: they may have been routed or not",
 			 options->topic, (unsigned long long)(counts->unknown + counts->waiting),
@@ -368,8 +379,7 @@ int cat_publish(const struct cat_options *options, struct weir *weir)
 	if (error) {
 		weir_close(weir, 0);
 		free(publisher.buffer);
-		return cat_fail(options, "topic %s: %s", options->topic,
-				error == -EINVAL || error == -ENAMETOOLONG ? "not a name: 1 to 63 of A-Z a-z 0-9 . _ -" : strerror(-error));
+		return cat_fail(options, "topic %s: %s", options->topic, cat_name_error(error));
 	}
 	int status = inputs_publish(&publisher);
 	struct weir_producer_counts counts;

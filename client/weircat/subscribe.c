@@ -1,4 +1,5 @@
-// weircat subscribe: a member of a group that writes what it is handed. Events are settled when they were written.
+// weircat subscribe: a member of a group that writes what it is handed. Events are settled when they were written, so
+// that what a killed one did not write comes to another member.
 #include <errno.h>
 #include <string.h>
 #include <time.h>
@@ -53,8 +54,8 @@ static int event_write(struct subscriber *subscriber, const struct weir_view *vi
 	if (subscriber->keyfiles) {
 		int error = cat_keyfiles_write(subscriber->keyfiles, view, subject, subject_size);
 		if (error)
-			return cat_fail(subscriber->options, "%s: cannot write the file of key %llu: %s", subscriber->options->per_key,
-					(unsigned long long)view->key, strerror(-error));
+			return cat_fail(subscriber->options, "%s: cannot write the file of key %llu: %s",
+					subscriber->options->per_key, (unsigned long long)view->key, strerror(-error));
 	}
 	if (subscriber->options->is_json) {
 		cat_json_write(stdout, view, subject, subject_size);
@@ -122,7 +123,8 @@ static int events_write(struct subscriber *subscriber)
 	while (!is_over(subscriber)) {
 		int received = weir_poll(subscriber->weir, wait_ms(subscriber));
 		if (received < 0 && received != -EINTR)
-			return cat_fail(subscriber->options, "%s: socket: %s", subscriber->options->router, strerror(-received));
+			return cat_fail(subscriber->options, "%s: socket: %s", subscriber->options->router,
+					strerror(-received));
 		int error = batches_write(subscriber);
 		if (error)
 			return error;
@@ -135,8 +137,7 @@ static int join(struct subscriber *subscriber)
 	const struct cat_options *options = subscriber->options;
 	int error = weir_consumer_open(&subscriber->consumer, subscriber->weir, options->topic, options->group, NULL);
 	if (error)
-		return cat_fail(options, "topic %s, group %s: %s", options->topic, options->group,
-				error == -EINVAL || error == -ENAMETOOLONG ? "not a name: 1 to 63 of A-Z a-z 0-9 . _ -" : strerror(-error));
+		return cat_fail(options, "topic %s, group %s: %s", options->topic, options->group, cat_name_error(error));
 	error = weir_consumer_wait(subscriber->consumer, options->wait_ms);
 	if (error == -ENOENT)
 		return cat_fail(options, "topic %s, group %s: not in the router's topology; add them and apply", options->topic,
@@ -157,7 +158,8 @@ static void stats_write(const struct subscriber *subscriber)
 	fprintf(stderr,
 		"{\"delivered\":%llu,\"redelivered\":%llu,\"settled\":%llu,\"gap_events\":%llu,\"frames_lost\":%llu,"
 		"\"frames_received\":%llu,\"sessions\":%llu}\n",
-		(unsigned long long)counts.delivered, (unsigned long long)counts.redelivered, (unsigned long long)counts.settled,
+		(unsigned long long)counts.delivered, (unsigned long long)counts.redelivered,
+		(unsigned long long)counts.settled,
 		(unsigned long long)counts.gap_events, (unsigned long long)counts.frames_lost,
 		(unsigned long long)statistics.frames_received, (unsigned long long)statistics.sessions);
 }
@@ -183,8 +185,8 @@ int cat_subscribe(const struct cat_options *options, struct weir *weir)
 	if (subscriber.consumer) {
 		int error = weir_consumer_close(subscriber.consumer, options->wait_ms);
 		if (error && !status)
-			status = cat_fail(options, "group %s: leaving it was not confirmed; its other members wait for the lease",
-					  options->group);
+			status = cat_fail(options, "group %s: leaving it was not confirmed; its other members wait for the "
+					  "lease", options->group);
 	}
 	weir_close(weir, status ? 0 : options->wait_ms);
 	if (subscriber.keyfiles && cat_keyfiles_close(subscriber.keyfiles))

@@ -51,6 +51,8 @@ struct cat_options {
 int cat_stopped(void);
 // "weircat: object: what, and what to do" on stderr unless quiet. Returns CAT_FAILED.
 int cat_fail(const struct cat_options *options, const char *format, ...) __attribute__((format(printf, 2, 3)));
+// What weir_producer_open() and weir_consumer_open() mean by an error.
+const char *cat_name_error(int error);
 int cat_publish(const struct cat_options *options, struct weir *weir);
 int cat_subscribe(const struct cat_options *options, struct weir *weir);
 

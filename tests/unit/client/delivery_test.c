@@ -1,4 +1,5 @@
-// What a consumer does with assignments, deliveries, gaps, credit and revocations.
+// What a consumer does with assignments, deliveries, gaps, credit and revocations: the core against a scripted router
+// (rig.h), sections 10 to 12 of wire/PROTOCOL.md.
 #include <errno.h>
 #include <stdlib.h>
 

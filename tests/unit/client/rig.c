@@ -1,4 +1,5 @@
-// The bench of rig.h.
+// The bench of rig.h: challenges, welcomes, topics, acknowledgements and deliveries as a router would build them, from
+// wire/ alone.
 #include "tests/unit/client/rig.h"
 
 #include <stdlib.h>
@@ -215,7 +216,8 @@ void rig_ack(struct rig *rig, uint16_t shard, uint64_t next, uint64_t limit, uin
 		.limit = limit,
 		.have = have ? have : next,
 	};
-	rig_give(rig, (struct weir_frame_header){ .kind = WEIR_KIND_ACK, .session = rig->session, .count = 1 }, &entry, sizeof(entry));
+	rig_give(rig, (struct weir_frame_header){ .kind = WEIR_KIND_ACK, .session = rig->session, .count = 1 }, &entry,
+		 sizeof(entry));
 }
 
 void rig_refuse(struct rig *rig, uint16_t shard, enum weir_reason reason, uint64_t sequence, uint32_t count)
@@ -265,8 +267,8 @@ struct weir_consumer *rig_consumer(struct rig *rig, const struct weir_consumer_o
 	const struct weir_join *join = (const void *)(frame + 1);
 	struct weir_joined joined = {
 		.request = join->request, .group = RIG_GROUP, .shards = rig->shards, .event_max = rig->event_max };
-	rig_give(rig, (struct weir_frame_header){ .kind = WEIR_KIND_JOINED, .session = rig->session, .topic = RIG_TOPIC }, &joined,
-		 sizeof(joined));
+	struct weir_frame_header header = { .kind = WEIR_KIND_JOINED, .session = rig->session, .topic = RIG_TOPIC };
+	rig_give(rig, header, &joined, sizeof(joined));
 	cr_assert_eq(weir_core_consumer_state(consumer), 0);
 	rig_clear(rig);
 	return consumer;

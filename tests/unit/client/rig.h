@@ -69,7 +69,8 @@ struct weir_producer_counts rig_counts(const struct weir_producer *producer);
 // A connected member of the group.
 struct weir_consumer *rig_consumer(struct rig *rig, const struct weir_consumer_options *options);
 void rig_assign(struct rig *rig, uint16_t shard, uint32_t term, uint64_t from, uint64_t redelivered_to);
-// A deliver frame of `count` events [from, from + count) with `size` bytes of payload, first byte = offset; to = from + count + skipped.
+// A deliver frame of `count` events [from, from + count) with `size` bytes of payload, each byte its offset;
+// to = from + count + skipped.
 struct rig_delivery {
 	uint16_t shard;
 	uint32_t term;

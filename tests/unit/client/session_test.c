@@ -1,4 +1,5 @@
-// How a session comes up, stays up and is lost.
+// How a session comes up, stays up and is lost: the core against a scripted router (rig.h), section 6 of
+// wire/PROTOCOL.md.
 #include <criterion/criterion.h>
 
 #include "tests/unit/client/rig.h"
@@ -72,7 +73,7 @@ Test(session, welcome_with_another_nonce_or_a_larger_frame_is_no_welcome)
 	struct {
 		struct weir_welcome welcome;
 		uint8_t padding[WEIR_FRAME_MAX - sizeof(struct weir_welcome)];
-	} body = { .welcome = { .nonce = hello(0)->nonce + 1, .session = 9, .frame_size = 1472, .ping_ms = 500, .lease_ms = 3000 } };
+	} body = { .welcome = { .nonce = hello(0)->nonce + 1, .session = 9, .frame_size = 1472, .ping_ms = 500 } };
 	rig_give(&rig, (struct weir_frame_header){ .kind = WEIR_KIND_WELCOME, .session = 9 }, &body, 1424);
 	cr_expect_eq(weir_core_state(rig.core), WEIR_STATE_CONNECTING);
 	body.welcome.nonce--;
@@ -122,7 +123,8 @@ Test(session, no_session_of_mine_ends_it_and_of_others_does_not)
 {
 	rig_connect(&rig);
 	struct weir_error error = { .reason = WEIR_R_NO_SESSION, .kind = WEIR_KIND_PING };
-	rig_give(&rig, (struct weir_frame_header){ .kind = WEIR_KIND_ERROR, .session = rig.session + 1 }, &error, sizeof(error));
+	rig_give(&rig, (struct weir_frame_header){ .kind = WEIR_KIND_ERROR, .session = rig.session + 1 }, &error,
+		 sizeof(error));
 	cr_assert_eq(weir_core_state(rig.core), WEIR_STATE_READY);
 	rig_give(&rig, (struct weir_frame_header){ .kind = WEIR_KIND_ERROR, .session = rig.session }, &error, sizeof(error));
 	cr_assert_eq(weir_core_state(rig.core), WEIR_STATE_LOST);

@@ -1,4 +1,5 @@
-// What a producer's stream does with acknowledgements, losses, refusals and lost sessions.
+// What a producer's stream does with acknowledgements, losses, refusals and lost sessions: the core against a scripted
+// router (rig.h), sections 8 to 10 of wire/PROTOCOL.md.
 #include <errno.h>
 #include <stdlib.h>
 
@@ -465,7 +466,8 @@ static void piece_ack(uint32_t fragment_to, bool is_nack)
 		.have = is_nack ? 1001 : 1000,
 		.limit = 2000,
 	};
-	rig_give(&rig, (struct weir_frame_header){ .kind = WEIR_KIND_ACK, .session = rig.session, .count = 1 }, &entry, sizeof(entry));
+	rig_give(&rig, (struct weir_frame_header){ .kind = WEIR_KIND_ACK, .session = rig.session, .count = 1 }, &entry,
+		 sizeof(entry));
 }
 
 Test(stream, large_event_larger_than_the_window_flows_through_it)
