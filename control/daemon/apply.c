@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "control/daemon/exchange.h"
+#include "control/daemon/memory.h"
 #include "control/daemon/parts.h"
 #include "control/daemon/router.h"
 #include "dataplane/core/shard.h"
@@ -580,8 +581,10 @@ static int check_room(const struct weir_router *router, const struct weir_topolo
 
 static int perform(struct transaction *tx)
 {
-	int err = prepare(tx);
+	int err = weir_memory_check(&tx->target, tx->trouble);
 
+	if (!err)
+		err = prepare(tx);
 	if (!err)
 		err = adopt_shards(tx);
 	if (!err)
