@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "dataplane/io/counters.h"
@@ -68,8 +69,17 @@ Test(counters, a_second_router_replaces_the_file_of_a_dead_one)
 {
 	struct weir_counters_view view;
 
-	make(4); // never destroyed: as after kill -9
-	struct weir_counters *counters = make(8);
+	snprintf(path, sizeof(path), "/tmp/weir-counters-test.%d", (int)getpid());
+	struct weir_counters_config config = { .path = path, .worker_rows = 1, .shard_rows = 8 };
+	struct weir_counters *counters = NULL;
+	pid_t dead = fork();
+	if (dead == 0) {
+		weir_counters_create(&counters, &config, NULL);
+		_exit(0); // as after kill -9: nobody removes the file
+	}
+	cr_assert_eq(waitpid(dead, NULL, 0), dead);
+	cr_assert_eq(access(path, F_OK), 0);
+	cr_assert_eq(weir_counters_create(&counters, &config, NULL), 0);
 	cr_assert_eq(weir_counters_open(&view, path), 0);
 	cr_expect_eq(view.header->shard_rows, 8);
 	weir_counters_close(&view);
@@ -100,7 +110,7 @@ Test(counters, a_file_that_is_no_counters_file_is_refused)
 	cr_expect_eq(truncate(path, 100), 0);
 	cr_expect_eq(weir_counters_open(&view, path), -EPROTO, "too short");
 	cr_expect_eq(weir_counters_open(&view, "/nonexistent/file"), -ENOENT);
-	unlink(path);
+	weir_counters_destroy(counters);
 }
 
 Test(counters, a_directory_that_is_not_there_is_named)

@@ -217,7 +217,7 @@ static void pump(uint16_t producer_port, uint16_t consumer_port, uint32_t count)
 	cr_expect_eq(weir_close(in, 2000), 0);
 }
 
-Test(dataplane, events_go_from_libweir_through_a_worker_to_libweir, .timeout = 90)
+Test(dataplane, events_go_from_libweir_through_a_worker_to_libweir)
 {
 	struct router router;
 
@@ -235,7 +235,7 @@ Test(dataplane, events_go_from_libweir_through_a_worker_to_libweir, .timeout = 9
 	halt(&router);
 }
 
-Test(dataplane, events_cross_the_mesh_when_their_shard_lives_elsewhere, .timeout = 90)
+Test(dataplane, events_cross_the_mesh_when_their_shard_lives_elsewhere)
 {
 	struct router router;
 
@@ -261,7 +261,7 @@ static uint64_t cpu_ns(void)
 	return (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
 }
 
-Test(dataplane, an_idle_worker_takes_less_than_a_tenth_of_a_core_and_says_so, .timeout = 30)
+Test(dataplane, an_idle_worker_takes_less_than_a_tenth_of_a_core_and_says_so)
 {
 	struct router router;
 	uint64_t begin_ns, used_ns;
@@ -322,7 +322,7 @@ static int compare(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-Test(dataplane, the_first_event_after_a_rest_is_found_within_1500_us, .timeout = 30)
+Test(dataplane, the_first_event_after_a_rest_is_found_within_1500_us)
 {
 	struct router router;
 	uint64_t times[21];
@@ -341,7 +341,7 @@ Test(dataplane, the_first_event_after_a_rest_is_found_within_1500_us, .timeout =
 	halt(&router);
 }
 
-Test(dataplane, a_worker_that_always_polls_never_sleeps, .timeout = 30)
+Test(dataplane, a_worker_that_always_polls_never_sleeps)
 {
 	struct router router;
 	struct weir_pulse pulse;
