@@ -78,8 +78,10 @@ bool weir_frame_forward(struct weir_engine *engine, uint16_t worker, const struc
 bool weir_frame_relay(struct weir_engine *engine, const struct weir_mesh_header *header, const void *frame)
 {
 	const struct weir_session *session = weir_session_find(&engine->sessions, header->session.id);
-	if (!session)
+	if (!session) {
+		weir_engine_count_drop(engine, WEIR_R_NO_SESSION, 1);
 		return true;
+	}
 	void *place = engine->io.send_reserve(engine->io.context, &session->path, header->size);
 	if (!place) {
 		engine->row.send_blocked++;
