@@ -151,7 +151,13 @@ static void group_create(struct rig *rig)
 static void topic_create(struct rig *rig)
 {
 	struct rig_options *options = &rig->options;
-	rig->group = (struct weir_group_spec){ .id = { RIG_GROUP }, .name = "map", .kind = WEIR_GROUP_HOLD };
+	rig->group = (struct weir_group_spec){
+		.id = { RIG_GROUP },
+		.name = "map",
+		.kind = options->group_kind,
+		.quota_bytes = options->quota_bytes,
+		.progress_timeout_ns = options->progress_timeout_ns,
+	};
 	rig->topic = (struct weir_topic_spec){
 		.id = { RIG_TOPIC },
 		.name = "positions",

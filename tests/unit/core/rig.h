@@ -52,6 +52,9 @@ struct rig_options {
 	enum weir_policy policy;
 	enum weir_ack_level ack_min;
 	bool has_group;        // a hold group without members: the log fills up
+	enum weir_group_kind group_kind;
+	uint64_t quota_bytes;
+	uint64_t progress_timeout_ns;
 };
 
 struct rig {
