@@ -110,7 +110,8 @@ struct weir_event {
 	uint32_t payload_size;
 };
 
-// Puts the event into its shard's frame. Returns 0 when it was taken; -EAGAIN no credit or the queue is full (poll and
+// Puts the event into its shard's frame, which leaves when it is full, flushed, or its linger is over and the client is
+// driven (weir_poll() or any call with a timeout). Returns 0 when it was taken; -EAGAIN no credit or the queue is full (poll and
 // try again); -ENOENT no such topic; -ENOTCONN topic not known yet (poll and try again); -EMSGSIZE larger than the
 // topic's event_max; -EPROTO the stream was refused for good (weir_producer_counts().last_refusal says why). Never blocks,
 // never partial.
@@ -164,7 +165,9 @@ struct weir_view {
 	uint16_t flags;       // WEIR_VIEW_*
 };
 
-// Hands out up to `most` events that have arrived, in order per shard. Does no system call. Returns how many.
+// Hands out up to `most` events that have arrived, in order per shard. Does no system call. Returns how many. Unless
+// settle_by_hand, it first settles what the call before handed out: call it until it returns 0 before waiting again,
+// for events that are not settled hold the router's log. With most 0 it only settles.
 int weir_consume(struct weir_consumer *consumer, struct weir_view *views, int most);
 
 // settle_by_hand: everything of the view's shard up to and including it is done. -ESTALE: its term is over.
