@@ -54,11 +54,14 @@ static uint16_t body_make(struct weir_frame_header *header, uint8_t *body)
 		header->flags = WEIR_FLAG_FRAGMENT;
 		header->count = 1;
 		length = (uint16_t)(16 + 8 * (rand() % 20));
-		struct weir_fragment fragment = { .total = (uint32_t)(16 + rand() % 600), .offset = 8u * (uint32_t)(rand() % 60) };
+		struct weir_fragment fragment = { .total = (uint32_t)(16 + rand() % 600) };
+		fragment.offset = 8u * (uint32_t)(rand() % 60);
 		memcpy(body, &fragment, sizeof(fragment));
 	}
-	if (header->kind == WEIR_KIND_JOIN && rand() % 2)
-		memcpy(body, &(struct weir_join){ .request = 1, .topic = "positions", .group = "map" }, sizeof(struct weir_join));
+	if (header->kind == WEIR_KIND_JOIN && rand() % 2) {
+		const struct weir_join join = { .request = 1, .topic = "positions", .group = "map" };
+		memcpy(body, &join, sizeof(join));
+	}
 	if (header->kind == WEIR_KIND_REPORT) {
 		struct weir_report_entry *entries = (void *)body;
 		for (uint16_t i = 0; i < header->count; i++) {
@@ -102,9 +105,15 @@ static void nonsense_send(struct rig_client *client)
 
 Test(nonsense, breaks_nothing_grows_nothing_and_harms_nobody_else)
 {
-	struct rig *rig = rig_create(&(struct rig_options){
-		.workers = 3, .shards = 4, .has_group = true, .event_max = 512, .policy = WEIR_POLICY_DROP_OLD, .streams_max = 8,
-	});
+	const struct rig_options options = {
+		.workers = 3,
+		.shards = 4,
+		.has_group = true,
+		.event_max = 512,
+		.policy = WEIR_POLICY_DROP_OLD,
+		.streams_max = 8,
+	};
+	struct rig *rig = rig_create(&options);
 	struct rig_client vandals[4];
 	struct rig_client producer;
 	srand(20);
