@@ -236,7 +236,11 @@ class Lab:
         remove_leftovers()
         atexit.register(self.close)
         os.makedirs('/run/weir', exist_ok=True)
-        self.add_netns(self.router_netns)
+        try:
+            self.add_netns(self.router_netns)
+        except Failure:
+            self.close()
+            raise
 
     def __enter__(self):
         return self

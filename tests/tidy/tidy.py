@@ -16,11 +16,19 @@ CODE = ('.c', '.h')
 TEXT = CODE + ('.py', '.sh', '.build', '.md', '.yaml', '.yml', '.map', '.txt', '.in', '.service', '.json')
 
 
+# What git says, or None where there is no git or no repository.
+def git(*words):
+    try:
+        answer = subprocess.run(['git', '-C', TOP, '-c', f'safe.directory={TOP}', *words], capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    return answer.stdout if answer.returncode == 0 else None
+
+
 def list_files():
-    known = subprocess.run(['git', '-C', TOP, '-c', f'safe.directory={TOP}', 'ls-files', '-z', '--cached', '--others',
-                            '--exclude-standard'], capture_output=True)
-    if known.returncode == 0:
-        paths = known.stdout.decode().split('\0')
+    known = git('ls-files', '-z', '--cached', '--others', '--exclude-standard')
+    if known is not None:
+        paths = known.split('\0')
     else:  # an unpacked archive
         paths = []
         for folder, folders, names in os.walk(TOP):
@@ -301,9 +309,7 @@ def rule_python(tree):
 
 # Subjects of the last commits, where there is a git history.
 def rule_commits(tree):
-    log = subprocess.run(['git', '-C', TOP, '-c', f'safe.directory={TOP}', 'log', '-50', '--no-merges', '--format=%h %s'],
-                         capture_output=True, text=True)
-    for line in log.stdout.splitlines():
+    for line in (git('log', '-50', '--no-merges', '--format=%h %s') or '').splitlines():
         commit, _, subject = line.partition(' ')
         if len(subject) > 72:
             yield f'{commit}: "{subject}" has {len(subject)} characters, at most 72'
