@@ -18,7 +18,7 @@ class Stream:  # section 8: one (producer, topic, shard)
         self.unacknowledged = collections.deque()  # [end sequence, frame, when sent]
 
     def add(self, key, payload):
-        event = struct.pack('<IHBBQ', 16 + len(payload), 1, 0, 0, key) + payload
+        event = struct.pack('<IHBBQ', 16 + len(payload), 0, 0, 0, key) + payload
         event += bytes(-len(event) % 8)
         if self.size + len(event) > self.session.frame_size - 112:  # room for what a delivery adds, section 9
             self.send()
