@@ -16,7 +16,7 @@ struct weir_engine;
 struct weir_parked; // a parked out-of-order frame, core/park.h
 
 #define WEIR_SHARD_GROUPS_MAX 64u // groups on one topic; control refuses more
-#define WEIR_PARK_PER_STREAM 64u  // parked frames of one stream; more are refused `gap`
+#define WEIR_PARK_PER_STREAM 200u // parked frames of one stream; more are refused `gap`
 
 // Bits of weir_stream.state.
 enum weir_stream_state {
@@ -45,6 +45,7 @@ struct weir_stream {
 	bool is_assembling;  // has a reassembly slot
 	// Rarely touched.
 	struct weir_parked *parked; // by sequence
+	struct weir_parked *parked_last;
 	uint64_t refused_to; // events below were refused drop-new: only a skip passes them
 	uint64_t epoch;
 	uint64_t nack_ns;    // last nack

@@ -243,6 +243,9 @@ static void parked_drain(struct weir_shard *shard, struct weir_stream *stream, u
 static struct weir_parked **park_find(struct weir_stream *stream, uint64_t sequence, bool *is_there)
 {
 	struct weir_parked **link = &stream->parked;
+	// What follows a loss comes in order: at the end, without a walk over scattered frames.
+	if (*link && stream->parked_last->sequence < sequence)
+		link = &stream->parked_last->next;
 	while (*link && (*link)->sequence < sequence)
 		link = &(*link)->next;
 	*is_there = *link && (*link)->sequence == sequence;
@@ -270,6 +273,8 @@ static struct weir_parked *park(struct weir_shard *shard, struct weir_stream *st
 	}
 	parked->next = *link;
 	*link = parked;
+	if (!parked->next)
+		stream->parked_last = parked;
 	stream->parked_count++;
 	parked->sequence = sequence;
 	return parked;

@@ -2,6 +2,7 @@
 // gaps, refusals, epochs, full logs under each policy. What was appended is read back from the log, and every test
 // ends with all rows in balance.
 #include <criterion/criterion.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tests/unit/core/rig.h"
@@ -119,6 +120,33 @@ Test(stream, a_parked_frame_that_overlaps_what_filled_the_gap_is_trimmed, .init 
 	cr_assert_eq(row()->accepted, 8);
 	cr_assert_eq(row()->duplicate, 4 + 2);
 	cr_assert_eq(rig_log_next(rig, 0, client.producer, 0), 8);
+}
+
+Test(stream, a_window_in_any_order_is_put_in_order)
+{
+	begin(&(struct rig_options){ .park_frames = 256 });
+	rig_open(&client, 0, WEIR_ACK_ROUTED);
+	enum { FRAMES = 150 };
+	uint64_t order[FRAMES];
+	srand(31);
+	for (int round = 0; round < 20; round++) {
+		uint64_t first = (uint64_t)round * FRAMES * 2;
+		for (uint64_t i = 0; i < FRAMES; i++)
+			order[i] = first + 2 * i;
+		for (int i = FRAMES - 1; i > 0; i--) {
+			int with = rand() % (i + 1);
+			uint64_t other = order[with];
+			order[with] = order[i];
+			order[i] = other;
+		}
+		for (int i = 0; i < FRAMES; i++)
+			rig_publish(&client, 0, order[i], 2);
+		rig_run(rig);
+		cr_assert_eq(rig_ack(&client)->next, first + 2 * FRAMES);
+	}
+	cr_assert_eq(row()->duplicate, 0);
+	cr_assert_eq(row()->refused[WEIR_R_GAP], 0);
+	cr_assert_eq(rig_log_next(rig, 0, client.producer, 0), 20 * 2 * FRAMES);
 }
 
 Test(stream, more_frames_ahead_than_fit_are_refused_gap)
