@@ -725,9 +725,12 @@ static void probe_poll(struct stream *stream, uint64_t now_ns)
 		if (is_held) {
 			stream->hold_from = UINT64_MAX;
 		} else {
+			// Says how far the credit has to reach for the frame that waits.
 			struct weir_frame_header *frame = stream_frame(stream, WEIR_KIND_PROBE, 0);
-			if (frame)
+			if (frame) {
+				frame->sequence = slot_end(stream_slot(stream, stream->send));
 				core_frame_send(core, frame, 0);
+			}
 		}
 	}
 	if (stream->probe_ns == NEVER) {

@@ -37,7 +37,7 @@ enum weir_kind {
 	WEIR_KIND_OPEN = 10,      // C  body weir_open; header topic, shard
 	WEIR_KIND_OPENED = 11,    // R  body weir_opened; header topic, shard, stream
 	WEIR_KIND_PUBLISH = 12,   // C  events, or with flag FRAGMENT one weir_fragment and bytes; seq: first event
-	WEIR_KIND_PROBE = 13,     // C  no body; asks for an ack of the stream
+	WEIR_KIND_PROBE = 13,     // C  no body; asks for an ack of the stream; seq: end of the frame that waits for credit
 	WEIR_KIND_ACK = 14,       // R  weir_ack_entry[count]
 	WEIR_KIND_REFUSE = 15,    // R  weir_refuse_entry[count]
 	WEIR_KIND_SKIP = 16,      // C  body weir_skip; seq: first event skipped

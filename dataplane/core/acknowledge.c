@@ -90,6 +90,19 @@ void weir_credit_wait(struct weir_shard *shard, struct weir_stream *stream, uint
 	shard->row.waiters++;
 }
 
+// Credit by the average event may be less than one frame of small ones, and a frame goes whole or not at all: it would wait
+// for ever. So would a stream of level none whose last frames were all lost: its credit counts from what arrived.
+void weir_credit_probe(struct weir_shard *shard, struct weir_stream *stream, uint64_t sequence)
+{
+	uint64_t most = stream->level == WEIR_ACK_NONE ? WEIR_SEQUENCE_MAX : WEIR_COUNT_MAX;
+	if (sequence <= stream->limit || sequence > stream->next + most)
+		return;
+	if (free_bytes(shard) >= weir_log_run_size(stream->frame_size))
+		stream->limit = sequence;
+	else
+		weir_credit_wait(shard, stream, stream->frame_size);
+}
+
 void weir_credit_forget(struct weir_shard *shard, struct weir_stream *stream)
 {
 	if (!stream->is_waiting)

@@ -9,7 +9,6 @@
 #define NS_PER_MS 1000000ull
 #define ROUND_NS (50 * NS_PER_MS)  // streams that published within the last two share the free space
 #define RECENT_EVENTS_MAX 8192u    // then the averages are halved
-#define SEQUENCE_MAX (1ull << 62)  // beyond is no sequence but an attack on the arithmetic
 #define NONE_NEWS_EVENTS 4096u     // a stream that needs no acknowledgement is told of credit when it has less than this
 
 static struct weir_session_ref ref_of(const struct weir_stream *stream)
@@ -293,7 +292,7 @@ static void publish(struct weir_shard *shard, struct weir_stream *stream, const 
 		.crc = ingress->body_crc,
 		.is_unchecked = frame->flags & WEIR_FLAG_HEADER_ONLY,
 	};
-	if (batch.sequence > SEQUENCE_MAX) {
+	if (batch.sequence > WEIR_SEQUENCE_MAX) {
 		weir_stream_refuse(shard, stream, stream->next, batch.count, WEIR_R_BAD_EVENT);
 		return;
 	}
@@ -325,7 +324,7 @@ static void skip(struct weir_shard *shard, struct weir_stream *stream, const str
 {
 	const struct weir_skip *body = (const void *)(frame + 1);
 	uint16_t reason = body->reason > 0 && body->reason < WEIR_REASON_COUNT ? body->reason : WEIR_R_ABANDONED;
-	if (frame->sequence > SEQUENCE_MAX || body->count > SEQUENCE_MAX) {
+	if (frame->sequence > WEIR_SEQUENCE_MAX || body->count > WEIR_SEQUENCE_MAX) {
 		weir_stream_refuse(shard, stream, frame->sequence, 0, WEIR_R_BAD_EVENT);
 		return;
 	}
@@ -513,7 +512,7 @@ static void close_receive(struct weir_shard *shard, struct weir_stream *stream, 
 {
 	uint64_t sequence = ingress->frame->sequence;
 	if (sequence > stream->next) {
-		if (stream->level != WEIR_ACK_NONE || sequence > SEQUENCE_MAX) {
+		if (stream->level != WEIR_ACK_NONE || sequence > WEIR_SEQUENCE_MAX) {
 			weir_ack_mark(shard->engine, stream);
 			return;
 		}
@@ -570,6 +569,7 @@ void weir_stream_receive(struct weir_shard *shard, const struct weir_ingress *in
 		}
 		return;
 	case WEIR_KIND_PROBE:
+		weir_credit_probe(shard, stream, frame->sequence);
 		weir_ack_mark(shard->engine, stream);
 		return;
 	case WEIR_KIND_SKIP:

@@ -5,6 +5,8 @@
 
 #include "dataplane/core/engine_state.h"
 
+#define WEIR_SEQUENCE_MAX (1ull << 62) // beyond is no sequence but an attack on the arithmetic
+
 // Events that want into the log: a frame's, a parked frame's, or one large event.
 struct weir_batch {
 	uint64_t sequence;
@@ -37,6 +39,8 @@ void weir_ack_detach(struct weir_engine *engine, struct weir_shard *shard);
 // Grants credit beyond what was granted before, as far as there is room.
 void weir_credit_renew(struct weir_shard *shard, struct weir_stream *stream);
 void weir_credit_wait(struct weir_shard *shard, struct weir_stream *stream, uint32_t wanted);
+// The stream has a frame that ends at `sequence`, which its credit does not cover. 0: not known.
+void weir_credit_probe(struct weir_shard *shard, struct weir_stream *stream, uint64_t sequence);
 void weir_credit_forget(struct weir_shard *shard, struct weir_stream *stream);
 
 #endif

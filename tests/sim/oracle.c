@@ -57,6 +57,17 @@ static bool may_gap(const struct sim *sim, uint32_t group)
 	return plan->kind == WEIR_GROUP_FOLLOW || sim->plan.topic[plan->topic].policy == WEIR_POLICY_DROP_OLD;
 }
 
+static void order_forget(struct sim *sim, uint32_t group, uint16_t shard)
+{
+	uint32_t shards = sim->plan.topic[sim->plan.group[group].topic].shards;
+	for (uint32_t client = 0; client < sim->plan.clients; client++) {
+		for (uint32_t key = 0; key < SIM_KEYS; key++) {
+			if (weir_shard_of(((uint64_t)client << 32) + key, shards) == shard)
+				sim->oracle.last_serial[group][client][key] = 0;
+		}
+	}
+}
+
 // Terms fence and offsets are dense within them.
 static void lane_check(struct sim_client *client, const struct weir_view *view, uint64_t incarnation)
 {
@@ -68,8 +79,11 @@ static void lane_check(struct sim_client *client, const struct weir_view *view, 
 		sim_fail(sim, "client %u was handed an event of shard %u, which it does not hold", client->index, view->shard);
 		return;
 	}
-	if (lane->incarnation != incarnation)
+	if (lane->incarnation != incarnation) {
+		// Another life of the log, where order begins anew: a member may still hold frames of the router that died.
 		*lane = (struct sim_lane){ .incarnation = incarnation };
+		order_forget(sim, group, view->shard);
+	}
 	if (view->term < lane->term || (view->term == lane->term && lane->client != client->index)) {
 		sim_fail(sim, "group %u shard %u: client %u hands out in term %u, client %u has term %u", group, view->shard,
 			 client->index, view->term, lane->client, lane->term);
