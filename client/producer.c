@@ -77,13 +77,9 @@ struct weir_core *weir_producer_core(const struct weir_producer *producer)
 
 static void streams_free(struct weir_producer *producer)
 {
-	if (producer->streams)
-		free(producer->streams[0].slots);
+	producer_queues_free(producer);
 	free(producer->streams);
-	free(producer->pool);
 	producer->streams = NULL;
-	producer->pool = producer->pool_free = NULL;
-	producer->pool_used = producer->pool_count = 0;
 	producer->shards = 0;
 	producer->done_count = 0;
 }
@@ -105,57 +101,80 @@ void producers_free(struct weir_core *core)
 		producer_free(core->producers);
 }
 
-static uint32_t chunk_max(const struct weir_producer *producer)
+uint32_t producer_chunk_max(const struct weir_producer *producer)
 {
 	return (producer->body_max - (uint32_t)sizeof(struct weir_fragment)) & ~7u;
 }
 
 static uint32_t fragments_of(const struct weir_producer *producer, uint32_t size)
 {
-	return (size + chunk_max(producer) - 1) / chunk_max(producer);
+	uint32_t chunk = producer_chunk_max(producer);
+	return (size + chunk - 1) / chunk;
 }
 
-// Room for everything that may be outstanding. Memory is reserved here and touched as it is used.
-static int streams_build(struct weir_producer *producer, uint32_t shards)
+// Memory is reserved here and touched as it is used.
+int producer_queues_build(struct weir_producer *producer, uint32_t slots_least, uint64_t pool_least)
 {
 	producer->body_max = core_body_max(producer->core);
 	producer->slot_size = ((uint32_t)sizeof(struct weir_frame_header) + producer->body_max + 63) & ~63u;
 	uint32_t capacity = producer->queue_bytes / producer->slot_size;
 	uint32_t large = fragments_of(producer, weir_pad8(producer->event_max)) + 1;
-	if (capacity < SLOTS_LEAST)
-		capacity = SLOTS_LEAST;
-	if (capacity < large)
-		capacity = large;
+	capacity = (uint32_t)max_u64(capacity, max_u64(SLOTS_LEAST, max_u64(large, slots_least)));
 	uint32_t ring = 1;
 	while (ring < capacity)
 		ring *= 2;
-	uint64_t pool = min_u64((uint64_t)capacity * shards, max_u64(POOL_MAX / producer->slot_size, capacity));
-	struct stream *streams = calloc(shards, sizeof(*streams));
-	struct slot *slots = calloc((size_t)shards * ring, sizeof(*slots));
+	uint64_t pool = min_u64((uint64_t)capacity * producer->shards, max_u64(POOL_MAX / producer->slot_size, capacity));
+	pool = max_u64(pool, pool_least);
+	producer->slots = calloc((size_t)producer->shards * ring, sizeof(*producer->slots));
 	producer->pool = aligned_alloc(64, pool * producer->slot_size);
-	if (!streams || !slots || !producer->pool) {
-		free(streams);
-		free(slots);
-		free(producer->pool);
-		producer->pool = NULL;
+	producer->pool_free = NULL;
+	producer->pool_used = 0;
+	producer->pool_count = (uint32_t)pool;
+	producer->mask = ring - 1;
+	producer->capacity = capacity;
+	if (producer->slots && producer->pool)
+		return 0;
+	producer_queues_free(producer);
+	return -ENOMEM;
+}
+
+void producer_queues_free(struct weir_producer *producer)
+{
+	free(producer->slots);
+	free(producer->pool);
+	producer->slots = NULL;
+	producer->pool = producer->pool_free = NULL;
+	producer->pool_used = producer->pool_count = 0;
+}
+
+// The part of the producer's slots that is the stream's.
+void producer_queue_give(const struct weir_producer *producer, struct stream *stream)
+{
+	stream->slots = producer->slots + (size_t)stream->shard * (producer->mask + 1);
+	stream->mask = producer->mask;
+	stream->capacity = producer->capacity;
+}
+
+static int streams_build(struct weir_producer *producer, uint32_t shards)
+{
+	producer->shards = shards;
+	producer->streams = calloc(shards, sizeof(*producer->streams));
+	if (!producer->streams || producer_queues_build(producer, 0, 0)) {
+		streams_free(producer);
 		return -ENOMEM;
 	}
-	producer->pool_count = (uint32_t)pool;
 	for (uint32_t i = 0; i < shards; i++) {
-		streams[i] = (struct stream){
+		struct stream *stream = &producer->streams[i];
+		*stream = (struct stream){
 			.producer = producer,
-			.slots = slots + (size_t)i * ring,
-			.mask = ring - 1,
-			.capacity = capacity,
 			.shard = (uint16_t)i,
 			.timer_ns = NEVER,
 			.hold_from = UINT64_MAX,
 			.probe_ns = NEVER,
 			.probe_wait_ns = PROBE_FIRST_NS,
 		};
+		producer_queue_give(producer, stream);
 	}
-	producer->streams = streams;
-	producer->shards = shards;
 	return 0;
 }
 
@@ -179,7 +198,7 @@ static struct weir_producer *producer_of_topic(struct weir_core *core, uint32_t 
 	return NULL;
 }
 
-// The queues no longer fit: other shard count, or smaller frames. What waits is told as unknown.
+// The queues no longer fit: other shard count, or no memory for smaller frames. What waits is told as unknown.
 static void streams_drop(struct weir_producer *producer)
 {
 	for (uint32_t i = 0; i < producer->shards; i++) {
@@ -205,12 +224,13 @@ void producers_topic(struct weir_core *core, const struct weir_frame_header *fra
 		return;
 	producer->topic = info->topic;
 	producer->event_max = info->event_max;
-	if (producer->streams && (producer->shards != info->shards || core_body_max(core) < producer->body_max))
+	bool is_too_large = producer->streams && core_body_max(core) < producer->body_max;
+	if (producer->streams && (producer->shards != info->shards || (is_too_large && producer_repack(producer))))
 		streams_drop(producer);
 	if (!producer->streams && streams_build(producer, info->shards))
 		return; // no memory now: asked again at the request timer
 	// The limit may have been raised since the queues were built; they bound what can be sent whole.
-	uint64_t carried = (uint64_t)producer->streams->capacity * chunk_max(producer);
+	uint64_t carried = (uint64_t)(producer->capacity - 1) * producer_chunk_max(producer);
 	producer->event_max = (uint32_t)min_u64(producer->event_max, carried);
 	producer->state = PRODUCER_READY;
 	producer->request.due_ns = NEVER;
@@ -362,7 +382,7 @@ static int publish_large(struct stream *stream, const struct weir_event *event, 
 		}
 		stream_slot(stream, stream->tail + i)->frame = frame;
 	}
-	uint32_t chunk = chunk_max(producer);
+	uint32_t chunk = producer_chunk_max(producer);
 	for (uint32_t i = 0, at = 0; i < pieces; i++, at += chunk) {
 		struct slot *slot = stream_slot(stream, stream->tail);
 		uint32_t size = whole - at < chunk ? whole - at : chunk;

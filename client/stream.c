@@ -249,7 +249,7 @@ static struct arrived acked_drop(struct stream *stream, uint64_t next)
 		else if (stream->level != WEIR_ACK_NONE)
 			counts->routed += slot->count;
 		else if (!slot->sends)
-			counts->refused += slot->count; // level none: the router went past it when a piece before it was refused
+			counts->refused += slot->count; // level none: the router went past it when a piece was refused
 		head_pop(stream);
 	}
 	stream->acked = max_u64(stream->acked, next);
@@ -333,6 +333,11 @@ static bool skip_send(struct stream *stream, const struct slot *slot)
 	return core_frame_send(stream->producer->core, frame, sizeof(*skip));
 }
 
+static uint64_t backed_off(const struct stream *stream)
+{
+	return min_u64(window_timeout(&stream->producer->core->window) << stream->backoff, REQUEST_MAX_NS);
+}
+
 static bool slot_send(struct stream *stream, uint64_t index, uint64_t now_ns)
 {
 	struct weir_core *core = stream->producer->core;
@@ -355,7 +360,7 @@ static bool slot_send(struct stream *stream, uint64_t index, uint64_t now_ns)
 	slot->is_repair = false;
 	slot_state_set(stream, slot, slot->reason && !slot->count ? SLOT_ARRIVED : SLOT_FLYING);
 	if (stream->timer_ns == NEVER)
-		stream->timer_ns = now_ns + (window_timeout(&core->window) << stream->backoff);
+		stream->timer_ns = now_ns + backed_off(stream);
 	core_due(core, stream->timer_ns);
 	return true;
 }
@@ -551,7 +556,7 @@ static void timeout(struct stream *stream, uint64_t now_ns)
 	stream->recover_ns = now_ns;
 	stream->backoff += stream->backoff < BACKOFF_MAX;
 	if (stream->flying)
-		stream->timer_ns = now_ns + (window_timeout(&core->window) << stream->backoff);
+		stream->timer_ns = now_ns + backed_off(stream);
 }
 
 // ---- Refusals ----

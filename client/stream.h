@@ -108,6 +108,8 @@ struct weir_producer {
 	char name[WEIR_NAME_SIZE];
 
 	// Frame buffers: `pool_used` of pool_count were ever touched, the free ones are chained through their first bytes.
+	struct slot *slots; // of all streams, mask + 1 each
+	uint32_t mask, capacity;
 	uint8_t *pool;
 	uint8_t *pool_free;
 	uint32_t slot_size;
@@ -129,6 +131,13 @@ static inline uint8_t *slot_body(const struct slot *slot)
 uint8_t *producer_frame_get(struct weir_producer *producer);
 void producer_frame_put(struct weir_producer *producer, uint8_t *frame);
 void producer_stream_done(struct weir_producer *producer); // a stream is closed or dead
+uint32_t producer_chunk_max(const struct weir_producer *producer); // bytes of a large event in one frame
+// Slots and frames for what may be outstanding at the agreed frame size, at least so many a stream and in all. -ENOMEM.
+int producer_queues_build(struct weir_producer *producer, uint32_t slots_least, uint64_t pool_least);
+void producer_queues_free(struct weir_producer *producer);
+void producer_queue_give(const struct weir_producer *producer, struct stream *stream);
+// Cuts what is held for smaller frames (repack.c). -ENOMEM: nothing changed.
+int producer_repack(struct weir_producer *producer);
 void producer_topic_gone(struct weir_producer *producer);
 
 void stream_activate(struct stream *stream);

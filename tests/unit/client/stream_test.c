@@ -577,19 +577,83 @@ Test(stream, keyless_events_spread_evenly)
 		cr_expect(per_shard[i] > 60 && per_shard[i] < 140, "shard %d got %u of 400", i, per_shard[i]);
 }
 
-Test(stream, smaller_frames_after_a_lost_session_still_leave_the_producer_working)
+// Puts together what was sent of shard 1 from sequence 1000 on, event by event; returns how many events.
+static uint32_t sent_check(uint32_t small, uint32_t large)
 {
+	uint32_t events = 0;
+	uint32_t bytes = 0;
+	for (uint32_t i = 0; publish_sent(i); i++) {
+		const struct weir_frame_header *frame = publish_sent(i);
+		cr_assert_leq(frame->body_length + WEIR_DELIVER_OVERHEAD, rig.frame_size);
+		cr_assert_eq(frame->sequence, 1000 + events);
+		if (!(frame->flags & WEIR_FLAG_FRAGMENT)) {
+			cr_assert_eq(weir_events_check(frame + 1, frame->body_length, frame->count, small + 16, 1, 4), WEIR_R_NONE);
+			events += frame->count;
+			continue;
+		}
+		const struct weir_fragment *fragment = (const void *)(frame + 1);
+		cr_assert_eq(fragment->total, large + 16);
+		cr_assert_eq(fragment->offset, bytes);
+		bytes += frame->body_length - (uint32_t)sizeof(*fragment);
+		if (bytes == weir_pad8(fragment->total)) {
+			events++;
+			bytes = 0;
+		}
+	}
+	cr_assert_eq(bytes, 0);
+	return events;
+}
+
+Test(stream, what_waits_is_cut_anew_for_smaller_frames)
+{
+	rig.opened_limit = 1000; // nothing may leave
 	struct weir_producer *producer = rig_producer(&rig, NULL);
-	for (int i = 0; i < 17; i++)
-		cr_assert_eq(rig_publish(producer, 4, 1, 64, 1), 0);
+	for (int i = 0; i < 40; i++)
+		cr_assert_eq(rig_publish(producer, 4, 1, 64, (uint8_t)i), 0);
+	cr_assert_eq(rig_publish(producer, 4, 1, 900, 0), 0); // fits the old frames, not the new ones
+	cr_assert_eq(rig_publish(producer, 4, 1, 900, 0), 0);
 	rig_poll(&rig);
 	rig.frame_size = 512;
+	rig.opened_limit = 100000;
 	session_again(rig.router);
-	for (int i = 0; i < 17; i++)
-		cr_assert_eq(rig_publish(producer, 4, 1, 64, 1), 0);
+	rig_pass(&rig, 1 * RIG_MS);
+	cr_assert_eq(sent_check(64, 900), 42);
+	rig_ack(&rig, 1, 1042, 100000, 0, 0);
+	cr_assert_eq(rig_counts(producer).routed, 42);
+	cr_assert_eq(rig_counts(producer).waiting, 0);
+}
+
+Test(stream, what_was_sent_in_larger_frames_is_neither_lost_nor_doubled)
+{
+	struct weir_producer *producer = rig_producer(&rig, NULL);
+	for (int i = 0; i < 34; i++)
+		cr_assert_eq(rig_publish(producer, 4, 1, 64, (uint8_t)i), 0);
+	cr_assert_eq(rig_publish(producer, 4, 1, 5000, 0), 0);
+	rig_poll(&rig);
+	rig.frame_size = 512;
+	rig.opened_next = 1017; // the first frame arrived
+	session_again(rig.router);
+	rig_pass(&rig, 1 * RIG_MS);
+	cr_assert_eq(rig_counts(producer).routed, 17);
+	cr_assert_eq(publish_sent(0)->sequence, 1017);
+	rig_ack(&rig, 1, 1035, 100000, 0, 0);
+	cr_assert_eq(rig_counts(producer).routed, 35);
+	cr_assert_eq(rig_counts(producer).unknown, 0);
+	for (int i = 0; i < 100; i++)
+		cr_assert_eq(rig_publish(producer, 4, 1, 64, (uint8_t)i), 0);
 	rig_clear(&rig);
 	rig_pass(&rig, 1 * RIG_MS);
-	for (uint32_t i = 0; publish_sent(i); i++)
-		cr_assert_leq(publish_sent(i)->body_length + WEIR_DELIVER_OVERHEAD, 512);
-	cr_assert_geq(rig_count(&rig, WEIR_KIND_PUBLISH), 4);
+	cr_assert_geq(rig_count(&rig, WEIR_KIND_PUBLISH), 20);
+}
+
+Test(stream, retransmission_never_waits_for_more_than_two_seconds)
+{
+	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
+	publish_frames(producer, 1);
+	for (int i = 0; i < 60; i++) {
+		rig_pass(&rig, 500 * RIG_MS);
+		rig_give(&rig, (struct weir_frame_header){ .kind = WEIR_KIND_PONG, .session = rig.session }, NULL, 0);
+	}
+	cr_assert_geq(rig_count(&rig, WEIR_KIND_PUBLISH), 15);
+	cr_assert_leq(rig_count(&rig, WEIR_KIND_PUBLISH), 22);
 }
