@@ -21,7 +21,7 @@
 #define TOPIC 1u
 #define GROUP 1u
 #define BURST 32u         // frames in one turn, as a port gives them
-#define SLOTS 2048u       // frames that may wait for the clients; a power of two
+#define SLOTS 128u        // frames that may wait for the clients: a pool gives back what was used last, while it is hot
 #define SLOT_SIZE 2048u
 #define FRAME_AT 42u      // behind Ethernet, IP and UDP: where a NIC leaves it
 #define FRAME_SIZE 1552u  // 18 events of 64 bytes, delivered in one frame
