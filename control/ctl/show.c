@@ -101,8 +101,8 @@ static void show_group(const json_t *group)
 	       "credit", "resent", "dropped");
 	json_array_foreach(json_object_get(group, "shards"), index, shard)
 	{
-		printf("    %5zu %-9s %-18s %5d %12llu %8s %8s %8s  %s\n", index, weir_json_text(shard, "state"),
-		       or_dash(weir_json_text(shard, "session")), (int)weir_json_number(shard, "term"),
+		printf("    %5zu %-9s %-18s %5u %12llu %8s %8s %8s  %s\n", index, weir_json_text(shard, "state"),
+		       or_dash(weir_json_text(shard, "session")), (unsigned)weir_json_number(shard, "term"),
 		       (unsigned long long)weir_json_number(shard, "settled_to"),
 		       weir_text_count(weir_json_real(shard, "held")).bytes,
 		       weir_text_bytes(weir_json_number(shard, "credit_bytes")).bytes,

@@ -60,6 +60,8 @@ static const char *command_text(uint16_t kind)
 		return "remove a shard";
 	case WEIR_MESSAGE_GROUP_CREATE:
 		return "create a group on a shard";
+	case WEIR_MESSAGE_GROUP_CHANGE:
+		return "change a group on a shard";
 	case WEIR_MESSAGE_GROUP_REMOVE:
 		return "remove a group from a shard";
 	case WEIR_MESSAGE_GROUP_SETUP:
@@ -376,6 +378,39 @@ static int move_shards(struct transaction *tx)
 	return 0;
 }
 
+// Owners take quota and timeout; the next snapshot carries them.
+static int change_groups(struct transaction *tx)
+{
+	int err = 0;
+
+	weir_exchange_clear(&tx->exchange);
+	for (uint32_t c = 0; !err && c < tx->diff->change_count; c++) {
+		const struct weir_change *change = &tx->diff->changes[c];
+		const struct weir_topology_topic *topic = weir_topology_find(tx->target.topology, change->topic);
+		const struct weir_topology_group *config;
+		struct weir_router_topic *running;
+		struct weir_router_group *group;
+
+		if (change->kind != WEIR_CHANGE_GROUP_CHANGED)
+			continue;
+		config = weir_topology_find_group(topic, change->group);
+		running = weir_router_find(tx->router, change->topic);
+		group = weir_router_topic_group(running, change->group);
+		group->spec.quota_bytes = config->quota_bytes;
+		group->spec.progress_timeout_ns = config->progress_timeout_ns;
+		for (uint32_t s = 0; !err && s < running->spec.shards; s++) {
+			struct weir_message command = { .kind = WEIR_MESSAGE_GROUP_CHANGE,
+							.topic = running->spec.id.value,
+							.group = group->spec.id.value,
+							.shard = (uint16_t)s,
+							.pointer = &group->spec };
+
+			err = add(tx, running->owner[s], &command);
+		}
+	}
+	return err ? err : run(tx);
+}
+
 // Takes a group out of its topic's list and hands it back.
 static struct weir_router_group *detach_group(struct weir_router_topic *topic, const char *name)
 {
@@ -596,6 +631,8 @@ static int perform(struct transaction *tx)
 		return err;
 	}
 	err = move_shards(tx);
+	if (!err)
+		err = change_groups(tx);
 	if (!err)
 		err = commit(tx);
 	if (err)

@@ -113,10 +113,6 @@ static int check_group(const struct weir_topology_topic *topic, const struct wei
 		field = "kind";
 	else if (from->mode != to->mode)
 		field = "mode";
-	else if (from->quota_bytes != to->quota_bytes)
-		field = "quota";
-	else if (from->progress_timeout_ns != to->progress_timeout_ns)
-		field = "progress_timeout";
 	if (!field)
 		return 0;
 	snprintf(object, sizeof(object), "group %s of topic %s", to->name, topic->name);
@@ -254,6 +250,22 @@ static void collect_additions(struct collector *list, const struct weir_topology
 	}
 }
 
+static void collect_group_changes(struct collector *list, const struct weir_topology *from, const struct weir_topology *to)
+{
+	for (uint32_t t = 0; t < to->topic_count; t++) {
+		const struct weir_topology_topic *after = &to->topics[t];
+		const struct weir_topology_topic *before = weir_topology_find(from, after->name);
+
+		for (uint32_t g = 0; before && g < after->group_count; g++) {
+			const struct weir_topology_group *group = weir_topology_find_group(before, after->groups[g].name);
+
+			if (group && (group->quota_bytes != after->groups[g].quota_bytes ||
+				      group->progress_timeout_ns != after->groups[g].progress_timeout_ns))
+				add_named(list, WEIR_CHANGE_GROUP_CHANGED, after->name, after->groups[g].name);
+		}
+	}
+}
+
 static bool is_same_live_limits(const struct weir_topology_limits *a, const struct weir_topology_limits *b)
 {
 	return a->window_frames == b->window_frames && a->frame_size == b->frame_size && a->ping_ns == b->ping_ns &&
@@ -274,6 +286,7 @@ int weir_diff_create(struct weir_diff **out, const struct weir_topology *from, c
 		return -ENOMEM;
 	collect_additions(&list, from, to);
 	collect_moves(&list, from_plan, to_plan);
+	collect_group_changes(&list, from, to);
 	collect_removals(&list, from, to);
 	if (!is_same_live_limits(&from->limits, &to->limits))
 		add_named(&list, WEIR_CHANGE_LIMITS, "", "");
@@ -296,9 +309,10 @@ void weir_diff_destroy(struct weir_diff *diff)
 const char *weir_change_name(enum weir_change_kind kind)
 {
 	static const char *const NAMES[] = {
-		[WEIR_CHANGE_LIMITS] = "limits-changed",       [WEIR_CHANGE_GROUP_REMOVED] = "group-removed",
-		[WEIR_CHANGE_TOPIC_REMOVED] = "topic-removed", [WEIR_CHANGE_SHARD_MOVED] = "shard-moved",
 		[WEIR_CHANGE_TOPIC_ADDED] = "topic-added",     [WEIR_CHANGE_GROUP_ADDED] = "group-added",
+		[WEIR_CHANGE_SHARD_MOVED] = "shard-moved",     [WEIR_CHANGE_GROUP_CHANGED] = "group-changed",
+		[WEIR_CHANGE_GROUP_REMOVED] = "group-removed", [WEIR_CHANGE_TOPIC_REMOVED] = "topic-removed",
+		[WEIR_CHANGE_LIMITS] = "limits-changed",
 	};
 
 	return NAMES[kind];

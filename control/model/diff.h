@@ -14,6 +14,7 @@ enum weir_change_kind {
 	WEIR_CHANGE_TOPIC_ADDED,
 	WEIR_CHANGE_GROUP_ADDED, // also those of an added topic
 	WEIR_CHANGE_SHARD_MOVED,
+	WEIR_CHANGE_GROUP_CHANGED, // quota, progress_timeout
 	WEIR_CHANGE_GROUP_REMOVED,
 	WEIR_CHANGE_TOPIC_REMOVED, // its groups go with it, without changes of their own
 	WEIR_CHANGE_LIMITS,

@@ -287,6 +287,8 @@ static void group_command(struct weir_engine *engine, const struct weir_message 
 	int result = -ENOENT;
 	if (shard && message->kind == WEIR_MESSAGE_GROUP_CREATE)
 		result = weir_delivery_create(shard, message->pointer, &start_offset);
+	else if (shard && message->kind == WEIR_MESSAGE_GROUP_CHANGE)
+		result = weir_delivery_change(shard, message->pointer);
 	else if (shard)
 		result = weir_delivery_remove(shard, message->group, engine->now_ns);
 	if (result == 0) {
@@ -338,6 +340,7 @@ void weir_engine_message(struct weir_engine *engine, const struct weir_message *
 		shard_remove(engine, message);
 		return;
 	case WEIR_MESSAGE_GROUP_CREATE:
+	case WEIR_MESSAGE_GROUP_CHANGE:
 	case WEIR_MESSAGE_GROUP_REMOVE:
 		group_command(engine, message);
 		return;

@@ -606,6 +606,19 @@ int weir_delivery_create(struct weir_shard *shard, const struct weir_group_place
 	return 0;
 }
 
+int weir_delivery_change(struct weir_shard *shard, const struct weir_group_spec *spec)
+{
+	struct weir_delivery_stream *delivery = find(shard, spec->id.value);
+	if (!delivery)
+		return -ENOENT;
+	delivery->quota_bytes = spec->quota_bytes;
+	delivery->progress_timeout_ns = spec->progress_timeout_ns;
+	timer_arm(delivery);
+	touch(delivery);
+	weir_engine_mark_deliverable(shard->engine, shard); // the quota is looked at in a delivery's turn
+	return 0;
+}
+
 int weir_delivery_remove(struct weir_shard *shard, uint32_t group, uint64_t now_ns)
 {
 	struct weir_delivery_stream *delivery = find(shard, group);

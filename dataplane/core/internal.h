@@ -62,6 +62,8 @@ bool weir_delivery_run(struct weir_shard *shard, uint32_t frames, uint64_t now_n
 void weir_delivery_message(struct weir_shard *shard, const struct weir_message *message, uint64_t now_ns);
 int weir_delivery_create(struct weir_shard *shard, const struct weir_group_place *place, uint64_t *start_offset);
 int weir_delivery_remove(struct weir_shard *shard, uint32_t group, uint64_t now_ns);
+// Takes quota and progress timeout from the spec. -ENOENT.
+int weir_delivery_change(struct weir_shard *shard, const struct weir_group_spec *spec);
 // Before an append overwrites what follow groups (or any, under drop-old) have not sent yet: cut them loose up to
 // `position` and count. After an append: cursors at the head stay valid by themselves.
 void weir_delivery_overwrite(struct weir_shard *shard, uint64_t position);

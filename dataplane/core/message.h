@@ -35,6 +35,8 @@ enum weir_message_kind {
 	WEIR_MESSAGE_LIMITS,          // pointer: weir_engine_limits, copied: session and timer limits that change live
 	WEIR_MESSAGE_STOP,            // say bye to all sessions; done when they are sent
 	WEIR_MESSAGE_DONE,            // worker to control: request, result (0 or -errno), value, pointer
+	WEIR_MESSAGE_GROUP_CHANGE,    // control to owner: topic, shard, group, pointer: weir_group_spec, copied: its quota and
+	                              // progress timeout hold from now on; answered like the others
 
 	// Worker to worker.
 	WEIR_MESSAGE_MEMBER_JOIN = 64, // home to coordinator: session wants into group; request in value

@@ -456,6 +456,47 @@ Test(delivery, a_member_that_settles_nothing_for_the_progress_timeout_is_revoked
 	free(other);
 }
 
+Test(delivery, a_changed_progress_timeout_holds_for_what_is_outstanding_already, .init = setup)
+{
+	publish_to(0, 4, 4);
+	run();
+	struct consumer *other = consumer_create(rig, 0, 3, 1472);
+	struct consumer *both[] = { consumer, other };
+	consumers_run(rig, both, 2);
+	rig_advance_ms(rig, 450);
+	consumers_run(rig, both, 2);
+	cr_assert_eq(consumer_held(consumer), 1);
+	struct weir_group_spec spec = rig->group;
+	spec.progress_timeout_ns = 500 * MS;
+	const struct weir_message change = {
+		.kind = WEIR_MESSAGE_GROUP_CHANGE, .topic = RIG_TOPIC, .group = RIG_GROUP, .shard = 0, .request = 56, .pointer = &spec,
+	};
+	rig_message(rig, 0, &change);
+	rig_advance_ms(rig, 100);
+	consumers_run(rig, both, 2);
+	cr_assert_eq(consumer_held(consumer), 0);
+	cr_assert_eq(other->shards[0].received_to, 4);
+	free(other);
+}
+
+Test(delivery, a_lowered_quota_cuts_loose_what_is_behind_it, .init = setup_follow)
+{
+	consumer->is_deaf = true;
+	publish_to(0, 60, 16);
+	rig_advance_ms(rig, 20);
+	cr_assert_eq(row()->dropped[WEIR_R_CUT_LOOSE], 0);
+	struct weir_group_spec spec = rig->group;
+	spec.quota_bytes = 2048;
+	const struct weir_message change = {
+		.kind = WEIR_MESSAGE_GROUP_CHANGE, .topic = RIG_TOPIC, .group = RIG_GROUP, .shard = 0, .request = 57, .pointer = &spec,
+	};
+	rig_message(rig, 0, &change);
+	rig_run(rig);
+	const struct weir_shard *shard = rig->shards[0];
+	cr_assert_gt(row()->dropped[WEIR_R_CUT_LOOSE], 0);
+	cr_assert_leq(shard->log.head - shard->deliveries[0].settled.position, 2048);
+}
+
 Test(delivery, a_removed_group_counts_what_it_had_not_settled_and_revokes_its_member, .init = setup)
 {
 	publish_to(0, 10, 5);

@@ -130,6 +130,24 @@ Test(router, topics_and_groups_come_go_and_move, .timeout = 30)
 	end(&fixture);
 }
 
+Test(router, a_groups_quota_and_timeout_change_while_it_lives, .timeout = 30)
+{
+	struct fixture fixture;
+	uint32_t id;
+	char done[512];
+
+	begin(&fixture, "topics: [{name: a, shards: 2, groups: [{name: f, kind: follow}]}]\n");
+	id = fixture.router->topics[0]->groups[0]->spec.id.value;
+	apply(&fixture,
+	      "topics: [{name: a, shards: 2, groups: [{name: f, kind: follow, quota: 64KiB, progress_timeout: 2s}]}]\n", done,
+	      sizeof(done));
+	cr_assert_str_eq(done, "group-changed a/f 0;");
+	cr_assert_eq(fixture.router->topics[0]->groups[0]->spec.id.value, id);
+	cr_assert_eq(fixture.router->snapshot->topics[0].groups[0].quota_bytes, 65536);
+	cr_assert_eq(fixture.router->snapshot->topics[0].groups[0].progress_timeout_ns, 2000000000u);
+	end(&fixture);
+}
+
 Test(router, ids_of_topics_and_groups_are_never_used_twice, .timeout = 30)
 {
 	struct fixture fixture;

@@ -61,6 +61,8 @@ static const struct step STEPS[] = {
 	{ HEAD "limits: {lease: 9s}\n", "topic-removed a  0 0>0;topic-removed b  0 0>0;limits-changed   0 0>0;" },
 	{ HEAD "topics: [{name: a, shards: 2, groups: [{name: g}, {name: h}, {name: i, kind: follow}]}, {name: b}]\n",
 	  "group-added a i 0 0>0;" },
+	{ HEAD "topics: [{name: a, shards: 2, groups: [{name: g, progress_timeout: 5s}, {name: h}]}, {name: b}]\n",
+	  "group-changed a g 0 0>0;" },
 };
 
 static void check_step(const struct step *step)
