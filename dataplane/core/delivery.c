@@ -414,7 +414,8 @@ void weir_delivery_report(struct weir_shard *shard, const struct weir_ingress *i
 		// A member may have had to drop the pieces it had.
 		if (entry->fragment_to < delivery->fragment_received) {
 			delivery->fragment_received = entry->fragment_to;
-			delivery->charged_received = entry->charged < delivery->charged_max ? entry->charged : delivery->charged_max;
+			delivery->charged_received =
+				entry->charged < delivery->charged_max ? entry->charged : delivery->charged_max;
 		}
 		go_back(delivery, now_ns);
 	}
@@ -588,7 +589,8 @@ int weir_delivery_create(struct weir_shard *shard, const struct weir_group_place
 	delivery->coordinator = place->spec.coordinator;
 	delivery->quota_bytes = place->spec.quota_bytes;
 	delivery->progress_timeout_ns = place->spec.progress_timeout_ns;
-	delivery->settled = place->spec.start == WEIR_START_EARLIEST ? weir_log_earliest(&shard->log) : weir_log_latest(&shard->log);
+	bool from_earliest = place->spec.start == WEIR_START_EARLIEST;
+	delivery->settled = from_earliest ? weir_log_earliest(&shard->log) : weir_log_latest(&shard->log);
 	delivery->timer.fire = fire;
 	delivery->public_row = place->row;
 	delivery->row.head.in_use = 1;

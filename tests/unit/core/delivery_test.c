@@ -469,7 +469,7 @@ Test(delivery, a_changed_progress_timeout_holds_for_what_is_outstanding_already,
 	struct weir_group_spec spec = rig->group;
 	spec.progress_timeout_ns = 500 * MS;
 	const struct weir_message change = {
-		.kind = WEIR_MESSAGE_GROUP_CHANGE, .topic = RIG_TOPIC, .group = RIG_GROUP, .shard = 0, .request = 56, .pointer = &spec,
+		.kind = WEIR_MESSAGE_GROUP_CHANGE, .topic = RIG_TOPIC, .group = RIG_GROUP, .request = 56, .pointer = &spec,
 	};
 	rig_message(rig, 0, &change);
 	rig_advance_ms(rig, 100);
@@ -488,7 +488,7 @@ Test(delivery, a_lowered_quota_cuts_loose_what_is_behind_it, .init = setup_follo
 	struct weir_group_spec spec = rig->group;
 	spec.quota_bytes = 2048;
 	const struct weir_message change = {
-		.kind = WEIR_MESSAGE_GROUP_CHANGE, .topic = RIG_TOPIC, .group = RIG_GROUP, .shard = 0, .request = 57, .pointer = &spec,
+		.kind = WEIR_MESSAGE_GROUP_CHANGE, .topic = RIG_TOPIC, .group = RIG_GROUP, .request = 57, .pointer = &spec,
 	};
 	rig_message(rig, 0, &change);
 	rig_run(rig);
