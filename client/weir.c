@@ -173,6 +173,7 @@ static int drive(struct weir *weir, uint64_t end_ns)
 {
 	uint64_t now = monotonic_now();
 	run(weir, now);
+	now = monotonic_now(); // what is received now may answer what was just sent: the round trip is not zero
 	int received = weir_udp_receive(weir->udp, weir->core, now);
 	if (received == 0 && now < end_ns) {
 		uint64_t due = weir_core_deadline(weir->core);
@@ -270,8 +271,8 @@ void weir_producer_close(struct weir_producer *producer)
 // Frames wait: send them now instead of at the next poll, and read what lets more of them go.
 static void kick(struct weir *weir)
 {
+	run(weir, monotonic_now());
 	uint64_t now = monotonic_now();
-	run(weir, now);
 	if (weir_udp_receive(weir->udp, weir->core, now) > 0 && weir_core_is_urgent(weir->core))
 		run(weir, now);
 	weir->kick_at = weir->core->backlog + KICK_FRAMES;

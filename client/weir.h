@@ -111,10 +111,10 @@ struct weir_event {
 };
 
 // Puts the event into its shard's frame, which leaves when it is full, flushed, or its linger is over and the client is
-// driven (weir_poll() or any call with a timeout). Returns 0 when it was taken; -EAGAIN no credit or the queue is full (poll and
-// try again); -ENOENT no such topic; -ENOTCONN topic not known yet (poll and try again); -EMSGSIZE larger than the
-// topic's event_max; -EPROTO the stream was refused for good (weir_producer_counts().last_refusal says why). Never blocks,
-// never partial.
+// driven (weir_poll() or any call with a timeout). Returns 0 when it was taken; -EAGAIN no credit or the queue is full
+// (poll and try again); -ENOENT no such topic; -ENOTCONN topic not known yet (poll and try again); -EMSGSIZE larger than
+// the topic's event_max; -EPROTO the stream was refused for good (weir_producer_counts().last_refusal says why). Never
+// blocks, never partial.
 int weir_publish(struct weir_producer *producer, const struct weir_event *event);
 
 // Sends what waits and waits until every event was acknowledged, refused or (level none) sent. 0, -ETIMEDOUT, -EPROTO

@@ -235,6 +235,8 @@ static int options_parse(struct cat_options *options, int count, char **argument
 
 int main(int count, char **arguments)
 {
+	static char self[] = "weircat";
+	arguments[0] = self; // what getopt's messages begin with
 	const char *environment = getenv("WEIR_ROUTER");
 	struct cat_options options = {
 		.router = environment && *environment ? environment : "udp://127.0.0.1:9347",
