@@ -30,7 +30,7 @@
 #define FRAME_SIZE 1552u  // so that a publish is delivered in one frame
 #define SEGMENTS 40u      // frames in one send
 #define RUN 8u            // of them in a row to one shard
-#define BATCH 16u         // buffers of one receive
+#define BATCH 64u         // buffers of one receive
 #define ROOM 65536u
 #define STALL_NS 100000000ull
 
