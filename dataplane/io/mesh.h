@@ -1,7 +1,8 @@
 // The worker mesh: for every ordered pair of workers a ring of frames (may refuse, counted by the sender) and a ring of
 // messages (never refuses: what does not fit waits in the sender's backlog). Between control and each worker a ring of
 // messages either way. All rings have one writer and one reader. Frames are copied in, so a slow worker holds no port's
-// buffers; a copy of 1,472 bytes into a ring that stays in L2 was measured at 40 to 60 ns.
+// buffers. Measured on one busy core, best of 20 times 20,000 frames: in and out of the ring, both copies and everything else,
+// 84 ns at 1,472 bytes and 42 ns at 96.
 #ifndef WEIR_IO_MESH_H
 #define WEIR_IO_MESH_H
 
