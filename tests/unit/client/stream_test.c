@@ -587,7 +587,8 @@ static uint32_t sent_check(uint32_t small, uint32_t large)
 		cr_assert_leq(frame->body_length + WEIR_DELIVER_OVERHEAD, rig.frame_size);
 		cr_assert_eq(frame->sequence, 1000 + events);
 		if (!(frame->flags & WEIR_FLAG_FRAGMENT)) {
-			enum weir_reason reason = weir_events_check(frame + 1, frame->body_length, frame->count, small + 16, 1, 4);
+			enum weir_reason reason =
+				weir_events_check(frame + 1, frame->body_length, frame->count, small + 16, 1, 4);
 			cr_assert_eq(reason, WEIR_R_NONE);
 			events += frame->count;
 			continue;
