@@ -37,7 +37,7 @@ class Stream:  # section 8: one (producer, topic, shard)
         self.next, self.events, self.size = end, [], 0
 
     def repeat(self):  # what is oldest, and a probe for credit
-        self.session.send(PROBE, **self.where)
+        self.session.send(PROBE, sequence=self.next + len(self.events), **self.where)
         for kept in list(self.unacknowledged)[:8]:
             kept[2] = time.monotonic()
             self.session.send_frame(kept[1])

@@ -432,14 +432,25 @@ static uint32_t send_some(struct client *client)
 	return count;
 }
 
+static void probe(struct client *client, uint32_t number)
+{
+	const struct shard *shard = &client->shard[number];
+	struct weir_frame_header frame = { .kind = WEIR_KIND_PROBE, .stream = shard->stream, .topic = client->topic,
+					   .shard = (uint16_t)number, .sequence = shard->next + EVENTS };
+	send_frame(client, &client->producer, &frame, 0);
+}
+
 // What did not arrive by now will not: relays go on behind it, weir is sent it again.
 static void recover(struct client *client, uint64_t now)
 {
 	for (uint32_t i = 0; i < client->shards; i++) {
 		struct shard *shard = &client->shard[i];
-		if (shard->next == shard->received || now < shard->progress_ns + STALL_NS)
+		bool is_starved = client->is_weir && shard->next + EVENTS > shard->limit;
+		if ((shard->next == shard->received && !is_starved) || now < shard->progress_ns + STALL_NS)
 			continue;
 		shard->progress_ns = now;
+		if (is_starved)
+			probe(client, i);
 		if (!client->is_weir) {
 			client->lost += shard->next - shard->received;
 			shard->received = shard->written_off = shard->next;

@@ -115,7 +115,8 @@ def stream_frames():
         frame('PUBLISH', struct.pack('<II', 2064, 0) + large[:1360], 1, FRAGMENT, sequence=103, **place)
     yield 'publish-fragment-last', 'client none', 'the rest of it', \
         frame('PUBLISH', struct.pack('<II', 2064, 1360) + large[1360:], 1, FRAGMENT, sequence=103, **place)
-    yield 'probe', 'client none', 'ask for an ack of the stream', frame('PROBE', **place)
+    yield 'probe', 'client none', 'ask for an ack of the stream; the frame that waits for credit ends at 120', \
+        frame('PROBE', sequence=120, **place)
     yield 'ack', 'router none', 'two streams: next 103 and plain; events 50 to 59 are missing and the log is full', \
         frame('ACK', b''.join((
         struct.pack('<IHHIIQQQ', TOPIC, 1, 0, STREAM, 0, 103, 6000, 103),
