@@ -444,10 +444,11 @@ static int check_port_workers(struct weir_binder *binder, const char *path, stru
 		if (port->workers[q] >= topology->worker_count)
 			return weir_binder_fail(binder, path, item, "name a worker of the list `workers`, counted from 0",
 						"there are %u workers", topology->worker_count);
-		for (uint32_t other = 0; other < q; other++) {
+		// A worker has one kernel socket, but may poll several queues of an interface.
+		for (uint32_t other = 0; port->kind == WEIR_TOPOLOGY_PORT_KERNEL && other < q; other++) {
 			if (port->workers[other] == port->workers[q])
 				return weir_binder_fail(binder, path, item, "name each worker once",
-							"the worker polls another queue of this port already");
+							"the worker has a socket of this port already");
 		}
 		if (port->udp_port + port->workers[q] > 65535)
 			return weir_binder_fail(binder, path, place(binder, node, "udp_port"), "take a lower udp_port",

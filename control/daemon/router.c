@@ -107,6 +107,18 @@ static void build_engine(struct weir_engine_config *engine, const struct weir_ro
 		;
 }
 
+static enum weir_eal_memory eal_memory(enum weir_topology_hugepages hugepages)
+{
+	switch (hugepages) {
+	case WEIR_TOPOLOGY_HUGEPAGES_REQUIRE:
+		return WEIR_EAL_HUGEPAGES;
+	case WEIR_TOPOLOGY_HUGEPAGES_OFF:
+		return WEIR_EAL_ORDINARY;
+	default:
+		return WEIR_EAL_PREFER;
+	}
+}
+
 static int open_dataplane(struct weir_router *router, const struct weir_router_options *options, struct weir_trouble *trouble)
 {
 	const struct weir_topology *topology = router->topology;
@@ -133,7 +145,7 @@ static int open_dataplane(struct weir_router *router, const struct weir_router_o
 		.poll = topology->poll == WEIR_POLL_ALWAYS ? WEIR_POLL_MODE_ALWAYS : WEIR_POLL_MODE_ADAPTIVE,
 		.idle_sleep_max_ns = topology->idle_sleep_max_ns,
 		.nice = WEIR_WORKER_NICE,
-		.memory = topology->hugepages == WEIR_TOPOLOGY_HUGEPAGES_OFF ? WEIR_EAL_ORDINARY : WEIR_EAL_HUGEPAGES,
+		.memory = eal_memory(topology->hugepages),
 	};
 	build_engine(&build->config.engine, router);
 	err = weir_dataplane_create(&router->dataplane, &build->config, &fault);
