@@ -10,11 +10,13 @@
 #include <time.h>
 
 #include "control/daemon/exchange.h"
+#include "control/daemon/memory.h"
 #include "control/daemon/parts.h"
 #include "control/daemon/say.h"
 
 #define MILLISECOND_NS 1000000ull
 #define STOP_WAIT_MS 1000
+#define PORT_MEMORY (256ull << 20) // what dataplane/io/eal.h wants for the buffers of ports
 #define FAULTS_MAX WEIR_WORKERS_MAX
 
 static uint64_t now_ns(void)
@@ -119,6 +121,28 @@ static enum weir_eal_memory eal_memory(enum weir_topology_hugepages hugepages)
 	}
 }
 
+// What prefers hugepages and does not get them works, a little slower: that is worth a line.
+static void warn_of_pages(const struct weir_router *router)
+{
+	const struct weir_topology *topology = router->topology;
+	struct weir_memory memory;
+	uint64_t free = 0;
+	bool has_device = false;
+
+	for (uint32_t i = 0; i < topology->port_count; i++)
+		has_device |= topology->ports[i].kind != WEIR_TOPOLOGY_PORT_KERNEL;
+	if (!has_device || topology->hugepages != WEIR_TOPOLOGY_HUGEPAGES_PREFER)
+		return;
+	for (uint32_t n = 0; n < router->machine->node_count; n++) {
+		if (weir_memory_read(router->machine->nodes[n].node, &memory) == 0)
+			free += memory.hugepages;
+	}
+	if (free < PORT_MEMORY)
+		weir_say(WEIR_SAY_WARNING,
+			 "%llu MiB of hugepages are free, ports want %llu: their buffers are in ordinary pages",
+			 (unsigned long long)(free >> 20), (unsigned long long)(PORT_MEMORY >> 20));
+}
+
 static int open_dataplane(struct weir_router *router, const struct weir_router_options *options, struct weir_trouble *trouble)
 {
 	const struct weir_topology *topology = router->topology;
@@ -133,6 +157,7 @@ static int open_dataplane(struct weir_router *router, const struct weir_router_o
 		build->workers[w].node = (int)router->plan->workers[w].node;
 	}
 	build_ports(build, router);
+	warn_of_pages(router);
 	build->config = (struct weir_dataplane_config){
 		.instance = topology->instance,
 		.counters = { .path = options->counters_path,

@@ -82,12 +82,15 @@ def test_a_new_group_begins_where_apply_says(lab):
     router.stop()
 
 
+NAMES = ('refused', 'skipped', 'dropped', 'drops', 'refused_frames', 'kinds', 'topics')
+
+
 def keys_of(value):
     if isinstance(value, dict):
         for key, inner in value.items():
             yield key
-            # Names of reasons, kinds and topics are no keys.
-            if key not in ('refused', 'skipped', 'dropped', 'drops', 'refused_frames', 'kinds', 'topics') or isinstance(inner, list):
+            # The names of reasons, kinds and topics are no keys.
+            if key not in NAMES or isinstance(inner, list):
                 yield from keys_of(inner)
     elif isinstance(value, list):
         for inner in value:
