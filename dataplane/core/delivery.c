@@ -338,6 +338,7 @@ static void probe_answer(struct weir_delivery_stream *delivery, const struct wei
 		delivery->sent = delivery->resume;
 		delivery->charged = delivery->resume_charged;
 		delivery->from = delivery->resume_from;
+		delivery->fragment_sent = 0;
 	}
 	delivery->probing = WEIR_PROBING_NOT;
 	delivery->resume_from = 0;

@@ -3,6 +3,7 @@
 // Owner's worker only; called from delivery.c.
 #include "dataplane/core/delivery.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -144,6 +145,7 @@ static int fragment_send(struct weir_delivery_stream *delivery, uint32_t room, u
 	const uint8_t *event = (const uint8_t *)(run + 1) + delivery->sent.bytes;
 	uint32_t padded = event_size(event);
 	uint32_t most = (room - RUN_SIZE - (uint32_t)sizeof(struct weir_fragment)) & ~7u;
+	assert(delivery->fragment_sent < padded);
 	uint32_t left = padded - delivery->fragment_sent;
 	uint32_t bytes = left < most ? left : most;
 	bool is_last = bytes == left;

@@ -308,6 +308,8 @@ int main(int count, char **words)
 			return fprintf(stderr, "usage: %s [--seed N] [--runs N] [--verbose] [--long]\n", words[0]), 2;
 	}
 	struct totals totals = { 0 };
+	// Failures are read while it runs.
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	double start = seconds();
 	for (uint64_t i = 0; i < runs && totals.failures < FAILURES_MAX; i++) {
 		if (runs == UINT64_MAX && seconds() - start > budget_s)
