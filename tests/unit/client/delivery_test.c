@@ -186,8 +186,14 @@ Test(delivery, repeated_frames_are_dropped_and_reported)
 	rig_poll(&rig);
 	deliver(500, 3, 0);
 	cr_assert_eq(report_now(1)->received_to, 503);
-	cr_assert_eq(consume(consumer), 3);
+	uint32_t charge = deliver(503, 3, 2304);
+	deliver(500, 3, 0);
+	cr_assert_eq(report_now(1)->received_to, 506);
+	cr_assert_eq(report_now(1), NULL);
+	cr_assert_eq(rig_count(&rig, WEIR_KIND_REPORT), 0);
+	cr_assert_eq(consume(consumer), 6);
 	cr_assert_eq(consume(consumer), 0);
+	cr_assert_eq(report_now(1)->charged, 2304 + charge);
 }
 
 Test(delivery, what_is_known_of_a_frame_is_trimmed)

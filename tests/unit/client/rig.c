@@ -118,6 +118,9 @@ void rig_connect(struct rig *rig)
 	cr_assert_not_null(frame, "the challenge was not answered");
 	hello = (const void *)(frame + 1);
 	cr_assert_eq(hello->cookie, 0xc00c1e);
+	// The hello may have stepped down: no router agrees on more than it claims.
+	if (rig->frame_size > hello->frame_size)
+		rig->frame_size = hello->frame_size;
 	struct {
 		struct weir_welcome welcome;
 		uint8_t padding[WEIR_FRAME_MAX];

@@ -659,3 +659,62 @@ Test(stream, retransmission_never_waits_for_more_than_two_seconds)
 	cr_assert_geq(rig_count(&rig, WEIR_KIND_PUBLISH), 15);
 	cr_assert_leq(rig_count(&rig, WEIR_KIND_PUBLISH), 22);
 }
+
+Test(stream, another_router_life_is_another_stream_even_where_the_numbers_agree)
+{
+	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
+	publish_frames(producer, 4);
+	rig.opened_next = 1002;
+	session_again(rig.router + 1);
+	cr_assert_eq(rig_counts(producer).unknown, 4);
+	cr_assert_eq(rig_counts(producer).routed, 0);
+}
+
+Test(stream, stream_is_in_doubt_when_the_dedup_window_passed)
+{
+	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
+	publish_frames(producer, 4);
+	rig_pass(&rig, 4000 * RIG_MS); // the lease ends in silence
+	cr_assert_eq(weir_core_state(rig.core), WEIR_STATE_LOST);
+	rig_clear(&rig);
+	rig_pass(&rig, 57000 * RIG_MS);
+	rig.session++;
+	rig_connect(&rig);
+	rig_answer(&rig);
+	cr_assert_eq(rig_counts(producer).unknown, 4);
+	cr_assert_eq(rig_counts(producer).waiting, 0);
+}
+
+Test(stream, stream_that_stands_beyond_what_was_sent_is_another_one)
+{
+	rig.window_frames = 2;
+	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
+	publish_frames(producer, 4); // 2 sent
+	rig.opened_next = 1003;
+	session_again(rig.router);
+	cr_assert_eq(rig_counts(producer).unknown, 2);
+	cr_assert_eq(rig_counts(producer).routed, 0);
+	cr_assert_eq(publish_sent(0)->sequence, 1003);
+	cr_assert_eq(publish_sent(1)->sequence, 1004);
+}
+
+Test(stream, close_gives_up_what_never_left_and_says_where_it_ended)
+{
+	rig.window_frames = 2;
+	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
+	publish_frames(producer, 5); // 2 sent
+	weir_core_producer_close(producer);
+	cr_assert_eq(rig_counts(producer).unknown, 3);
+	cr_assert_eq(rig_publish(producer, 4, 1, 64, 1), -EPROTO);
+	rig_ack(&rig, 1, 1002, 100000, 0, 0);
+	rig_clear(&rig);
+	rig_poll(&rig);
+	const struct weir_frame_header *close = NULL;
+	for (uint32_t i = 0; rig_sent(&rig, WEIR_KIND_CLOSE, i); i++) {
+		if (rig_sent(&rig, WEIR_KIND_CLOSE, i)->shard == 1)
+			close = rig_sent(&rig, WEIR_KIND_CLOSE, i);
+	}
+	cr_assert_not_null(close);
+	cr_assert_eq(close->sequence, 1002);
+	cr_assert_eq(rig_count(&rig, WEIR_KIND_PUBLISH), 0);
+}
