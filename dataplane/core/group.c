@@ -272,7 +272,8 @@ static void rebalance(struct group *group, uint64_t now_ns)
 	shares_compute(group, now_ns);
 	for (uint32_t shard = group->shards; shard > 0; shard--) {
 		struct place *place = place_of(group, shard - 1);
-		if (place->state == PLACE_ASSIGNED && group->members[place->member].assigned > group->members[place->member].share)
+		if (place->state == PLACE_ASSIGNED &&
+		    group->members[place->member].assigned > group->members[place->member].share)
 			place_revoke(group, shard - 1, WEIR_MESSAGE_REVOKE, now_ns);
 	}
 	uint32_t next = 0;

@@ -241,7 +241,8 @@ static void late_add(struct sim_client *client, const struct weir_view *view)
 		}
 	}
 	if (client->late_count == 0)
-		client->late_at_ns = client->sim->now_ns + sim_below(&client->sim->random, client->plan->settle_late_us + 1) * SIM_US;
+		client->late_at_ns =
+			client->sim->now_ns + sim_below(&client->sim->random, client->plan->settle_late_us + 1) * SIM_US;
 	client->late[client->late_count++] = *view;
 }
 

@@ -142,7 +142,11 @@ static void group_create(struct sim *sim, uint32_t group)
 		group_spec_fill(sim, group, &place->spec);
 		place->row = &sim->router.group_rows[group * SIM_SHARDS + shard];
 		struct weir_message create = {
-			.kind = WEIR_MESSAGE_GROUP_CREATE, .topic = topic + 1, .shard = shard, .group = group + 1, .pointer = place,
+			.kind = WEIR_MESSAGE_GROUP_CREATE,
+			.topic = topic + 1,
+			.shard = shard,
+			.group = group + 1,
+			.pointer = place,
 		};
 		command(sim, control->owner[topic][shard], &create);
 	}
@@ -320,9 +324,9 @@ void sim_control_answer(struct sim *sim, const struct weir_message *message)
 		return;
 	}
 	if (message->result)
-		sim_fail(sim, "command %lu (op %u phase %u, topic %u shard %u group %u) failed: %d", (unsigned long)message->request,
-			 control->ops[control->op_head % SIM_OPS].kind, control->phase, message->topic, message->shard, message->group,
-			 message->result);
+		sim_fail(sim, "command %lu (op %u phase %u, topic %u shard %u group %u) failed: %d",
+			 (unsigned long)message->request, control->ops[control->op_head % SIM_OPS].kind, control->phase,
+			 message->topic, message->shard, message->group, message->result);
 	// All of a phase are answered: nobody uses the snapshot before the last one any more.
 	if (--control->pending == 0 && control->old) {
 		free(control->old);

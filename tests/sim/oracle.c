@@ -35,7 +35,8 @@ static const struct sim_event *payload_check(struct sim *sim, const struct weir_
 	memcpy(serial, payload + 4, 4);
 	memcpy(&size, payload + 8, 4);
 	if (*client >= sim->plan.clients || *serial >= SIM_EVENTS || size != view->payload_size) {
-		sim_fail(sim, "a view of nobody's event: client %u serial %u size %u/%u", *client, *serial, size, view->payload_size);
+		sim_fail(sim, "a view of nobody's event: client %u serial %u size %u/%u", *client, *serial, size,
+			 view->payload_size);
 		return NULL;
 	}
 	const struct sim_event *event = &sim->oracle.events[*client][*serial];
@@ -97,10 +98,11 @@ static void lane_check(struct sim_client *client, const struct weir_view *view, 
 		lane->term = view->term;
 		lane->client = client->index;
 	} else if (place <= lane->last) {
-		sim_fail(sim, "group %u shard %u term %u: offset %lu twice", group, view->shard, view->term, (unsigned long)view->offset);
+		sim_fail(sim, "group %u shard %u term %u: offset %lu twice", group, view->shard, view->term,
+			 (unsigned long)view->offset);
 	} else if (place != lane->last + 1 && !may_gap(sim, group)) {
-		sim_fail(sim, "group %u shard %u term %u: %lu follows %lu", group, view->shard, view->term, (unsigned long)view->offset,
-			 (unsigned long)lane->last - 1);
+		sim_fail(sim, "group %u shard %u term %u: %lu follows %lu", group, view->shard, view->term,
+			 (unsigned long)view->offset, (unsigned long)lane->last - 1);
 	}
 	if (place <= lane->highest && !is_marked)
 		sim_fail(sim, "group %u shard %u: offset %lu again in term %u without the mark", group, view->shard,
@@ -124,22 +126,23 @@ void sim_oracle_view(struct sim_client *client, const struct weir_view *view, ui
 		return;
 	struct sim_event *event = &oracle->events[producer][serial];
 	uint32_t topic = sim->plan.group[group].topic;
-	if (sim->plan.client[producer].topic != topic || view->shard != weir_shard_of(view->key, sim->plan.topic[topic].shards)) {
+	if (sim->plan.client[producer].topic != topic ||
+	    view->shard != weir_shard_of(view->key, sim->plan.topic[topic].shards)) {
 		sim_fail(sim, "event %u of client %u is in the wrong place", serial, producer);
 		return;
 	}
 	lane_check(client, view, incarnation);
 	for (uint32_t i = 0; i < SIM_GROUPS; i++) {
 		if (event->offset[i] && event->offset[i] != view->offset + 1)
-			sim_fail(sim, "event %u of client %u is at offsets %lu and %lu", serial, producer, (unsigned long)view->offset,
-				 (unsigned long)event->offset[i] - 1);
+			sim_fail(sim, "event %u of client %u is at offsets %lu and %lu", serial, producer,
+				 (unsigned long)view->offset, (unsigned long)event->offset[i] - 1);
 	}
 	event->offset[group] = view->offset + 1;
 	if (event->deliveries[group]++ == 0) {
 		uint32_t *last = &oracle->last_serial[group][producer][event->key];
 		if (serial + 1 <= *last)
-			sim_fail(sim, "group %u: event %u of client %u, key %u, after event %u", group, serial, producer, event->key,
-				 *last - 1);
+			sim_fail(sim, "group %u: event %u of client %u, key %u, after event %u", group, serial, producer,
+				 event->key, *last - 1);
 		*last = serial + 1;
 		oracle->delivered++;
 	} else {
@@ -169,9 +172,9 @@ static void group_row_check(struct sim *sim, const struct weir_group_row *public
 		return;
 	}
 	if (row.head_offset - row.start_offset != row.settled + row.held + sum(row.dropped))
-		sim_fail(sim, "row of group %u shard %u: head %lu - start %lu != settled %lu + held %lu + dropped %lu", row.group,
-			 row.shard, (unsigned long)row.head_offset, (unsigned long)row.start_offset, (unsigned long)row.settled,
-			 (unsigned long)row.held, (unsigned long)sum(row.dropped));
+		sim_fail(sim, "row of group %u shard %u: head %lu - start %lu != settled %lu + held %lu + dropped %lu",
+			 row.group, row.shard, (unsigned long)row.head_offset, (unsigned long)row.start_offset,
+			 (unsigned long)row.settled, (unsigned long)row.held, (unsigned long)sum(row.dropped));
 	if (row.head.in_use && row.settled_to - row.start_offset != row.settled + sum(row.dropped))
 		sim_fail(sim, "row of group %u shard %u: settled to %lu", row.group, row.shard, (unsigned long)row.settled_to);
 }
@@ -184,12 +187,14 @@ static void shard_row_check(struct sim *sim, const struct weir_shard_row *public
 		return;
 	}
 	if (row.offered != row.accepted + row.duplicate + sum(row.refused) + sum(row.skipped))
-		sim_fail(sim, "row of topic %u shard %u: offered %lu != accepted %lu + duplicate %lu + refused %lu + skipped %lu", row.topic,
-			 row.shard, (unsigned long)row.offered, (unsigned long)row.accepted, (unsigned long)row.duplicate,
-			 (unsigned long)sum(row.refused), (unsigned long)sum(row.skipped));
+		sim_fail(
+			sim,
+			"row of topic %u shard %u: offered %lu != accepted %lu + duplicate %lu + refused %lu + skipped %lu",
+			row.topic, row.shard, (unsigned long)row.offered, (unsigned long)row.accepted,
+			(unsigned long)row.duplicate, (unsigned long)sum(row.refused), (unsigned long)sum(row.skipped));
 	if (row.head_offset != row.accepted)
-		sim_fail(sim, "row of topic %u shard %u: accepted %lu, head %lu", row.topic, row.shard, (unsigned long)row.accepted,
-			 (unsigned long)row.head_offset);
+		sim_fail(sim, "row of topic %u shard %u: accepted %lu, head %lu", row.topic, row.shard,
+			 (unsigned long)row.accepted, (unsigned long)row.head_offset);
 }
 
 static void worker_row_check(struct sim *sim, uint32_t worker)
@@ -200,8 +205,8 @@ static void worker_row_check(struct sim *sim, uint32_t worker)
 		return;
 	}
 	if (row.received != row.handed_on + sum(row.refused))
-		sim_fail(sim, "row of worker %u: received %lu != handed on %lu + refused %lu", worker, (unsigned long)row.received,
-			 (unsigned long)row.handed_on, (unsigned long)sum(row.refused));
+		sim_fail(sim, "row of worker %u: received %lu != handed on %lu + refused %lu", worker,
+			 (unsigned long)row.received, (unsigned long)row.handed_on, (unsigned long)sum(row.refused));
 }
 
 void sim_oracle_rows(struct sim *sim)
@@ -250,8 +255,8 @@ static void producer_end(struct sim *sim, uint32_t client, uint32_t group)
 			 (unsigned long)seen, (unsigned long)counts.routed, (unsigned long)counts.unknown);
 	bool sees_all = !sim->oracle.may_lose && !may_gap(sim, group) && group < sim->plan.groups;
 	if (is_acked && sees_all && seen < counts.routed)
-		sim_fail(sim, "client %u: %lu events were routed, group %u saw %lu", client, (unsigned long)counts.routed, group,
-			 (unsigned long)seen);
+		sim_fail(sim, "client %u: %lu events were routed, group %u saw %lu", client, (unsigned long)counts.routed,
+			 group, (unsigned long)seen);
 }
 
 void sim_oracle_end(struct sim *sim)
@@ -265,8 +270,9 @@ void sim_oracle_end(struct sim *sim)
 	}
 	for (uint32_t i = 0; i < sim->plan.workers; i++) {
 		struct weir_worker_row row;
-		if (weir_row_read(&row, &sim->router.worker_rows[i], sizeof(row)) == 0 && (row.parked_frames || row.reassembly_slots))
-			sim_fail(sim, "worker %u at rest: %lu frames parked, %lu slots in use", i, (unsigned long)row.parked_frames,
-				 (unsigned long)row.reassembly_slots);
+		if (weir_row_read(&row, &sim->router.worker_rows[i], sizeof(row)) == 0 &&
+		    (row.parked_frames || row.reassembly_slots))
+			sim_fail(sim, "worker %u at rest: %lu frames parked, %lu slots in use", i,
+				 (unsigned long)row.parked_frames, (unsigned long)row.reassembly_slots);
 	}
 }

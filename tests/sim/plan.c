@@ -1,4 +1,5 @@
-// What a run is made of, drawn from its seed: topics, groups, clients, links, and which happenings visit it.
+// What a run is made of, drawn from its seed: topics, groups, clients, links, and which happenings visit it. The same seed
+// gives the same run, so a failure is repeated by its number alone.
 #include <stdio.h>
 #include <string.h>
 
@@ -123,11 +124,12 @@ void sim_plan_make(struct sim_plan *plan, uint64_t seed)
 
 static void client_print(const struct sim_client_plan *client, uint32_t index)
 {
-	printf("  client %u at worker %u, frames of %u, loss %u double %u corrupt %u late %u/%u us: ", index, client->worker,
-	       client->frame_size, client->link.loss_ppm, client->link.double_ppm, client->link.corrupt_ppm, client->link.late_ppm,
-	       client->link.late_us);
+	printf("  client %u at worker %u, frames of %u, loss %u double %u corrupt %u late %u/%u us: ", index,
+	       client->worker, client->frame_size, client->link.loss_ppm, client->link.double_ppm, client->link.corrupt_ppm,
+	       client->link.late_ppm, client->link.late_us);
 	if (client->role == SIM_PRODUCER)
-		printf("publishes %u events to topic %u, %s, level %d, %u keys, up to %u bytes, %u %% large, bursts of %u each %u us\n",
+		printf("publishes %u events to topic %u, %s, level %d, %u keys, up to %u bytes, %u %% large, bursts of %u "
+		       "each %u us\n",
 		       client->events, client->topic, client->is_named ? "named" : "anonymous", client->level, client->keys,
 		       client->size_max, client->large_percent, client->burst, client->pause_us);
 	else
@@ -138,8 +140,8 @@ static void client_print(const struct sim_client_plan *client, uint32_t index)
 
 void sim_plan_print(const struct sim_plan *plan)
 {
-	printf("seed %lu: %u workers, mesh of %u slots, frames of %u\n", (unsigned long)plan->seed, plan->workers, plan->mesh_slots,
-	       plan->frame_size);
+	printf("seed %lu: %u workers, mesh of %u slots, frames of %u\n", (unsigned long)plan->seed, plan->workers,
+	       plan->mesh_slots, plan->frame_size);
 	for (uint32_t i = 0; i < plan->topics; i++)
 		printf("  topic %u: %u shards, policy %u, logs of %lu\n", i, plan->topic[i].shards, plan->topic[i].policy,
 		       (unsigned long)plan->topic[i].log_bytes);
@@ -149,7 +151,8 @@ void sim_plan_print(const struct sim_plan *plan)
 		       (unsigned long)plan->group[i].quota_bytes, (unsigned long)plan->group[i].progress_timeout_ns);
 	for (uint32_t i = 0; i < plan->clients; i++)
 		client_print(&plan->client[i], i);
-	printf("  each so many ms: router restart %u, producer crash %u, consumer crash %u, leave %u, move %u, group %u, blocked %u, "
+	printf("  each so many ms: router restart %u, producer crash %u, consumer crash %u, leave %u, move %u, group %u, "
+	       "blocked %u, "
 	       "outage %u, rebind %u, pause %u\n",
 	       plan->router_restart_ms, plan->producer_crash_ms, plan->consumer_crash_ms, plan->leave_ms, plan->move_ms,
 	       plan->group_change_ms, plan->blocked_ms, plan->outage_ms, plan->rebind_ms, plan->pause_ms);

@@ -32,7 +32,11 @@ static void send_commit(void *context, uint32_t size)
 		if (!client->core || client->port != port)
 			continue;
 		const struct sim_packet packet = {
-			.size = size, .client = (uint16_t)i, .client_port = port, .worker = worker->index, .data = worker->reserved_frame,
+			.size = size,
+			.client = (uint16_t)i,
+			.client_port = port,
+			.worker = worker->index,
+			.data = worker->reserved_frame,
 		};
 		sim_network_send(&sim->network, &client->link, &packet, sim->now_ns);
 	}
@@ -128,7 +132,11 @@ static void engine_start(struct sim *sim, uint16_t index)
 		.reassembly_slots = 3,
 		.reassembly_bytes = 16u << 10,
 		.limits = {
-			.frame_size = sim->plan.frame_size, .window_frames = 64, .ping_ms = 200, .lease_ms = 1500, .dedup_window_ms = 20000,
+			.frame_size = sim->plan.frame_size,
+			.window_frames = 64,
+			.ping_ms = 200,
+			.lease_ms = 1500,
+			.dedup_window_ms = 20000,
 		},
 		.seed = sim_random(&sim->random),
 		.router = sim->plan.seed + sim->router.life * 1000003ull,

@@ -143,7 +143,9 @@ def count_meson(suite, folder, result):
 
 
 def run(suite, is_long):
-    env = dict(os.environ, WEIR_BUDGET_S=str(suite.budget_s), PYTHONDONTWRITEBYTECODE='1',
+    # A tenth of the budget is for starting and ending.
+    env = dict(os.environ, WEIR_BUDGET_S=str(suite.budget_s * 9 // 10), PYTHONDONTWRITEBYTECODE='1',
+               LSAN_OPTIONS='suppressions=' + os.path.join(TOP, 'tests', 'support', 'leaks.txt') + ':print_suppressions=0',
                ASAN_OPTIONS='detect_stack_use_after_return=1:strict_string_checks=1',
                UBSAN_OPTIONS='print_stacktrace=1:halt_on_error=1', TSAN_OPTIONS='halt_on_error=1')
     env.pop('WEIR_LONG', None)

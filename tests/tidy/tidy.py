@@ -156,7 +156,8 @@ def rule_comments(tree):
     for path in tree.code:
         text = tree.text[path]
         low, high = tables.OPENING_LINES
-        low = 1 if text.count('\n') < tables.SMALL_FILE_LINES else low
+        if text.count('\n') < tables.SMALL_FILE_LINES or path[:-1] + 'h' in tree.text:
+            low = 1  # small, or its header has said it
         opening = 0
         for line in text.splitlines():
             if not line.startswith('//'):
@@ -307,9 +308,9 @@ def rule_python(tree):
                     yield f'{path}:{node.lineno}: module {name} is not of the standard library'
 
 
-# Subjects of the last commits, where there is a git history.
+# Subjects of the commits that are on their way: in no branch of a remote, nor in main.
 def rule_commits(tree):
-    for line in (git('log', '-50', '--no-merges', '--format=%h %s') or '').splitlines():
+    for line in (git('log', '-50', '--no-merges', '--format=%h %s', 'HEAD', '--not', '--remotes', '--branches=[m]ain') or '').splitlines():
         commit, _, subject = line.partition(' ')
         if len(subject) > 72:
             yield f'{commit}: "{subject}" has {len(subject)} characters, at most 72'

@@ -1,4 +1,5 @@
 // Claims about the coordinator: shares are even, what moves is the least that must, nobody shares a shard, terms grow.
+// The coordinator runs alone: what it tells the owners is read from the messages it sends.
 #include <criterion/criterion.h>
 #include <stdlib.h>
 

@@ -6,7 +6,9 @@
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -253,17 +255,27 @@ Test(port_kernel, ipv6_is_heard_and_answered)
 	port->ops->close(port);
 }
 
+// A network of its own, in which nobody answers for 10.9.9.2: what is sent there waits for the neighbour, charged to the
+// sender's buffer. Loopback gives the buffer back at once, so that it never fills.
+static void enter_a_network_of_silence(void)
+{
+	if (unshare(CLONE_NEWNET) != 0)
+		cr_skip_test("needs root: a network namespace");
+	cr_assert_eq(system("ip link set lo up && ip link add out mtu 9216 type veth peer name silence mtu 9216 &&"
+			    "ip address add 10.9.9.1/24 dev out && ip link set out up && ip link set silence up"), 0);
+}
+
 Test(port_kernel, a_full_way_out_keeps_the_frames_and_then_refuses_more)
 {
-	struct weir_port *port = open_port("127.0.0.1", 0);
-	int fd = open_client("127.0.0.1", BASE, 0);
+	enter_a_network_of_silence();
+	struct weir_port *port = open_port("0.0.0.0", 0);
+	int fd = open_client("10.9.9.1", BASE, 0);
 	struct weir_path path = hear_from(port, fd);
 	int small = 1;
 	uint32_t kept = 0;
 	void *frame;
 
-	// The kernel charges what it sends to the sender's buffer until the receiver takes it; loopback gives it back at
-	// once, so the buffer is made too small for anything.
+	path.remote_ip[3] = 2;
 	cr_assert_eq(setsockopt(port->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
 	int sent_before = (int)weir_counted(&port->statistics.sent);
 	while (kept < 100000 && (frame = port->ops->send_reserve(port, &path, 9000))) {
@@ -271,13 +283,8 @@ Test(port_kernel, a_full_way_out_keeps_the_frames_and_then_refuses_more)
 		port->ops->send_commit(port, 9000);
 		kept++;
 		port->ops->flush(port);
-		// Drain, or loopback would drop what the receiver has no room for.
-		uint8_t data[9000];
-		while (recv(fd, data, sizeof(data), MSG_DONTWAIT) == 9000)
-			;
 	}
-	if (kept == 100000)
-		cr_skip_test("this kernel lets frames pass a send buffer of 4608 bytes");
+	cr_assert_lt(kept, 100000);
 	cr_expect_gt(weir_counted(&port->statistics.send_blocked), 0);
 	cr_expect_not(port->ops->flush(port));
 	int large = 4 << 20;
