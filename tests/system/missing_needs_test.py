@@ -2,10 +2,11 @@
 # zero: never a panic of DPDK, never a daemon that runs without what it was asked for.
 #
 #   producers ---- weir, which does not start
+import json
 import re
 
 from judge import check
-from lab import Process, program, topic
+from lab import Process, program, run, topic, wait_until
 
 SECONDS = 14
 
@@ -48,6 +49,32 @@ def test_no_permission(lab):
     words = ('/run/weir', 'permission|denied|root') if router.kind == 'kernel' else ('permission|CAP_|denied|root',)
     refusal(lab, router, *words, prefix=('setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups', '--inh-caps=-all',
                                          '--bounding-set=-all'))
+
+
+def test_a_foreign_xdp_program_is_never_replaced(lab):
+    lab.host('producers')
+    router = lab.router([topic('positions')])
+    foreign = lab.start('foreign', [program('xdp-loss'), '--interface', 'to1', '--percent', '0'], netns=lab.router_netns)
+
+    def attached():
+        links = json.loads(run('ip', '-n', lab.router_netns, '-j', 'link', 'show', 'dev', 'to1').stdout)
+        return links[0].get('xdp', {}).get('prog', {}).get('id')
+    stranger = wait_until(attached, 'the foreign program is attached')
+    if router.kind == 'kernel':
+        router.start().stop()  # is none of its business
+    else:
+        refusal(lab, router, 'to1', 'XDP', 'kernel')
+    check(attached() == stranger, 'the foreign program was replaced')
+    check(foreign.is_running(), 'the foreign program is gone')
+
+
+def test_an_interface_with_frames_too_large_for_af_xdp(lab):
+    lab.host('producers', mtu=9000)
+    router = lab.router([topic('positions')])
+    if router.kind == 'kernel':
+        router.start().stop()  # carries them
+    else:
+        refusal(lab, router, 'to1', 'MTU', r'\d{4}')
 
 
 def test_a_core_that_is_not_there(lab):

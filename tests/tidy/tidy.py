@@ -310,7 +310,8 @@ def rule_python(tree):
 
 # Subjects of the commits that are on their way: in no branch of a remote, nor in main.
 def rule_commits(tree):
-    for line in (git('log', '-50', '--no-merges', '--format=%h %s', 'HEAD', '--not', '--remotes', '--branches=[m]ain') or '').splitlines():
+    mine = git('log', '--no-merges', '--format=%h %s', 'HEAD', '--not', '--remotes', '--branches=[m]ain')
+    for line in (mine or '').splitlines():
         commit, _, subject = line.partition(' ')
         if len(subject) > 72:
             yield f'{commit}: "{subject}" has {len(subject)} characters, at most 72'
