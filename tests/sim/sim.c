@@ -2,14 +2,14 @@
 // settle; then the books are compared. A failed run prints its seed; the seed replays it.
 //
 //   sim [--seed N] [--runs N] [--verbose] [--long]     WEIR_BUDGET_S: seconds to spend (20)
+#include "tests/sim/sim.h"
+
 #include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#include "tests/sim/sim.h"
 
 #define START_NS (10 * SIM_S)
 #define EVENTFUL_MS 1500u        // most, of virtual time
@@ -172,9 +172,10 @@ static void unquiet_fail(struct sim *sim)
 	for (uint32_t i = 0; i < SIM_GROUPS * SIM_SHARDS; i++) {
 		const struct weir_group_row *row = &sim->router.group_rows[i];
 		if (row->head.in_use && row->held)
-			sim_fail(sim, "no rest: group %u shard %u holds %lu events, state %u, term %u, settled %lu, received %lu, sent %lu, "
-				 "credit %lu", i / SIM_SHARDS, row->shard, (unsigned long)row->held, row->state, row->term,
-				 (unsigned long)row->settled_to, (unsigned long)row->received_to, (unsigned long)row->sent_to,
+			sim_fail(sim, "no rest: group %u shard %u holds %lu events, state %u, term %u, settled %lu, "
+				 "received %lu, sent %lu, credit %lu", i / SIM_SHARDS, row->shard, (unsigned long)row->held,
+				 row->state, row->term, (unsigned long)row->settled_to,
+				 (unsigned long)row->received_to, (unsigned long)row->sent_to,
 				 (unsigned long)row->credit_bytes);
 	}
 	sim_fail(sim, "no rest: control is in phase %u with %u answers missing", sim->control.phase, sim->control.pending);
@@ -190,7 +191,8 @@ static void run_phases(struct sim *sim)
 			unquiet_fail(sim);
 	}
 	if (sim->steps >= STEPS_MAX)
-		sim_fail(sim, "no end after %lu steps at %.3f s", (unsigned long)sim->steps, (double)(sim->now_ns - START_NS) / 1e9);
+		sim_fail(sim, "no end after %lu steps at %.3f s", (unsigned long)sim->steps,
+			 (double)(sim->now_ns - START_NS) / 1e9);
 	sim_oracle_rows(sim);
 	sim_say(sim, "quiet");
 	if (!sim->has_failed)
@@ -263,7 +265,8 @@ static void seed_run(uint64_t seed, bool is_verbose, bool is_long, struct totals
 	totals->lost += sim->network.lost;
 	totals->steps += sim->steps;
 	if (sim->has_failed)
-		printf("seed %lu failed at %.6f s: %s\n", (unsigned long)seed, (double)(sim->now_ns - START_NS) / 1e9, sim->failure);
+		printf("seed %lu failed at %.6f s: %s\n", (unsigned long)seed, (double)(sim->now_ns - START_NS) / 1e9,
+		       sim->failure);
 	free(sim);
 	// The first runs warm the allocator's own caches.
 	if (totals->runs == WARM_RUNS)
@@ -317,8 +320,8 @@ int main(int count, char **words)
 		seed_run(seed + i, is_verbose, is_long, &totals);
 	}
 	memory_check(&totals);
-	printf("%lu runs in %.1f s, %lu deliveries, %lu redelivered, %lu frames lost, %lu shards moved, %lu failed\n",
-	       (unsigned long)totals.runs, seconds() - start, (unsigned long)totals.delivered, (unsigned long)totals.redelivered,
-	       (unsigned long)totals.lost, (unsigned long)totals.moves, (unsigned long)totals.failures);
+	printf("%lu runs in %.1f s, %lu deliveries, %lu redelivered, %lu frames lost, %lu moves, %lu failed\n",
+	       (unsigned long)totals.runs, seconds() - start, (unsigned long)totals.delivered,
+	       (unsigned long)totals.redelivered, (unsigned long)totals.lost, (unsigned long)totals.moves, (unsigned long)totals.failures);
 	return totals.failures ? 1 : 0;
 }
