@@ -322,6 +322,7 @@ int main(int count, char **words)
 	memory_check(&totals);
 	printf("%lu runs in %.1f s, %lu deliveries, %lu redelivered, %lu frames lost, %lu moves, %lu failed\n",
 	       (unsigned long)totals.runs, seconds() - start, (unsigned long)totals.delivered,
-	       (unsigned long)totals.redelivered, (unsigned long)totals.lost, (unsigned long)totals.moves, (unsigned long)totals.failures);
+	       (unsigned long)totals.redelivered, (unsigned long)totals.lost, (unsigned long)totals.moves,
+	       (unsigned long)totals.failures);
 	return totals.failures ? 1 : 0;
 }
