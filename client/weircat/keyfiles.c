@@ -22,6 +22,7 @@ struct keyfile {
 struct cat_keyfiles {
 	int folder;
 	uint64_t tick;
+	struct keyfile *last; // events of a key come in runs
 	struct keyfile files[OPEN_MAX];
 };
 
@@ -78,6 +79,8 @@ static int keyfile_close(struct keyfile *file)
 
 static struct keyfile *keyfile_get(struct cat_keyfiles *files, const char *name, int *error)
 {
+	if (files->last && files->last->out && strcmp(files->last->name, name) == 0)
+		return files->last;
 	struct keyfile *oldest = &files->files[0];
 	for (uint32_t i = 0; i < OPEN_MAX; i++) {
 		struct keyfile *file = &files->files[i];
@@ -111,6 +114,7 @@ int cat_keyfiles_write(struct cat_keyfiles *files, const struct weir_view *view,
 	if (!file)
 		return error;
 	file->used = ++files->tick;
+	files->last = file;
 	if (view->type & CAT_TYPE_FILE)
 		return 0;
 	fwrite(view->payload, 1, view->payload_size, file->out);
