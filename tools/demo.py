@@ -112,7 +112,14 @@ def parse(words):
     parser.add_argument('--producers', type=int, default=2, help='producer hosts (2)')
     parser.add_argument('--consumers', type=int, default=2, help='consumer hosts (2)')
     parser.add_argument('--json', action='store_true', help='one object on stdout at the end')
-    return parser.parse_args(words)
+    arguments = parser.parse_args(words)
+    for name, low, high, why in (('payload', 32, 60_000, 'what the verdict needs to know lies in it'),
+                                 ('producers', 1, 20, 'each has a host and a port'), ('consumers', 1, 4, 'one shard each'),
+                                 ('seconds', 0.1, 1e6, ''), ('events', arguments.producers, 10**12, 'one for each producer')):
+        value = getattr(arguments, name)
+        if value is not None and not low <= value <= high:
+            parser.error(f'--{name} {value}: at least {low:g}, at most {high:g}' + (f': {why}' if why else ''))
+    return arguments
 
 
 def thousands(number):
@@ -157,13 +164,16 @@ def watch(demo):
     redraws = demo.screen.isatty()
     while any(process.is_running() for process in demo.producers):
         time.sleep(EVERY_S)
+        for process in demo.producers + demo.consumers:
+            if not process.is_running():
+                process.wait(0)
         lines = table(demo, time.monotonic() - started)
         if redraws and height:
             demo.screen.write(f'\x1b[{height}A\x1b[J')
         print('\n'.join(lines), file=demo.screen, flush=True)
         height = len(lines)
     for process in demo.producers:
-        process.wait(1)
+        process.wait(0)
 
 
 def main():
