@@ -128,15 +128,18 @@ void consumers_joined(struct weir_core *core, const struct weir_frame_header *fr
 	consumer->topic = frame->topic;
 	consumer->group = joined->group;
 	consumer->event_max = joined->event_max;
-	consumer->state = CONSUMER_MEMBER;
+	consumer->state = consumer->is_leaving ? CONSUMER_LEAVING : CONSUMER_MEMBER;
 	consumer->request.due_ns = NEVER;
+	if (consumer->is_leaving)
+		request_start(core, &consumer->request, core->now_ns);
 }
 
 void consumers_error(struct weir_core *core, const struct weir_error *error)
 {
 	struct weir_consumer *consumer = consumer_of_request(core, error->request);
 	if (consumer)
-		consumer->state = CONSUMER_REFUSED;
+		consumer->state = consumer->is_leaving ? CONSUMER_OUT : CONSUMER_REFUSED;
+	core_due(core, core->now_ns);
 }
 
 void weir_core_consumer_leave(struct weir_consumer *consumer)
@@ -153,7 +156,11 @@ void weir_core_consumer_leave(struct weir_consumer *consumer)
 		consumer->state = CONSUMER_OUT;
 		return;
 	}
-	// A join may be under way: leave is answered whether the router knows us or not, but only members have a group's id.
+	// A join that is under way may have made us a member; only its answer tells the id to leave by.
+	if (consumer->state == CONSUMER_JOINING) {
+		consumer->is_leaving = true;
+		return;
+	}
 	consumer->state = was_member ? CONSUMER_LEAVING : CONSUMER_OUT;
 	request_start(core, &consumer->request, core->now_ns);
 }
@@ -205,7 +212,8 @@ void consumers_session_lost(struct weir_core *core)
 			assignment->is_dirty = false;
 		}
 		consumer->held_count = 0;
-		consumer->state = consumer->state >= CONSUMER_LEAVING ? CONSUMER_OUT : CONSUMER_JOINING;
+		bool is_over = consumer->state >= CONSUMER_LEAVING || consumer->is_leaving;
+		consumer->state = is_over ? CONSUMER_OUT : CONSUMER_JOINING;
 		consumer->request.due_ns = NEVER;
 	}
 }

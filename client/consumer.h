@@ -72,6 +72,7 @@ struct weir_consumer {
 	uint32_t event_max;
 	uint32_t credit_bytes; // 0: an equal part of the core's
 	bool is_by_hand;
+	bool is_leaving; // while joining: leave as soon as the group's id is known
 	struct assignment *assignments; // [shards]
 	uint16_t *held;                 // shards with an assignment
 	uint32_t held_count;

@@ -75,8 +75,14 @@ static int resolve(const char *address, struct sockaddr_storage *to, socklen_t *
 	struct addrinfo *found = NULL;
 	if (getaddrinfo(host, port, &hints, &found))
 		return -EADDRNOTAVAIL;
-	memcpy(to, found->ai_addr, found->ai_addrlen);
-	*size = found->ai_addrlen;
+	// A name may stand for several addresses; a router more often listens on IPv4 than not.
+	const struct addrinfo *chosen = found;
+	while (chosen->ai_next && chosen->ai_family != AF_INET)
+		chosen = chosen->ai_next;
+	if (chosen->ai_family != AF_INET)
+		chosen = found;
+	memcpy(to, chosen->ai_addr, chosen->ai_addrlen);
+	*size = chosen->ai_addrlen;
 	freeaddrinfo(found);
 	return 0;
 }

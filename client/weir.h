@@ -34,7 +34,8 @@ struct weir_options {
 	uint16_t local_port;          // default 0: any
 };
 
-// Address of a router: "udp://HOST[:PORT]" with an IPv4 address, an [IPv6] address or a host name; port 9347.
+// Address of a router: "udp://HOST[:PORT]" with an IPv4 address, an [IPv6] address or a host name (its IPv4 address when
+// it has one); port 9347.
 // Returns at once; the session comes up while weir_poll() or any call with a timeout runs. options are copied.
 // -EINVAL malformed address, -EADDRNOTAVAIL, -ENOMEM, or socket()'s.
 int weir_open(struct weir **weir, const char *address, const struct weir_options *options);
@@ -85,7 +86,8 @@ struct weir_producer_options {
 	uint32_t queue_bytes;  // unacknowledged and unsent events kept per shard; default 1 MiB
 };
 
-// The topic need not exist yet. options may be NULL. -ENAMETOOLONG, -EINVAL, -ENOMEM.
+// The topic need not exist yet. options may be NULL. -ENAMETOOLONG, -EINVAL, -ENOMEM, -EEXIST: the client has a producer
+// for the topic already, or one that is still closing.
 int weir_producer_open(struct weir_producer **producer, struct weir *weir, const char *topic,
 		       const struct weir_producer_options *options);
 
@@ -139,7 +141,7 @@ struct weir_consumer_options {
 	bool settle_by_hand;   // false: weir_consume() settles everything handed out by the call before
 };
 
-// Joins the group. options may be NULL.
+// Joins the group. options may be NULL. -ENAMETOOLONG, -EINVAL, -ENOMEM, -EEXIST: the client is in the group already.
 int weir_consumer_open(struct weir_consumer **consumer, struct weir *weir, const char *topic, const char *group,
 		       const struct weir_consumer_options *options);
 

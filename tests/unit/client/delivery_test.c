@@ -591,3 +591,23 @@ Test(delivery, full_buffers_lose_frames_and_not_more)
 	cr_assert_eq(weir_core_consume(consumer, views, 512, other.now_ns), 17);
 	rig_fini(&other);
 }
+
+Test(delivery, leaving_while_joining_leaves_what_the_join_made)
+{
+	struct weir_consumer *consumer = NULL;
+	rig_connect(&rig);
+	cr_assert_eq(weir_core_consumer_open(rig.core, "positions", "map", NULL, &consumer), 0);
+	rig_poll(&rig);
+	const struct weir_join *join = (const void *)(rig_sent(&rig, WEIR_KIND_JOIN, 0) + 1);
+	struct weir_joined joined = { .request = join->request, .group = RIG_GROUP, .shards = 4, .event_max = 4096 };
+	weir_core_consumer_leave(consumer);
+	cr_assert(!weir_core_consumer_has_left(consumer));
+	struct weir_frame_header header = { .kind = WEIR_KIND_JOINED, .session = rig.session, .topic = RIG_TOPIC };
+	rig_give(&rig, header, &joined, sizeof(joined));
+	rig_clear(&rig);
+	rig_poll(&rig);
+	cr_assert_eq(rig_count(&rig, WEIR_KIND_LEAVE), 1);
+	struct weir_leave left = { .group = RIG_GROUP };
+	rig_give(&rig, (struct weir_frame_header){ .kind = WEIR_KIND_LEFT, .session = rig.session }, &left, sizeof(left));
+	cr_assert(weir_core_consumer_has_left(consumer));
+}
