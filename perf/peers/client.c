@@ -32,6 +32,7 @@
 #define RUN 8u            // of them in a row to one shard
 #define BATCH 64u         // buffers of one receive
 #define ROOM 65536u
+#define REPORT_FRAMES 32u // a report goes out after so many, or when nothing moves
 #define STALL_NS 100000000ull
 
 struct session {
@@ -39,6 +40,7 @@ struct session {
 	uint64_t id;
 	uint64_t nonce;
 	uint64_t heard_ns;
+	uint32_t unreported; // frames delivered since the last report
 	bool is_dirty; // a report is due
 };
 
@@ -164,6 +166,7 @@ static void delivered(struct client *client, struct session *session, const stru
 	const struct weir_delivery *delivery = (const void *)(frame + 1);
 	const uint8_t *at = (const uint8_t *)(delivery + 1);
 	session->is_dirty = true;
+	session->unreported++;
 	if (!shard->is_assigned || delivery->term != shard->term || frame->sequence != shard->offset)
 		return;
 	for (uint32_t i = 0; i < frame->count; i++) {
@@ -194,6 +197,7 @@ static void report(struct client *client, uint32_t consumer)
 		};
 	}
 	client->consumers[consumer].is_dirty = false;
+	client->consumers[consumer].unreported = 0;
 	if (frame.header.count)
 		send_frame(client, &client->consumers[consumer], &frame.header,
 			   frame.header.count * (uint32_t)sizeof(frame.entries[0]));
@@ -586,6 +590,15 @@ static void bye(struct client *client)
 		send_frame(client, &client->consumers[i], &frame, 0);
 }
 
+static void idle(struct client *client)
+{
+	for (uint32_t i = 0; i < client->shards; i++) {
+		if (client->consumers[i].is_dirty)
+			report(client, i);
+	}
+	wait_for_input(client);
+}
+
 // Sends and receives until `end`; then only receives, until all is there or 1 s passed.
 static void run(struct client *client, uint64_t end)
 {
@@ -600,7 +613,7 @@ static void run(struct client *client, uint64_t end)
 			moved += (uint32_t)receive(client, consumer);
 			if (client->events != before)
 				client->shard[i].progress_ns = now;
-			if (consumer->is_dirty)
+			if (consumer->is_dirty && consumer->unreported >= REPORT_FRAMES)
 				report(client, i);
 		}
 		if (now > look + STALL_NS) {
@@ -608,7 +621,7 @@ static void run(struct client *client, uint64_t end)
 			look = now;
 		}
 		if (!moved)
-			wait_for_input(client);
+			idle(client);
 	}
 }
 
