@@ -1,6 +1,6 @@
 #!/bin/bash
 # Makes the build folders that tools/test runs from, each named by its sanitizers, and prints TAP: one test a folder.
-# build.sh release|asan|tsan..., or build.sh NAME --setup, which only configures.
+# build.sh release|asan|tsan...; build.sh NAME --setup only configures, build.sh NAME --quiet speaks only of errors.
 set -u
 . "$(dirname "$0")/../../tools/host.sh"
 
@@ -16,6 +16,10 @@ options() {
 
 if [ "${2-}" = --setup ]; then
 	[ -f "$WEIR_TOP/build/$1/build.ninja" ] || meson setup "$WEIR_TOP/build/$1" "$WEIR_TOP" $(options "$1")
+	exit
+fi
+if [ "${2-}" = --quiet ]; then
+	host_build "$1" -- $(options "$1")
 	exit
 fi
 echo "1..$#"

@@ -161,6 +161,8 @@ def run(suite, is_long):
                 os.unlink(os.path.join(folder, 'meson-logs', name))
         command = (f'tests/support/build.sh {build} --setup && meson test -C build/{build} --suite {tests} '
                    f'--print-errorlogs --timeout-multiplier {LONG if is_long else 1}')
+    elif suite.kind == 'built':
+        command = f'tests/support/build.sh release --quiet && {command}'
     result = Result()
     started = time.monotonic()
     with open(suite.log, 'w+') as log:

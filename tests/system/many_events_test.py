@@ -16,7 +16,7 @@ def test_two_producers_to_four_shards_lose_double_and_reorder_nothing(lab):
     for _ in range(4):
         load.consume(consumers)
     load.wait_members(4)
-    events = lab.count(20_000_000, 20_000_000)
+    events = lab.count(30_000_000, 20_000_000)
     for _ in range(2):
         load.produce(producers, events=events // 2, keys=KEYS)
     verdict = load.finish(timeout_s=40 + events / 100_000)['all']
