@@ -328,9 +328,9 @@ void weir_mesh_awake(struct weir_mesh *mesh, uint16_t worker)
 	struct party *party = &mesh->party[party_of(mesh, worker)];
 	uint64_t bells;
 
-	// Whoever cleared the flag rings the bell, sooner or later; a late ring costs one short sleep.
-	if (atomic_exchange_explicit(&party->is_dozing, 0, memory_order_acq_rel))
-		return;
+	atomic_exchange_explicit(&party->is_dozing, 0, memory_order_acq_rel);
+	// Always: whoever cleared the flag may ring only after this, and that late bell, left unread, would end every later
+	// sleep at once. It is read by the next one.
 	if (read(party->fd, &bells, sizeof(bells)) < 0)
 		return;
 }

@@ -149,6 +149,21 @@ Test(mesh, a_sleeper_is_rung_once_and_nobody_else_is)
 	weir_mesh_destroy(mesh);
 }
 
+Test(mesh, a_bell_that_rings_after_the_sleeper_woke_ends_one_sleep_and_not_all)
+{
+	struct weir_mesh *mesh = make(2);
+
+	// The waker's two steps with the sleeper's time-out between them: it clears the flag, the sleeper wakes, it rings.
+	cr_assert(weir_mesh_doze(mesh, 1));
+	weir_mesh_awake(mesh, 1);
+	weir_mesh_wake(mesh, 1);
+	cr_expect(is_readable(weir_mesh_fd(mesh, 1)));
+	cr_assert(weir_mesh_doze(mesh, 1));
+	weir_mesh_awake(mesh, 1);
+	cr_expect_not(is_readable(weir_mesh_fd(mesh, 1)), "the late bell was heard, the next sleep is a sleep");
+	weir_mesh_destroy(mesh);
+}
+
 // ---- Threads ----
 
 #define PASSES 200000u
