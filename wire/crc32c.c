@@ -117,9 +117,14 @@ __attribute__((noinline)) static uint32_t lanes(uint32_t crc, const uint8_t *p, 
 // Smallest size for which vectors win over lanes; they need four vectors at least.
 #define VECTORS_SIZE_MIN 256u
 
+#define FOLDS 24u // lanes that the farthest vector is folded over
+
 // FOLD[i]: what moves a 128-bit lane forward by 128 * (i + 1) bits: x^(n+32) mod P for its low half, x^(n-32) mod P for
-// its high half, reflected, with the extra bit that a reflected product lacks. Index 15 is four vectors, 3 is one.
-static __m128i FOLD[16];
+// its high half, reflected, with the extra bit that a reflected product lacks.
+static __m128i FOLD[FOLDS];
+// JOIN[m]: what moves the four lanes of a vector forward to the last of m lanes behind it, or, if none, to its own last one,
+// which stays (a factor of 0: it is added by itself).
+static __m128i JOIN[4][4];
 static bool HAS_VECTORS;
 
 static uint64_t power_of_x(uint32_t n)
@@ -132,9 +137,15 @@ static uint64_t power_of_x(uint32_t n)
 
 __attribute__((constructor)) static void fold_tables_build(void)
 {
-	for (uint32_t i = 0; i < 16; i++) {
+	for (uint32_t i = 0; i < FOLDS; i++) {
 		uint32_t bits = 128 * (i + 1);
 		FOLD[i] = _mm_set_epi64x((int64_t)power_of_x(bits - 32), (int64_t)power_of_x(bits + 32));
+	}
+	for (uint32_t m = 0; m < 4; m++) {
+		for (uint32_t lane = 0; lane < 4; lane++) {
+			uint32_t distance = 3 - lane + m;
+			JOIN[m][lane] = distance ? FOLD[distance - 1] : _mm_setzero_si128();
+		}
 	}
 	__builtin_cpu_init();
 	HAS_VECTORS = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
@@ -143,19 +154,42 @@ __attribute__((constructor)) static void fold_tables_build(void)
 
 #define VECTOR_TARGET __attribute__((target("avx512f,avx512vl,vpclmulqdq,pclmul")))
 
-VECTOR_TARGET static inline __m512i fold_vector(__m512i x, __m512i by, __m512i next)
+VECTOR_TARGET static inline __m512i fold(__m512i x, __m512i by, __m512i next)
 {
 	__m512i low = _mm512_clmulepi64_epi128(x, by, 0x00);
 	__m512i high = _mm512_clmulepi64_epi128(x, by, 0x11);
 	return _mm512_ternarylogic_epi64(low, high, next, 0x96);
 }
 
-VECTOR_TARGET static inline __m128i fold_lane(__m128i x, __m128i by, __m128i next)
+// Forward over so many vectors of 64 bytes; 0 leaves x alone.
+VECTOR_TARGET static inline __m512i fold_over(__m512i x, size_t count, __m512i next)
 {
+	return count ? fold(x, _mm512_broadcast_i32x4(FOLD[4 * count - 1]), next) : _mm512_xor_si512(x, next);
+}
+
+VECTOR_TARGET static inline __m128i fold_lane(__m128i x, size_t count, __m128i next)
+{
+	if (count == 0)
+		return _mm_xor_si128(x, next);
+	__m128i by = FOLD[count - 1];
 	return _mm_xor_si128(_mm_xor_si128(_mm_clmulepi64_si128(x, by, 0x00), _mm_clmulepi64_si128(x, by, 0x11)), next);
 }
 
-// size >= VECTORS_SIZE_MIN.
+// A vector and the m < 4 lanes behind it in one lane: what stands before the last lane is folded onto it, each in one step.
+VECTOR_TARGET static inline __m128i join(__m512i x, const uint8_t *p, size_t m)
+{
+	__m512i moved = fold(x, _mm512_loadu_si512(JOIN[m]), _mm512_setzero_si512());
+	__m256i half = _mm256_xor_si256(_mm512_castsi512_si256(moved), _mm512_extracti64x4_epi64(moved, 1));
+	__m128i lane = _mm_xor_si128(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+	if (m == 0)
+		return _mm_xor_si128(lane, _mm512_extracti32x4_epi32(x, 3));
+	for (size_t i = 0; i < m; i++)
+		lane = fold_lane(_mm_loadu_si128((const void *)(p + 16 * i)), m - 1 - i, lane);
+	return lane;
+}
+
+// size >= VECTORS_SIZE_MIN. Four vectors run side by side; at the end each of them, and each of those left over, is folded
+// onto the last one in one step, for steps that wait for each other take 8 cycles.
 VECTOR_TARGET static uint32_t vectors(uint32_t crc, const uint8_t *p, size_t size)
 {
 	__m512i x0 = _mm512_xor_si512(_mm512_loadu_si512(p), _mm512_zextsi128_si512(_mm_cvtsi32_si128((int)crc)));
@@ -163,26 +197,22 @@ VECTOR_TARGET static uint32_t vectors(uint32_t crc, const uint8_t *p, size_t siz
 	__m512i x2 = _mm512_loadu_si512(p + 128);
 	__m512i x3 = _mm512_loadu_si512(p + 192);
 	__m512i by_four = _mm512_broadcast_i32x4(FOLD[15]);
-	__m512i by_one = _mm512_broadcast_i32x4(FOLD[3]);
 	for (p += 256, size -= 256; size >= 256; p += 256, size -= 256) {
-		x0 = fold_vector(x0, by_four, _mm512_loadu_si512(p));
-		x1 = fold_vector(x1, by_four, _mm512_loadu_si512(p + 64));
-		x2 = fold_vector(x2, by_four, _mm512_loadu_si512(p + 128));
-		x3 = fold_vector(x3, by_four, _mm512_loadu_si512(p + 192));
+		x0 = fold(x0, by_four, _mm512_loadu_si512(p));
+		x1 = fold(x1, by_four, _mm512_loadu_si512(p + 64));
+		x2 = fold(x2, by_four, _mm512_loadu_si512(p + 128));
+		x3 = fold(x3, by_four, _mm512_loadu_si512(p + 192));
 	}
-	x1 = fold_vector(x0, by_one, x1);
-	x2 = fold_vector(x1, by_one, x2);
-	x3 = fold_vector(x2, by_one, x3);
-	for (; size >= 64; p += 64, size -= 64)
-		x3 = fold_vector(x3, by_one, _mm512_loadu_si512(p));
-	__m128i x = _mm512_extracti32x4_epi32(x3, 3);
-	x = fold_lane(_mm512_extracti32x4_epi32(x3, 2), FOLD[0], x);
-	x = fold_lane(_mm512_extracti32x4_epi32(x3, 1), FOLD[1], x);
-	x = fold_lane(_mm512_castsi512_si128(x3), FOLD[2], x);
-	for (; size >= 16; p += 16, size -= 16)
-		x = fold_lane(x, FOLD[0], _mm_loadu_si128((const __m128i *)(const void *)p));
+	size_t left = size / 64;
+	x1 = fold_over(x0, 3 + left, fold_over(x1, 2 + left, _mm512_setzero_si512()));
+	x3 = fold_over(x2, 1 + left, fold_over(x3, left, x1));
+	for (size_t i = 0; i < left; i++)
+		x3 = fold_over(_mm512_loadu_si512(p + 64 * i), left - 1 - i, x3);
+	p += 64 * left;
+	size -= 64 * left;
+	__m128i x = join(x3, p, size / 16);
 	uint64_t joined = STEP8(STEP8(0, (uint64_t)_mm_cvtsi128_si64(x)), (uint64_t)_mm_extract_epi64(x, 1));
-	return tail((uint32_t)joined, p, size);
+	return tail((uint32_t)joined, p + size / 16 * 16, size % 16);
 }
 
 uint32_t weir_crc32c(uint32_t crc, const void *data, size_t size)

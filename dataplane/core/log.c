@@ -162,8 +162,13 @@ void weir_log_commit(struct weir_log *log, const struct weir_run_header *run, ui
 	// A ring is written end to end, so the next run's place is seldom in the cache: fetched now, it is by the time it is
 	// needed. 1,440 bytes into a ring of 4 MiB: 86 ns without, 62 ns with; of 1 MiB: 48 and 42.
 	const uint8_t *next = (const uint8_t *)weir_log_run(log, log->head);
-	for (uint32_t i = 0; i < weir_log_run_size(run->length); i += 64)
-		__builtin_prefetch(next + i, 1);
+	const uint8_t *end = next + weir_log_run_size(run->length);
+	for (; next < end; next += 256) {
+		__builtin_prefetch(next, 1);
+		__builtin_prefetch(next + 64, 1);
+		__builtin_prefetch(next + 128, 1);
+		__builtin_prefetch(next + 192, 1);
+	}
 }
 
 void weir_log_append(struct weir_log *log, const struct weir_run_header *run, const void *events, uint64_t now_ns)
