@@ -5,17 +5,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/memfd.h>
-#include <linux/mempolicy.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "dataplane/core/memory.h"
 #include "wire/codec.h"
 #include "wire/limits.h"
 
 #define HUGE_PAGE_SIZE (2ul << 20)
-#define NODES_MAX 1024
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -45,21 +43,6 @@ static uint8_t *map_twice(int fd, uint64_t size)
 	return NULL;
 }
 
-// Preferred, not strict: a log on a far node is slow and shown as remote, a failed start helps nobody. The policy of a
-// shared mapping sticks to the file, so that fallocate and the second mapping follow it.
-static int bind_to_node(uint8_t *base, uint64_t size, int node)
-{
-	unsigned long mask[NODES_MAX / (8 * sizeof(unsigned long))] = { 0 };
-	if (node < 0)
-		return 0;
-	if (node >= NODES_MAX)
-		return -EINVAL;
-	mask[(unsigned)node / (8 * sizeof(unsigned long))] = 1ul << ((unsigned)node % (8 * sizeof(unsigned long)));
-	if (syscall(SYS_mbind, base, size, MPOL_PREFERRED, mask, (unsigned long)NODES_MAX, 0) == 0)
-		return 0;
-	return errno == ENOSYS || errno == EPERM ? 0 : -errno;
-}
-
 // Both mappings get their page tables now, so that no worker ever faults.
 static int prefault(uint8_t *base, uint64_t size)
 {
@@ -87,7 +70,8 @@ static int create_with(struct weir_log *log, uint64_t size, int node, bool is_hu
 		error = -errno;
 		goto err_close;
 	}
-	error = bind_to_node(base, size, node);
+	// The policy of a shared mapping sticks to the file: fallocate and the second mapping follow it.
+	error = weir_memory_bind(base, size, node);
 	if (error)
 		goto err_unmap;
 	if (fallocate(fd, 0, 0, (off_t)size) != 0) {

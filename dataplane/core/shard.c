@@ -3,15 +3,11 @@
 #include "dataplane/core/shard.h"
 
 #include <errno.h>
-#include <linux/mempolicy.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
+#include "dataplane/core/memory.h"
 #include "wire/limits.h"
 
-#define NODES_MAX 1024u
 #define PAGE_SIZE 4096u
 #define STREAMS_MAX (1u << 20) // more than any shard can need; keeps the allocation's size from overflowing
 
@@ -19,24 +15,6 @@ static uint64_t size_of(uint32_t streams_max)
 {
 	uint64_t size = sizeof(struct weir_shard) + (uint64_t)streams_max * sizeof(struct weir_stream);
 	return (size + PAGE_SIZE - 1) & ~(uint64_t)(PAGE_SIZE - 1);
-}
-
-// Zeroed pages, on `node` as far as the kernel can, all present.
-static void *pages_create(uint64_t size, int node)
-{
-	uint8_t *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (pages == MAP_FAILED)
-		return NULL;
-	if (node >= 0 && (unsigned)node < NODES_MAX) {
-		unsigned long mask[NODES_MAX / (8 * sizeof(unsigned long))] = { 0 };
-		unsigned bits = 8 * sizeof(unsigned long);
-		mask[(unsigned)node / bits] = 1ul << ((unsigned)node % bits);
-		// A far node is slow and shown as remote; not being able to ask for the near one is no reason to fail.
-		(void)syscall(SYS_mbind, pages, size, MPOL_PREFERRED, mask, (unsigned long)NODES_MAX, 0);
-	}
-	for (uint64_t at = 0; at < size; at += PAGE_SIZE)
-		((volatile uint8_t *)pages)[at] = 0;
-	return pages;
 }
 
 static void parts_init(struct weir_shard *shard)
@@ -61,12 +39,12 @@ int weir_shard_create(struct weir_shard **shard, const struct weir_shard_config 
 	    spec->streams_max > STREAMS_MAX || spec->event_max > spec->log_bytes / 8)
 		return -EINVAL;
 	uint64_t size = size_of(spec->streams_max);
-	struct weir_shard *fresh = pages_create(size, config->node);
+	struct weir_shard *fresh = weir_memory_get(size, config->node);
 	if (!fresh)
 		return -ENOMEM;
 	int error = weir_log_create(&fresh->log, spec->log_bytes, config->node, config->hugepages, config->incarnation);
 	if (error) {
-		munmap(fresh, size);
+		weir_memory_put(fresh, size);
 		return error;
 	}
 	fresh->allocated = size;
@@ -94,5 +72,5 @@ void weir_shard_destroy(struct weir_shard *shard)
 	shard->row.head.in_use = 0;
 	weir_row_publish(shard->public_row, &shard->row, sizeof(shard->row));
 	weir_log_destroy(&shard->log);
-	munmap(shard, shard->allocated);
+	weir_memory_put(shard, shard->allocated);
 }

@@ -20,7 +20,7 @@
 
 #include "bpf/guard.h"
 #include "dataplane/io/ethdev.h"
-#include "dataplane/io/memory.h"
+#include "dataplane/core/memory.h"
 
 #define AFXDP_MTU_MAX 3498u   // with a VLAN tag, in one 4 KiB chunk
 #define AFXDP_ROOM_MAX 3904u  // data room of such a chunk

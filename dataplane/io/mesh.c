@@ -8,7 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "dataplane/io/memory.h"
+#include "dataplane/core/memory.h"
 #include "dataplane/io/ring.h"
 
 #define RING_SIZE_MIN (64u << 10)

@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "dataplane/io/memory.h"
+#include "dataplane/core/memory.h"
 #include "dataplane/io/port.h"
 
 #ifndef UDP_GRO

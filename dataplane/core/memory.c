@@ -1,5 +1,6 @@
-// Anonymous memory, bound to a node and touched. Control thread.
-#include "dataplane/io/memory.h"
+// Anonymous memory, bound to a node and touched: what engines, shards, mesh and ports live in. Control makes and frees it
+// before and after its worker uses it, so that workers neither allocate nor fault. Control thread.
+#include "dataplane/core/memory.h"
 
 #include <errno.h>
 #include <linux/mempolicy.h>
@@ -16,15 +17,19 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-static void bind_to_node(void *memory, size_t size, int node)
+int weir_memory_bind(void *memory, size_t size, int node)
 {
 	unsigned long mask[NODES_MAX / (8 * sizeof(unsigned long))] = { 0 };
 	const unsigned bits = 8 * sizeof(unsigned long);
 
-	if (node < 0 || node >= NODES_MAX)
-		return;
+	if (node < 0)
+		return 0;
+	if (node >= NODES_MAX)
+		return -EINVAL;
 	mask[(unsigned)node / bits] = 1ul << ((unsigned)node % bits);
-	syscall(SYS_mbind, memory, size, MPOL_PREFERRED, mask, (unsigned long)NODES_MAX, 0);
+	if (syscall(SYS_mbind, memory, size, MPOL_PREFERRED, mask, (unsigned long)NODES_MAX, 0) == 0)
+		return 0;
+	return errno == ENOSYS || errno == EPERM ? 0 : -errno;
 }
 
 void *weir_memory_get(size_t size, int node)
@@ -33,7 +38,8 @@ void *weir_memory_get(size_t size, int node)
 
 	if (memory == MAP_FAILED)
 		return NULL;
-	bind_to_node(memory, size, node);
+	// A far node is slow and shown as remote; not being able to ask for the near one is no reason to fail.
+	(void)weir_memory_bind(memory, size, node);
 	if (size >= HUGE_PAGE_SIZE)
 		madvise(memory, size, MADV_HUGEPAGE);
 	if (madvise(memory, size, MADV_POPULATE_WRITE) == 0)
