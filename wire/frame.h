@@ -61,7 +61,8 @@ enum weir_kind {
 #define WEIR_FLAG_REDELIVERED 0x0002u // deliver: an earlier term may have handed these events out
 #define WEIR_FLAG_ANSWER 0x0004u      // hello, ping: the sender wants an answer at once (reserved, zero in version 1)
 #define WEIR_FLAG_HEADER_ONLY 0x0008u // publish, deliver: crc covers the header alone; only where a port is configured so
-#define WEIR_FLAGS_KNOWN 0x000fu
+#define WEIR_FLAG_IN_PLACE 0x0010u    // assign: the log may be read where it lies; a weir_assign_place follows the body
+#define WEIR_FLAGS_KNOWN 0x001fu
 
 // Acknowledgement levels, never blurred: higher is stronger.
 enum weir_ack_level {
@@ -336,7 +337,17 @@ struct weir_assign {
 } WEIR_WIRE;
 _Static_assert(sizeof(struct weir_assign) == 40, "assign layout");
 
+// Behind the assign of a session on a lane, flag IN_PLACE: where in the log the term begins.
+struct weir_assign_place {
+	uint64_t position;   // bytes: header of the run that holds offset `from`, or the head
+	uint64_t run_offset; // offset of that run's first event
+} WEIR_WIRE;
+_Static_assert(sizeof(struct weir_assign_place) == 16, "assign place layout");
+
 #define WEIR_REPORT_GAP 0x0001u // frames beyond received_to arrived before it: send again from received_to
+// The answer to an assign with flag IN_PLACE: this term is read in place. `limit` is the cursor's index on the lane, `charged`
+// its tag; nothing is delivered in frames, and the cursor alone says what is settled until the term ends by revoke.
+#define WEIR_REPORT_IN_PLACE 0x0002u
 
 struct weir_report_entry {
 	uint32_t topic;

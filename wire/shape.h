@@ -57,7 +57,7 @@ static const struct weir_kind_rule WEIR_KIND_RULES[WEIR_KIND_LIMIT] = {
 	[WEIR_KIND_CLOSED] = { WEIR_FROM_ROUTER, WEIR_BODY_NONE, 0, 0 },
 	[WEIR_KIND_JOIN] = { WEIR_FROM_CLIENT, WEIR_BODY_FIXED, sizeof(struct weir_join), 0 },
 	[WEIR_KIND_JOINED] = { WEIR_FROM_ROUTER, WEIR_BODY_FIXED, sizeof(struct weir_joined), 0 },
-	[WEIR_KIND_ASSIGN] = { WEIR_FROM_ROUTER, WEIR_BODY_FIXED, sizeof(struct weir_assign), 0 },
+	[WEIR_KIND_ASSIGN] = { WEIR_FROM_ROUTER, WEIR_BODY_FIXED, sizeof(struct weir_assign), WEIR_FLAG_IN_PLACE },
 	[WEIR_KIND_DELIVER] = { WEIR_FROM_ROUTER, WEIR_BODY_RUNS, sizeof(struct weir_delivery),
 				WEIR_EVENT_FLAGS | WEIR_FLAG_REDELIVERED },
 	[WEIR_KIND_REPORT] = { WEIR_FROM_CLIENT, WEIR_BODY_ENTRIES, sizeof(struct weir_report_entry), 0 },
@@ -107,6 +107,8 @@ static inline enum weir_reason weir_body_shape(const struct weir_frame_header *f
 	case WEIR_BODY_FIXED:
 		if (count)
 			return WEIR_R_COUNT;
+		if (frame->flags & WEIR_FLAG_IN_PLACE)
+			size -= sizeof(struct weir_assign_place);
 		return size == rule->size ? WEIR_R_NONE : WEIR_R_LENGTH;
 	case WEIR_BODY_PADDED:
 		if (count)

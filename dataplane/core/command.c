@@ -325,6 +325,15 @@ static void limits_use(struct weir_engine *engine, const struct weir_message *me
 	weir_engine_done(engine, message, 0, 0, NULL);
 }
 
+// A local client is gone or shut out: nothing of it will be heard again.
+static void lane_gone(struct weir_engine *engine, const struct weir_message *message)
+{
+	struct weir_session *session = weir_session_find_peer(&engine->sessions, message->pointer);
+	if (session)
+		weir_session_end(engine, session);
+	weir_engine_done(engine, message, 0, message->value, NULL);
+}
+
 void weir_engine_message(struct weir_engine *engine, const struct weir_message *message, uint64_t now_ns)
 {
 	engine->now_ns = now_ns;
@@ -357,6 +366,9 @@ void weir_engine_message(struct weir_engine *engine, const struct weir_message *
 		engine->is_stopping = true;
 		engine->stop_slot = 0;
 		engine->stop_request = message->request;
+		return;
+	case WEIR_MESSAGE_LANE_GONE:
+		lane_gone(engine, message);
 		return;
 	case WEIR_MESSAGE_GROUP_SETUP:
 	case WEIR_MESSAGE_GROUP_TEARDOWN:

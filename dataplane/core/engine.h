@@ -19,6 +19,7 @@
 #include "dataplane/core/snapshot.h"
 
 struct weir_engine;
+struct weir_lane_cursor;
 
 // A datagram from a port. The bytes need to live until weir_engine_receive() returns.
 struct weir_arrival {
@@ -26,6 +27,15 @@ struct weir_arrival {
 	const struct weir_path *path;
 	uint32_t size;
 	bool trust_link; // the port's integrity is `link`
+	// NULL: the body follows the header. Else `frame` is a private copy of the header alone, of a publish that is no
+	// fragment, and its body lies here, where the client may change it at any time.
+	const void *shared;
+};
+
+// A lane as the engine sees it: the client's cursors, which may change at any time.
+struct weir_lane_view {
+	const struct weir_lane_cursor *cursors; // wire/lane.h
+	uint32_t cursor_count;
 };
 
 // What goes in front of a frame in the mesh: ring slots hold this and then `size` bytes.
@@ -61,6 +71,11 @@ struct weir_engine_io {
 	void (*mesh_commit)(void *context, uint16_t worker, uint32_t size);
 	// Never fails: the caller bounds what is under way. `worker` WEIR_FROM_CONTROL: to control.
 	void (*message_send)(void *context, uint16_t worker, const struct weir_message *message);
+	// May be NULL, like the next one, where there are no lanes. The lane of that number; NULL: gone or going. Valid until this worker handled its
+	// WEIR_MESSAGE_LANE_GONE; a shard that comes from another worker looks its lanes up again.
+	const struct weir_lane_view *(*lane_find)(void *context, uint64_t lane);
+	// A head moved that the lane's client reads: it is woken at the end of the turn if it sleeps.
+	void (*lane_wake)(void *context, uint64_t lane);
 	void *context;
 };
 

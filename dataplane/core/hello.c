@@ -122,9 +122,10 @@ static void welcome(struct weir_engine *engine, const struct weir_session *sessi
 	weir_frame_send(engine, frame, (int32_t)(size - HEADER_SIZE));
 }
 
-static uint32_t agreed_size(const struct weir_engine *engine, const struct weir_hello *hello)
+// The configured size is that of datagrams: a lane has no path whose MTU it would have to fit.
+static uint32_t agreed_size(const struct weir_engine *engine, const struct weir_hello *hello, const struct weir_path *path)
 {
-	uint32_t most = engine->config.limits.frame_size;
+	uint32_t most = path->family == AF_UNIX ? WEIR_FRAME_MAX : engine->config.limits.frame_size;
 	return hello->frame_size < most ? hello->frame_size : most;
 }
 
@@ -141,7 +142,10 @@ static enum weir_reason session_open(struct weir_engine *engine, const struct we
 	session->ref.producer = hello->producer;
 	session->ref.epoch = hello->epoch;
 	session->ref.home = engine->config.worker;
-	session->ref.frame_size = agreed_size(engine, hello);
+	session->ref.frame_size = agreed_size(engine, hello, path);
+	session->ref.lane = 0;
+	if (path->family == AF_UNIX)
+		memcpy(&session->ref.lane, path->remote_ip, sizeof(session->ref.lane));
 	session->heard_ns = engine->now_ns;
 	session->lease.fire = lease_fire;
 	weir_wheel_arm(&engine->wheel, &session->lease, engine->now_ns + engine->config.limits.lease_ms * NS_PER_MS);

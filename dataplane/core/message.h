@@ -16,6 +16,7 @@ struct weir_session_ref {
 	uint16_t home; // worker
 	uint16_t reserved;
 	uint32_t frame_size; // bytes, largest frame to send it
+	uint64_t lane;       // number of its lane, 0: it talks through a port
 };
 
 enum weir_message_kind {
@@ -37,6 +38,9 @@ enum weir_message_kind {
 	WEIR_MESSAGE_DONE,            // worker to control: request, result (0 or -errno), value, pointer
 	WEIR_MESSAGE_GROUP_CHANGE,    // control to owner: topic, shard, group, pointer: weir_group_spec, copied: its quota and
 	                              // progress timeout hold from now on; answered like the others
+
+	WEIR_MESSAGE_LANE_GONE,       // control to every worker: value: lane, pointer: its weir_path. Sessions on it end, its
+	                              // cursors and pins are let go; after the answers its memory may be unmapped
 
 	// Worker to worker.
 	WEIR_MESSAGE_MEMBER_JOIN = 64, // home to coordinator: session wants into group; request in value

@@ -11,11 +11,11 @@
 
 // As seen by the router: local is the router's side, remote the client's. Network byte order for addresses and ports.
 struct weir_path {
-	uint8_t remote_ip[16]; // IPv4 in the first 4 bytes, the rest zero
+	uint8_t remote_ip[16]; // IPv4 in the first 4 bytes, the rest zero; a lane's number in the first 8
 	uint8_t local_ip[16];
 	uint16_t remote_port;
 	uint16_t local_port;
-	uint8_t family; // AF_INET or AF_INET6
+	uint8_t family; // AF_INET, AF_INET6, or AF_UNIX: a lane
 	uint8_t flags;  // zero
 	uint16_t port;  // index into the worker's ports
 	uint8_t remote_mac[6]; // zero on kernel ports

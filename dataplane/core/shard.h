@@ -13,6 +13,7 @@
 #include "dataplane/core/wheel.h"
 
 struct weir_engine;
+struct weir_lane_head;
 struct weir_parked; // a parked out-of-order frame, core/park.h
 
 #define WEIR_SHARD_GROUPS_MAX 64u // groups on one topic; control refuses more
@@ -176,6 +177,7 @@ struct weir_shard_config {
 	int node;
 	enum weir_hugepages hugepages;
 	struct weir_shard_row *row;       // public
+	struct weir_lane_head *head;      // public line for readers in place (wire/lane.h); NULL: there are none
 };
 
 // What WEIR_MESSAGE_GROUP_CREATE points at. Lives until the answer came.

@@ -76,7 +76,7 @@ static uint32_t look_at_packet(struct weir_ethdev *ethdev, uint32_t i, uint32_t 
 			return count;
 		}
 		ethdev->arrivals[count] =
-			(struct weir_arrival){ data + packet.offset, path, packet.size, ethdev->port.trust_link };
+			(struct weir_arrival){ data + packet.offset, path, packet.size, ethdev->port.trust_link, NULL };
 		return count + 1;
 	case WEIR_PACKET_DROP:
 		weir_port_drop(&ethdev->port, packet.reason, 1);

@@ -172,7 +172,7 @@ static uint32_t cut_message(struct kernel_port *kernel, uint32_t count)
 	uint8_t *place = in->realigned;
 
 	if (length == 0) // an empty datagram is a frame too, and counted as short by the engine
-		in->arrivals[count++] = (struct weir_arrival){ data, &in->paths[i], 0, kernel->port.trust_link };
+		in->arrivals[count++] = (struct weir_arrival){ data, &in->paths[i], 0, kernel->port.trust_link, NULL };
 	while (in->offset < length && count < WEIR_PORT_BURST) {
 		uint32_t size = length - in->offset < segment ? length - in->offset : segment;
 		const uint8_t *frame = data + in->offset;
@@ -186,7 +186,7 @@ static uint32_t cut_message(struct kernel_port *kernel, uint32_t count)
 			frame = memcpy(place, frame, size);
 			place += (size + 7u) & ~7u;
 		}
-		in->arrivals[count++] = (struct weir_arrival){ frame, &in->paths[i], size, kernel->port.trust_link };
+		in->arrivals[count++] = (struct weir_arrival){ frame, &in->paths[i], size, kernel->port.trust_link, NULL };
 	}
 	if (in->offset >= length) {
 		in->next++;
