@@ -199,7 +199,7 @@ int weir_result_save(const struct weir_result *result, const char *path, char er
 // Reads what the two above wrote. -EINVAL when it is something else. `result` is empty before, and after a failure.
 int weir_result_load(struct weir_result *result, const char *path, char error[WEIR_RESULT_ERROR]);
 
-// A row a second of every run: run, step's name, the fields of weir_result_second, then busy and steal of each core. 0 or -errno.
+// A row a second of every run: run, step's name, the fields of weir_result_second, busy and steal of each core. 0 or -errno.
 int weir_result_write_csv(const struct weir_result *result, FILE *stream);
 
 #endif

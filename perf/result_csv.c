@@ -28,11 +28,12 @@ static void row_write(FILE *stream, uint32_t number, const struct weir_result_ru
 	const struct weir_result_second *second = &run->seconds[index];
 	fprintf(stream, "%u,", number);
 	quote(stream, second->step < run->step_count ? run->steps[second->step]->name : "");
-	fprintf(stream, ",%.3f,%.3f,%lu,%lu,%lu,%lu,%lu,%lu,%lu,%lu,%lu,%.3f,%.3f,%.3f,%.3f,%.3f", (double)second->start_ns / 1e9,
-		(double)second->duration_ns / 1e9, second->intended, second->sent, second->acknowledged, second->received,
-		second->lost, second->refused, second->missed, second->redelivered, second->credit_stalls,
-		(double)second->credit_stall_ns / 1e6, (double)second->lag_max_ns / 1e3, (double)second->latency_p50_ns / 1e3,
-		(double)second->latency_p99_ns / 1e3, (double)second->latency_max_ns / 1e3);
+	fprintf(stream, ",%.3f,%.3f,%lu,%lu,%lu,%lu,%lu,%lu,%lu,%lu,%lu,%.3f,%.3f,%.3f,%.3f,%.3f",
+		(double)second->start_ns / 1e9, (double)second->duration_ns / 1e9, second->intended, second->sent,
+		second->acknowledged, second->received, second->lost, second->refused, second->missed, second->redelivered,
+		second->credit_stalls, (double)second->credit_stall_ns / 1e6, (double)second->lag_max_ns / 1e3,
+		(double)second->latency_p50_ns / 1e3, (double)second->latency_p99_ns / 1e3,
+		(double)second->latency_max_ns / 1e3);
 	for (uint32_t c = 0; c < cores; c++) {
 		if (c >= run->core_count) {
 			fputs(",,", stream);

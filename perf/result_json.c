@@ -237,8 +237,8 @@ static int refuse(const struct reader *reader, const char *format, ...)
 	va_start(arguments, format);
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
-	snprintf(reader->error, WEIR_RESULT_ERROR, "result %.160s: cannot read it: %s: give a file that weirperf wrote", reader->path,
-		 text);
+	snprintf(reader->error, WEIR_RESULT_ERROR, "result %.160s: cannot read it: %s: give a file that weirperf wrote",
+		 reader->path, text);
 	return -EINVAL;
 }
 
@@ -285,7 +285,8 @@ static int fields_get(const struct reader *reader, const json_t *json, void *obj
 	return 0;
 }
 
-static int histogram_get(const struct reader *reader, const json_t *run, const char *name, struct weir_histogram *histogram)
+static int histogram_get(const struct reader *reader, const json_t *run, const char *name,
+			 struct weir_histogram *histogram)
 {
 	const json_t *json = json_object_get(run, name);
 	const json_t *pair;
@@ -338,7 +339,8 @@ static int cores_get(const struct reader *reader, const json_t *cores, struct we
 	return code;
 }
 
-static int second_cpu_get(const struct reader *reader, const json_t *columns, const struct weir_result_run *run, uint32_t second)
+static int second_cpu_get(const struct reader *reader, const json_t *columns, const struct weir_result_run *run,
+			  uint32_t second)
 {
 	for (const struct field *field = CPU; field->name; field++) {
 		char name[WEIR_RESULT_NAME];

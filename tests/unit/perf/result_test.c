@@ -1,4 +1,5 @@
-// A result that was saved and loaded is the same result, histograms and all; a file that is not one is refused by name.
+// A result that was saved and loaded is the same result, histograms and all; a file that is not one is refused, and the
+// message says which file and why.
 #include "perf/result.h"
 
 #include <errno.h>
@@ -160,7 +161,8 @@ Test(result, rates_and_ratios_come_from_the_counts)
 	struct weir_result_run *run = weir_result_run_add(&result);
 	run->duration_ns = 2000000000;
 	run->drain_ns = 500000000;
-	run->counts = (struct weir_result_counts){ .intended = 1000, .published = 990, .delivered = 980, .missed = 10, .lost = 5 };
+	run->counts = (struct weir_result_counts){ .intended = 1000, .published = 990, .delivered = 980, .missed = 10,
+						   .lost = 5 };
 	cr_assert_float_eq(weir_result_sent_rate(run), 495, 1e-9);
 	cr_assert_float_eq(weir_result_delivered_rate(run), 392, 1e-9);
 	cr_assert_float_eq(weir_result_loss_ratio(&run->counts), 0.015, 1e-12);

@@ -19,8 +19,9 @@ static inline void sample_second(struct weir_result_run *run, uint32_t index, do
 	struct weir_result_second *second = weir_result_second_add(run);
 	uint64_t events = (uint64_t)(speed * (90000 + 20000 * sample_random()));
 	*second = (struct weir_result_second){
-		.start_ns = index * 1000000000ull, .duration_ns = 1000000000, .step = index / 3, .intended = events + 7, .sent = events,
-		.acknowledged = events - 1, .received = events - 2, .lost = 1, .refused = 2, .missed = 7, .redelivered = 3,
+		.start_ns = index * 1000000000ull, .duration_ns = 1000000000, .step = index / 3, .intended = events + 7,
+		.sent = events, .acknowledged = events - 1, .received = events - 2, .lost = 1, .refused = 2, .missed = 7,
+		.redelivered = 3,
 		.credit_stalls = 4, .credit_stall_ns = 5000000, .lag_max_ns = 6000, .latency_p50_ns = (uint64_t)(30000 / speed),
 		.latency_p99_ns = (uint64_t)(90000 / speed), .latency_max_ns = (uint64_t)(400000 / speed),
 	};
@@ -36,6 +37,7 @@ static inline void sample_run(struct weir_result *result, double speed, double n
 {
 	struct weir_result_run *run = weir_result_run_add(result);
 	speed *= 1 + noise * (2 * sample_random() - 1);
+	uint64_t events = (uint64_t)(6e5 * speed);
 	run->start_unix_ns = 1790000000000000000ull + result->run_count;
 	run->duration_ns = SAMPLE_SECONDS * 1000000000ull;
 	run->drain_ns = 1000000;
@@ -60,9 +62,9 @@ static inline void sample_run(struct weir_result *result, double speed, double n
 	for (uint32_t i = 0; i < SAMPLE_SECONDS; i++)
 		sample_second(run, i, speed);
 	run->counts = (struct weir_result_counts){
-		.intended = (uint64_t)(6e5 * speed), .published = (uint64_t)(6e5 * speed) - 7, .acknowledged = (uint64_t)(6e5 * speed) - 9,
-		.refused = 2, .missed = 7, .expected = (uint64_t)(6e5 * speed) - 9, .delivered = (uint64_t)(6e5 * speed) - 15, .lost = 6,
-		.duplicated = 1, .reordered = 2, .redelivered = 18, .damaged = 3, .unexplained = WEIR_RESULT_UNKNOWN, .bytes = 38400000,
+		.intended = events, .published = events - 7, .acknowledged = events - 9, .refused = 2, .missed = 7,
+		.expected = events - 9, .delivered = events - 15, .lost = 6, .duplicated = 1, .reordered = 2, .redelivered = 18,
+		.damaged = 3, .unexplained = WEIR_RESULT_UNKNOWN, .bytes = 38400000,
 	};
 	for (uint32_t c = 0; c < SAMPLE_CORES; c++) {
 		snprintf(run->cores[c].role, sizeof(run->cores[c].role), "%s", c ? "worker 0" : "generator");
@@ -73,7 +75,8 @@ static inline void sample_run(struct weir_result *result, double speed, double n
 					       .involuntary_switches = 11, .busy_ratio = 1.0 / 3 };
 }
 
-static inline void sample_fill_noisy(struct weir_result *result, uint32_t runs, double speed, double noise, unsigned seed)
+static inline void sample_fill_noisy(struct weir_result *result, uint32_t runs, double speed, double noise,
+				     unsigned seed)
 {
 	srand(seed);
 	snprintf(result->scenario, sizeof(result->scenario), "telemetry flood");
@@ -84,8 +87,10 @@ static inline void sample_fill_noisy(struct weir_result *result, uint32_t runs, 
 	weir_result_fact_add(&result->machine, "kernel", "6.18.0");
 	weir_result_fact_add(&result->machine, "cpu", "Sample(R) CPU @ 2.00GHz");
 	weir_result_fact_add(&result->placement, "worker 0", "core 1, node 0: alone on its core");
-	result->selftest = (struct weir_result_selftest){ .is_done = true, .is_passed = true, .events = 1000000, .rate_max = 4.2e6,
-							  .clock_error_ns = 900, .latency_p50_ns = 4000, .latency_p99_ns = 9000 };
+	result->selftest = (struct weir_result_selftest){
+		.is_done = true, .is_passed = true, .events = 1000000, .rate_max = 4.2e6, .clock_error_ns = 900,
+		.latency_p50_ns = 4000, .latency_p99_ns = 9000,
+	};
 	for (uint32_t i = 0; i < runs; i++)
 		sample_run(result, speed, noise);
 }
