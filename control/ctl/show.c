@@ -58,11 +58,14 @@ static void show_port(const json_t *port)
 	if (!place[0])
 		place = weir_json_text(port, "device");
 	if (!place[0])
+		place = weir_json_text(port, "socket");
+	if (!place[0])
 		place = weir_json_text(port, "address");
 	json_array_foreach(json_object_get(port, "queues"), index, queue)
 	{
-		printf("%-12s %-7s %-20.20s %5d %5d %6d %6d %8s %8s  %s\n", weir_json_text(port, "name"),
-		       weir_json_text(port, "kind"), place, (int)weir_json_number(queue, "udp_port"),
+		printf("%-12s %-7s %-20.20s %-4s %5d %5d %6d %6d %8s %8s  %s\n", weir_json_text(port, "name"),
+		       weir_json_text(port, "kind"), place, json_is_true(json_object_get(queue, "link")) ? "up" : "down",
+		       (int)weir_json_number(queue, "udp_port"),
 		       (int)weir_json_number(queue, "queue"), (int)weir_json_number(queue, "worker"),
 		       (int)weir_json_number(queue, "mtu"), weir_text_count(weir_json_real(queue, "received")).bytes,
 		       weir_text_count(weir_json_real(queue, "sent")).bytes,
@@ -82,8 +85,8 @@ static void show_ports(const json_t *ports)
 	size_t index;
 	json_t *port;
 
-	printf("\n%-12s %-7s %-20s %5s %5s %6s %6s %8s %8s  %s\n", "port", "kind", "where", "udp", "queue", "worker", "mtu",
-	       "received", "sent", "dropped");
+	printf("\n%-12s %-7s %-20s %-4s %5s %5s %6s %6s %8s %8s  %s\n", "port", "kind", "where", "link", "udp", "queue",
+	       "worker", "mtu", "received", "sent", "dropped");
 	json_array_foreach(ports, index, port) show_port(port);
 }
 

@@ -100,6 +100,7 @@ static const struct weir_word HUGEPAGES[] = { { "prefer", WEIR_TOPOLOGY_HUGEPAGE
 static const struct weir_word PORT_KIND[] = { { "kernel", WEIR_TOPOLOGY_PORT_KERNEL },
 					      { "afxdp", WEIR_TOPOLOGY_PORT_AFXDP },
 					      { "dpdk", WEIR_TOPOLOGY_PORT_DPDK },
+					      { "vhost", WEIR_TOPOLOGY_PORT_VHOST },
 					      { 0 } };
 static const struct weir_word INTEGRITY[] = { { "full", WEIR_INTEGRITY_FULL }, { "link", WEIR_INTEGRITY_LINK }, { 0 } };
 static const struct weir_word POLICY[] = { { "block", WEIR_POLICY_BLOCK },
@@ -146,7 +147,7 @@ static const struct weir_field PORT[] = {
 	  .bind = weir_bind_word,
 	  AT(weir_topology_port, kind),
 	  .words = PORT_KIND,
-	  .expected = "kernel, afxdp or dpdk",
+	  .expected = "kernel, afxdp, dpdk or vhost",
 	  .is_required = true },
 	{ .key = "interface",
 	  .bind = weir_bind_text,
@@ -158,6 +159,11 @@ static const struct weir_field PORT[] = {
 	  AT(weir_topology_port, device),
 	  .min = 1,
 	  .expected = "a DPDK device (devargs, 1 to 255 characters)" },
+	{ .key = "socket",
+	  .bind = weir_bind_text,
+	  AT(weir_topology_port, socket),
+	  .min = 1,
+	  .expected = "the path of a unix socket (1 to 107 characters)" },
 	{ .key = "address",
 	  .bind = weir_bind_text,
 	  AT(weir_topology_port, address),
@@ -404,12 +410,13 @@ static int check_port_keys(struct weir_binder *binder, const char *path, const s
 {
 	static const struct {
 		const char *key;
-		bool needed[3]; // by enum weir_topology_port_kind
-		bool allowed[3];
+		bool needed[WEIR_TOPOLOGY_PORT_KINDS];
+		bool allowed[WEIR_TOPOLOGY_PORT_KINDS];
 	} RULES[] = {
-		{ "interface", { false, true, false }, { false, true, false } },
-		{ "device", { false, false, true }, { false, false, true } },
-		{ "address", { false, false, true }, { true, true, true } },
+		{ "interface", { false, true, false, false }, { false, true, false, false } },
+		{ "device", { false, false, true, false }, { false, false, true, false } },
+		{ "socket", { false, false, false, true }, { false, false, false, true } },
+		{ "address", { false, false, true, true }, { true, true, true, true } },
 	};
 	const char *kind = weir_topology_port_kind_name(port->kind);
 
@@ -465,6 +472,8 @@ static bool ports_collide(const struct weir_topology_port *a, const struct weir_
 		return strcmp(a->interface, b->interface) == 0;
 	if (a->kind == WEIR_TOPOLOGY_PORT_DPDK)
 		return strcmp(a->device, b->device) == 0;
+	if (a->kind == WEIR_TOPOLOGY_PORT_VHOST)
+		return strcmp(a->socket, b->socket) == 0;
 	if (strcmp(a->address, b->address) != 0)
 		return false;
 	for (uint32_t i = 0; i < a->worker_count; i++) {
@@ -493,6 +502,10 @@ static int check_port(struct weir_binder *binder, struct weir_topology *topology
 	if (port->address[0] && inet_pton(AF_INET, port->address, address) != 1 &&
 	    inet_pton(AF_INET6, port->address, address) != 1)
 		return weir_binder_refuse(binder, path, place(binder, node, "address"), "an IPv4 or IPv6 address");
+	// It becomes part of devargs, where a comma ends it and quotes and brackets group.
+	if (port->socket[0] && (port->socket[0] != '/' || strpbrk(port->socket, ",\"'[]")))
+		return weir_binder_refuse(binder, path, place(binder, node, "socket"),
+					  "an absolute path without a comma, quote or bracket");
 	err = check_port_workers(binder, path, topology, index);
 	if (err)
 		return err;
@@ -502,7 +515,7 @@ static int check_port(struct weir_binder *binder, struct weir_topology *topology
 						"ports[%u] has this name already", other);
 		if (ports_collide(&topology->ports[other], port))
 			return weir_binder_fail(binder, path, node,
-						"give each port its own interface, device, or address and UDP ports",
+						"give each port its own interface, device, socket, or address and UDP ports",
 						"port %s listens there already", topology->ports[other].name);
 	}
 	return 0;

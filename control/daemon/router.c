@@ -51,6 +51,7 @@ struct build {
 	struct weir_dataplane_worker workers[WEIR_WORKERS_MAX];
 	struct weir_port_config ports[WEIR_TOPOLOGY_PORTS_MAX];
 	uint16_t queues[WEIR_TOPOLOGY_PORTS_MAX][WEIR_WORKERS_MAX];
+	char devices[WEIR_TOPOLOGY_PORTS_MAX][WEIR_TOPOLOGY_SOCKET_SIZE + 64]; // devargs of vhost ports
 	struct weir_dataplane_config config;
 };
 
@@ -60,10 +61,21 @@ static enum weir_port_kind port_kind(enum weir_topology_port_kind kind)
 	case WEIR_TOPOLOGY_PORT_AFXDP:
 		return WEIR_PORT_AFXDP;
 	case WEIR_TOPOLOGY_PORT_DPDK:
+	case WEIR_TOPOLOGY_PORT_VHOST:
 		return WEIR_PORT_DPDK;
 	default:
 		return WEIR_PORT_KERNEL;
 	}
+}
+
+// Devargs of a port, NULL: it has none. Devices of vhost ports are numbered apart from those that the file names itself.
+static const char *port_device(struct build *build, const struct weir_topology_port *port, uint32_t i)
+{
+	if (port->kind != WEIR_TOPOLOGY_PORT_VHOST)
+		return port->device[0] ? port->device : NULL;
+	snprintf(build->devices[i], sizeof(build->devices[i]), "net_vhost_weir%u,iface=%s,queues=%u", i, port->socket,
+		 port->worker_count);
+	return build->devices[i];
 }
 
 static void build_ports(struct build *build, const struct weir_router *router)
@@ -77,7 +89,7 @@ static void build_ports(struct build *build, const struct weir_router *router)
 			.name = port->name,
 			.kind = port_kind(port->kind),
 			.interface = port->interface[0] ? port->interface : NULL,
-			.device = port->device[0] ? port->device : NULL,
+			.device = port_device(build, port, i),
 			.address = port->address[0] ? port->address : NULL,
 			.udp_port = (uint16_t)port->udp_port,
 			.trust_link = port->integrity == WEIR_INTEGRITY_LINK,

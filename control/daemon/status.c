@@ -170,9 +170,10 @@ static json_t *port_json(const struct weir_router *router, uint32_t index)
 		json_array_append_new(queues, queue_json(open));
 		guard = open->guard ? open->guard : guard;
 	}
-	json = json_pack("{s:s, s:s, s:o, s:o, s:o, s:i, s:s, s:o, s:s, s:o}", "name", port->name, "kind",
+	json = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:i, s:s, s:o, s:s, s:o}", "name", port->name, "kind",
 			 weir_topology_port_kind_name(port->kind), "interface", text_or_null(port->interface), "device",
-			 text_or_null(port->device), "address", text_or_null(port->address), "udp_port", (int)port->udp_port,
+			 text_or_null(port->device), "socket", text_or_null(port->socket), "address",
+			 text_or_null(port->address), "udp_port", (int)port->udp_port,
 			 "integrity", port->integrity == WEIR_INTEGRITY_LINK ? "link" : "full", "node",
 			 placed->node >= 0 ? json_integer(placed->node) : json_null(), "reason", placed->reason, "queues",
 			 queues);

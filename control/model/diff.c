@@ -55,6 +55,7 @@ static bool is_same_port(const struct weir_topology_port *a, const struct weir_t
 {
 	return strcmp(a->name, b->name) == 0 && a->kind == b->kind && a->integrity == b->integrity &&
 	       strcmp(a->interface, b->interface) == 0 && strcmp(a->device, b->device) == 0 &&
+	       strcmp(a->socket, b->socket) == 0 &&
 	       strcmp(a->address, b->address) == 0 && a->udp_port == b->udp_port && a->worker_count == b->worker_count &&
 	       memcmp(a->workers, b->workers, a->worker_count * sizeof(*a->workers)) == 0;
 }

@@ -52,7 +52,7 @@ const char *weir_ack_name(enum weir_ack_level level)
 
 const char *weir_topology_port_kind_name(enum weir_topology_port_kind kind)
 {
-	static const char *const NAMES[] = { "kernel", "afxdp", "dpdk" };
+	static const char *const NAMES[] = { "kernel", "afxdp", "dpdk", "vhost" };
 
 	return (unsigned)kind < sizeof(NAMES) / sizeof(*NAMES) ? NAMES[kind] : "unknown";
 }

@@ -15,6 +15,7 @@
 #define WEIR_TOPOLOGY_PORTS_MAX 32u // ports; Debian's DPDK knows 32 devices
 #define WEIR_TOPOLOGY_INTERFACE_SIZE 16u // IFNAMSIZ
 #define WEIR_TOPOLOGY_DEVICE_SIZE 256u // DPDK devargs
+#define WEIR_TOPOLOGY_SOCKET_SIZE 108u // path of a unix socket
 #define WEIR_TOPOLOGY_ADDRESS_SIZE 46u // text of an IPv6 address
 
 enum weir_topology_poll {
@@ -32,6 +33,8 @@ enum weir_topology_port_kind {
 	WEIR_TOPOLOGY_PORT_KERNEL, // kernel UDP sockets, one per worker
 	WEIR_TOPOLOGY_PORT_AFXDP, // interface, AF_XDP socket per queue
 	WEIR_TOPOLOGY_PORT_DPDK, // any other DPDK device, by devargs
+	WEIR_TOPOLOGY_PORT_VHOST, // another DPDK program of this host, by a vhost-user socket
+	WEIR_TOPOLOGY_PORT_KINDS,
 };
 
 enum weir_topology_integrity {
@@ -64,7 +67,8 @@ struct weir_topology_port {
 	enum weir_topology_integrity integrity;
 	char interface[WEIR_TOPOLOGY_INTERFACE_SIZE]; // afxdp
 	char device[WEIR_TOPOLOGY_DEVICE_SIZE]; // dpdk
-	char address[WEIR_TOPOLOGY_ADDRESS_SIZE]; // kernel, dpdk: own IP address; afxdp: the interface's
+	char socket[WEIR_TOPOLOGY_SOCKET_SIZE]; // vhost
+	char address[WEIR_TOPOLOGY_ADDRESS_SIZE]; // kernel, dpdk, vhost: own IP address; afxdp: the interface's
 	uint32_t udp_port;
 	uint32_t workers[WEIR_WORKERS_MAX]; // queue (or socket) i is polled by workers[i]
 	uint32_t worker_count;

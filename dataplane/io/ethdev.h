@@ -14,6 +14,7 @@
 
 #define WEIR_ETHDEV_BURST 128u     // packets of one receive; at most WEIR_PORT_BURST
 #define WEIR_ETHDEV_SEND_ROOM 512u // packets committed and not taken by the device; then send_reserve says no
+#define WEIR_ETHDEV_STUCK_S 1u     // a device that takes nothing for so long loses what waits
 #define WEIR_ETHDEV_SPARE 64u      // buffers taken from the pool at once for sending
 #define WEIR_ETHDEV_ALLOWANCE 512u // buffers taken for sending between two looks at how many there are
 #define WEIR_ETHDEV_POOL 10239u    // buffers of a queue: 2,048 wait in the driver for packets, as many may be received and
@@ -49,6 +50,7 @@ struct weir_ethdev {
 	uint32_t allowance; // of spares until the next look
 	struct rte_mbuf *outgoing[WEIR_ETHDEV_SEND_ROOM];
 	uint32_t outgoing_count;
+	uint64_t stuck_since; // tick at which the device took nothing of a burst; 0: it took something since
 	struct rte_mbuf *current;  // reserved
 	struct weir_path current_path;
 	uint32_t current_head;

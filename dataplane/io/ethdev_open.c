@@ -21,6 +21,7 @@
 #include "bpf/guard.h"
 #include "dataplane/io/ethdev.h"
 #include "dataplane/core/memory.h"
+#include "dataplane/io/vhost.h"
 
 #define AFXDP_MTU_MAX 3498u   // with a VLAN tag, in one 4 KiB chunk
 #define AFXDP_ROOM_MAX 3904u  // data room of such a chunk
@@ -430,6 +431,9 @@ static int probe_device(struct opening *opening, uint16_t *device)
 	if (strncmp(name, "net_memif", 9) == 0)
 		return weir_fault_set(opening->fault, -EOPNOTSUPP, opening->object, "use memif", "use net_vhost instead",
 				      "its driver ends the process when a client dies");
+	error = weir_vhost_prepare(devargs, opening->object, opening->fault);
+	if (error)
+		return error;
 	error = rte_dev_probe(devargs);
 	if (error || rte_eth_dev_get_port_by_name(name, device) != 0)
 		return weir_fault_set(opening->fault, error ? error : -ENODEV, opening->object, "find its device",

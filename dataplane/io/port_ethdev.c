@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include <rte_cycles.h>
+
 #include "dataplane/io/ethdev.h"
 #include "dataplane/io/responder.h"
 
@@ -127,6 +129,33 @@ static void ethdev_receive_done(struct weir_port *port)
 
 // ---- Out ----
 
+static bool ethdev_link_is_up(const struct weir_port *port)
+{
+	const struct weir_ethdev *ethdev = (const struct weir_ethdev *)port;
+	struct rte_eth_link link;
+
+	return rte_eth_link_get_nowait(ethdev->device, &link) != 0 || link.link_status == RTE_ETH_LINK_UP;
+}
+
+// The device took nothing. Behind a device of our own stands one peer: when it is gone, or stands still for long, what waits
+// is lost, so that the worker finds rest and the next peer does not get what was meant for this one. true: nothing stays.
+static bool give_up_on(struct weir_ethdev *ethdev)
+{
+	uint64_t now = rte_get_tsc_cycles();
+
+	if (!ethdev->is_responder)
+		return false;
+	if (ethdev->stuck_since == 0)
+		ethdev->stuck_since = now;
+	if (ethdev_link_is_up(&ethdev->port) && now - ethdev->stuck_since < WEIR_ETHDEV_STUCK_S * rte_get_tsc_hz())
+		return false;
+	rte_pktmbuf_free_bulk(ethdev->outgoing, ethdev->outgoing_count);
+	weir_count(&ethdev->port.statistics.send_lost, ethdev->outgoing_count);
+	ethdev->outgoing_count = 0;
+	ethdev->stuck_since = 0;
+	return true;
+}
+
 static bool ethdev_flush(struct weir_port *port)
 {
 	struct weir_ethdev *ethdev = ethdev_of(port);
@@ -140,6 +169,9 @@ static bool ethdev_flush(struct weir_port *port)
 		bytes += ethdev->outgoing[i]->pkt_len; // the device owns them afterwards
 	sent = rte_eth_tx_burst(ethdev->device, ethdev->queue, ethdev->outgoing, (uint16_t)count);
 	weir_count(&port->statistics.send_calls, 1);
+	if (sent == 0)
+		return give_up_on(ethdev);
+	ethdev->stuck_since = 0;
 	for (uint32_t i = sent; i < count; i++)
 		bytes -= ethdev->outgoing[i]->pkt_len;
 	weir_count(&port->statistics.sent, sent);
@@ -207,14 +239,6 @@ static void ethdev_send_commit(struct weir_port *port, uint32_t size)
 }
 
 // ---- Life ----
-
-static bool ethdev_link_is_up(const struct weir_port *port)
-{
-	const struct weir_ethdev *ethdev = (const struct weir_ethdev *)port;
-	struct rte_eth_link link;
-
-	return rte_eth_link_get_nowait(ethdev->device, &link) != 0 || link.link_status == RTE_ETH_LINK_UP;
-}
 
 static void ethdev_close(struct weir_port *port)
 {

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "dataplane/io/eal.h"
@@ -254,6 +256,60 @@ Test(port_ethdev, sending_leaves_buffers_for_reception)
 	weir_eal_stop();
 }
 
+// ---- vhost-user ----
+
+static char socket_path[64], vhost_device[128];
+
+static const char *vhost(void)
+{
+	snprintf(socket_path, sizeof(socket_path), "/tmp/weir-ethdev-vhost.%d", (int)getpid());
+	snprintf(vhost_device, sizeof(vhost_device), "net_vhost_test,iface=%s,queues=1", socket_path);
+	return vhost_device;
+}
+
+// A socket file as a listener leaves it; the listener itself is returned.
+static int listen_at(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	cr_assert_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	cr_assert_eq(listen(fd, 1), 0);
+	return fd;
+}
+
+Test(port_ethdev, a_dead_ones_socket_is_taken_over_and_removed_at_the_end)
+{
+	const char *device = vhost();
+	struct weir_port *port;
+
+	close(listen_at(socket_path));
+	cr_assert_eq(access(socket_path, F_OK), 0);
+	port = open_port(device);
+	cr_expect_not(port->ops->link_is_up(port), "nobody is connected yet");
+	cr_expect_eq(port->frame_max, 1472);
+	port->ops->close(port);
+	weir_eal_stop();
+	cr_expect_neq(access(socket_path, F_OK), 0);
+}
+
+Test(port_ethdev, what_waits_for_a_peer_that_is_gone_is_lost_and_counted)
+{
+	struct weir_port *port = open_port(vhost());
+	struct weir_path path = { .family = AF_INET, .port = 5 };
+
+	for (uint32_t i = 0; i < 3 * 512; i++) {
+		cr_assert_not_null(port->ops->send_reserve(port, &path, 1000));
+		port->ops->send_commit(port, 1000);
+	}
+	cr_expect(port->ops->flush(port), "nothing stays to be sent");
+	cr_expect_eq(weir_counted(&port->statistics.send_lost), 3 * 512);
+	cr_expect_eq(weir_counted(&port->statistics.sent), 0);
+	port->ops->close(port);
+	weir_eal_stop();
+}
+
 // ---- Refusals ----
 
 static void expect_refusal(const char *device, int error, const char *word)
@@ -269,9 +325,23 @@ static void expect_refusal(const char *device, int error, const char *word)
 
 Test(port_ethdev, what_cannot_be_opened_is_said)
 {
+	int listener;
+
 	start_eal();
 	expect_refusal(NULL, -EINVAL, "none is given");
 	expect_refusal("net_memif0", -EOPNOTSUPP, "client dies");
+	expect_refusal("net_vhost0", -EINVAL, "names no socket");
+	expect_refusal("net_vhost0,queues=1", -EINVAL, "names no socket");
+	expect_refusal("net_vhost0,iface=/tmp/weir-no-such-folder/a.sock", -ENOENT, "folder /tmp/weir-no-such-folder");
+	expect_refusal("net_vhost0,iface=/etc/passwd", -EEXIST, "no socket");
+	expect_refusal("net_vhost0,iface=/tmp/a-path-of-more-than-a-hundred-and-seven-bytes-is-more-than-the-kernel-takes-for-"
+		       "the-name-of-a-socket-file",
+		       -ENAMETOOLONG, "longer than the 107 bytes");
+	vhost();
+	listener = listen_at(socket_path);
+	expect_refusal(vhost_device, -EADDRINUSE, "a process listens");
+	close(listener);
+	unlink(socket_path);
 	expect_refusal("0000:ff:1f.7", -ENODEV, "0000:ff:1f.7");
 	weir_eal_stop();
 }

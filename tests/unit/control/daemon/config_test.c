@@ -55,6 +55,7 @@ Test(config, every_key_reaches_its_field)
 		      "ports:\n"
 		      "  - {name: a, kind: afxdp, interface: eth1, udp_port: 9000, workers: [1, 0], integrity: link}\n"
 		      "  - {name: d, kind: dpdk, device: 'net_null0,size=64', address: '10.0.0.1'}\n"
+		      "  - {name: v, kind: vhost, socket: /run/weir/v.vhost, address: '10.0.1.1', workers: [0, 1]}\n"
 		      "  - {name: k, kind: kernel, address: '::1', udp_port: 7000}\n"
 		      "limits: {sessions_per_worker: 32, streams_per_shard: 7, park_frames: 16, "
 		      "reassembly_slots: 3, members_per_group: 9, window_frames: 11, frame_size: 9000, "
@@ -88,8 +89,11 @@ Test(config, every_key_reaches_its_field)
 	cr_assert_eq(topology->ports[0].integrity, WEIR_INTEGRITY_LINK);
 	cr_assert_str_eq(topology->ports[1].device, "net_null0,size=64");
 	cr_assert_eq(topology->ports[1].worker_count, 1);
-	cr_assert_str_eq(topology->ports[2].address, "::1");
+	cr_assert_eq(topology->ports[2].kind, WEIR_TOPOLOGY_PORT_VHOST);
+	cr_assert_str_eq(topology->ports[2].socket, "/run/weir/v.vhost");
 	cr_assert_eq(topology->ports[2].worker_count, 2);
+	cr_assert_str_eq(topology->ports[3].address, "::1");
+	cr_assert_eq(topology->ports[3].worker_count, 2);
 	cr_assert_eq(topology->limits.sessions_per_worker, 32);
 	cr_assert_eq(topology->limits.streams_per_shard, 7);
 	cr_assert_eq(topology->limits.members_per_group, 9);
@@ -112,7 +116,7 @@ Test(config, every_key_reaches_its_field)
 	cr_assert_eq(group->start, WEIR_TOPOLOGY_START_EARLIEST);
 	cr_assert_eq(group->quota_bytes, 1u << 20);
 	cr_assert_eq(group->progress_timeout_ns, 0);
-	cr_assert_eq(group->mark.line, 21);
+	cr_assert_eq(group->mark.line, 22);
 	weir_topology_destroy(topology);
 }
 
@@ -155,6 +159,13 @@ static const struct mistake MISTAKES[] = {
 	{ "ports:\n- {kind: kernel}\n", 2, 3, "ports[0]", "key name is missing" },
 	{ "ports:\n- {name: a, kind: afxdp}\n", 2, 3, "ports[0]", "key interface is missing" },
 	{ "ports:\n- {name: a, kind: kernel, interface: lo}\n", 2, 38, "ports[0]", "kind kernel has no interface" },
+	{ "ports:\n- {name: a, kind: vhost, address: 10.0.0.1}\n", 2, 3, "ports[0]", "key socket is missing" },
+	{ "ports:\n- {name: a, kind: vhost, socket: /a}\n", 2, 3, "ports[0]", "key address is missing" },
+	{ "ports:\n- {name: a, kind: kernel, socket: /a}\n", 2, 35, "ports[0]", "kind kernel has no socket" },
+	{ "ports:\n- {name: a, kind: vhost, socket: a, address: 10.0.0.1}\n", 2, 34, "ports[0]", "absolute path" },
+	{ "ports:\n- {name: a, kind: vhost, socket: '/a,b', address: 10.0.0.1}\n", 2, 34, "ports[0]", "without a comma" },
+	{ "ports:\n- {name: a, kind: vhost, socket: /s, address: 10.0.0.1}\n"
+	  "- {name: b, kind: vhost, socket: /s, address: 10.0.0.2}\n", 3, 3, "ports[1]", "port a listens there already" },
 	{ "ports:\n- {name: a, kind: kernel, address: home}\n", 2, 36, "ports[0]", "IPv4 or IPv6" },
 	{ "ports:\n- {name: a, kind: kernel, workers: [0, 1]}\n", 2, 40, "ports[0]", "there are 1 workers" },
 	{ "ports:\n- {name: a, kind: afxdp, interface: a-name-too-long-for-linux}\n", 2, 37, "ports[0].interface", "1 to 15" },
