@@ -4,7 +4,9 @@
 #ifndef WEIR_PERF_HISTOGRAM_H
 #define WEIR_PERF_HISTOGRAM_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #define WEIR_HISTOGRAM_BITS 6u       // 2^6 buckets a power of two
 #define WEIR_HISTOGRAM_VALUE_BITS 40u // larger values count as the largest
@@ -43,9 +45,29 @@ static inline void weir_histogram_add(struct weir_histogram *histogram, uint64_t
 uint64_t weir_histogram_bucket_top(uint32_t bucket);
 
 // The value that at least `share` (0 to 1) of all values do not exceed, rounded up to its bucket's top but never above
-// the largest value seen. 0 when empty.
+// the largest value seen. 0 when empty. A share is taken as meant: 0.99999 of 100,000 values are 99,999 of them.
 uint64_t weir_histogram_percentile(const struct weir_histogram *histogram, double share);
 
 void weir_histogram_merge(struct weir_histogram *into, const struct weir_histogram *from);
+
+// The mean is exact (but for values beyond the largest), the standard deviation takes each value for its bucket's middle.
+double weir_histogram_mean(const struct weir_histogram *histogram);
+double weir_histogram_deviation(const struct weir_histogram *histogram);
+
+// A point of the percentile distribution: `count` of the values, a share of at least `share`, do not exceed `value`.
+struct weir_histogram_point {
+	uint64_t value;
+	uint64_t count;
+	double share;
+};
+
+// Walks the distribution from share 0 to 1, `ticks` points for each halving of what is left above, as HdrHistogram's
+// percentile iterator does. `point` is all zero before the first call; false: there is no further point.
+#define WEIR_HISTOGRAM_TICKS 5u
+bool weir_histogram_next(const struct weir_histogram *histogram, uint32_t ticks, struct weir_histogram_point *point);
+
+// The percentile distribution as the text that HdrHistogram's plotters read (.hgrm). Values are divided by `unit`: 1000 makes
+// microseconds of nanoseconds. 0 or -EIO.
+int weir_histogram_write_hgrm(const struct weir_histogram *histogram, double unit, FILE *stream);
 
 #endif
