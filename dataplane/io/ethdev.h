@@ -39,8 +39,7 @@ struct weir_ethdev {
 	uint8_t mac[6];
 	struct weir_packet_own own;
 	struct rte_mempool *pool;
-	uint32_t calls;   // of receive, to look at the device's own drops now and then
-	uint64_t missed;  // drops of the device that were counted already
+	uint64_t missed;  // packets lost by the device that were counted already
 	struct rte_mbuf *received[WEIR_ETHDEV_BURST];
 	uint32_t received_count;
 	struct weir_arrival arrivals[WEIR_ETHDEV_BURST];

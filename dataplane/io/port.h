@@ -54,7 +54,7 @@ struct weir_port_statistics {
 	_Atomic uint64_t send_blocked;   // times the way out was full and the frames stayed
 	_Atomic uint64_t send_lost;      // frames the kernel or device refused for good (unreachable, too large)
 	_Atomic uint64_t passed;         // frames that were not weir's: answered (ARP, ND, ping) or let fall
-	_Atomic uint64_t dropped[WEIR_REASON_ROOM]; // before parsing: ip-fragment, ip-header, no-buffer
+	_Atomic uint64_t dropped[WEIR_REASON_ROOM]; // before parsing: ip-fragment, ip-header, no-buffer (late, see count_lost)
 };
 
 static inline void weir_count(_Atomic uint64_t *counter, uint64_t n)
@@ -78,6 +78,9 @@ struct weir_port_ops {
 	void (*send_commit)(struct weir_port *port, uint32_t size);
 	// Pushes out what was committed. false: something stays, call again next turn.
 	bool (*flush)(struct weir_port *port);
+	// Counts, by weir_port_drop(), what the kernel or the device had no room for since the last call. A system call or
+	// a look at registers: the worker calls it now and then.
+	void (*count_lost)(struct weir_port *port);
 	bool (*link_is_up)(const struct weir_port *port); // any thread
 	void (*close)(struct weir_port *port);            // control, after the worker stopped; frees the port
 };

@@ -11,8 +11,6 @@
 #include "dataplane/io/ethdev.h"
 #include "dataplane/io/responder.h"
 
-#define LOOK_EVERY 4096u // receive calls between two looks at the device's own counters
-
 static struct weir_ethdev *ethdev_of(struct weir_port *port)
 {
 	return (struct weir_ethdev *)port;
@@ -20,7 +18,9 @@ static struct weir_ethdev *ethdev_of(struct weir_port *port)
 
 // ---- In ----
 
-// Packets that the device or the kernel's socket had no room for.
+// Packets that the device or the kernel's socket had no room for. A packet that the XDP program redirected ends in the
+// socket's receive ring or in one of two of its counters: rx_ring_full, or rx_dropped, for want of a buffer or too large for
+// one. rx_fill_ring_empty_descs is the reason of some of the latter, not more of them.
 static uint64_t missed_by_device(const struct weir_ethdev *ethdev)
 {
 	struct xdp_statistics xdp = { 0 };
@@ -30,16 +30,21 @@ static uint64_t missed_by_device(const struct weir_ethdev *ethdev)
 	if (ethdev->socket >= 0)
 		return getsockopt(ethdev->socket, SOL_XDP, XDP_STATISTICS, &xdp, &size) < 0 ?
 			       ethdev->missed :
-			       xdp.rx_dropped + xdp.rx_ring_full + xdp.rx_fill_ring_empty_descs;
+			       xdp.rx_dropped + xdp.rx_ring_full;
 	return rte_eth_stats_get(ethdev->device, &stats) != 0 ? ethdev->missed : stats.imissed + stats.rx_nombuf;
 }
 
-static void look_at_drops(struct weir_ethdev *ethdev)
+static void ethdev_count_lost(struct weir_port *port)
 {
-	uint64_t missed = missed_by_device(ethdev);
+	struct weir_ethdev *ethdev = ethdev_of(port);
+	uint64_t missed;
 
+	// A device counts for all its queues together: one of them takes it up.
+	if (!ethdev->owns_device)
+		return;
+	missed = missed_by_device(ethdev);
 	if (missed > ethdev->missed)
-		weir_port_drop(&ethdev->port, WEIR_R_NO_BUFFER, missed - ethdev->missed);
+		weir_port_drop(port, WEIR_R_NO_BUFFER, missed - ethdev->missed);
 	ethdev->missed = missed;
 }
 
@@ -98,8 +103,6 @@ static uint32_t ethdev_receive(struct weir_port *port, const struct weir_arrival
 	uint32_t count = 0;
 	uint64_t bytes = 0;
 
-	if (++ethdev->calls % LOOK_EVERY == 0)
-		look_at_drops(ethdev);
 	*arrivals = ethdev->arrivals;
 	if (n == 0)
 		return 0;
@@ -251,6 +254,7 @@ const struct weir_port_ops weir_ethdev_ops = {
 	.send_reserve = ethdev_send_reserve,
 	.send_commit = ethdev_send_commit,
 	.flush = ethdev_flush,
+	.count_lost = ethdev_count_lost,
 	.link_is_up = ethdev_link_is_up,
 	.close = ethdev_close,
 };

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <stdio.h>
@@ -35,7 +36,7 @@
 // What the kernel adds to a received message, and what we add to a sent one.
 union control {
 	struct cmsghdr align;
-	uint8_t bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint32_t))];
+	uint8_t bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(int))];
 };
 
 // Frames to one destination, one behind the other, all of `segment` bytes but the last, which may be smaller.
@@ -86,7 +87,7 @@ struct kernel_port {
 	int family;
 	bool is_bound_to_all; // answers must name the address they leave from
 	bool has_segment;     // UDP_SEGMENT works
-	uint32_t overflow;    // SO_RXQ_OVFL seen last
+	uint32_t missed;      // datagrams lost by the socket that were counted already
 	struct receiving in;
 	struct sending out;
 };
@@ -112,7 +113,7 @@ static void prepare_receive(struct receiving *in)
 	}
 }
 
-static void read_control(struct kernel_port *kernel, struct msghdr *header, struct weir_path *path, uint32_t *segment)
+static void read_control(struct msghdr *header, struct weir_path *path, uint32_t *segment)
 {
 	for (struct cmsghdr *item = CMSG_FIRSTHDR(header); item; item = CMSG_NXTHDR(header, item)) {
 		const void *data = CMSG_DATA(item);
@@ -127,13 +128,6 @@ static void read_control(struct kernel_port *kernel, struct msghdr *header, stru
 			memcpy(path->local_ip, (const uint8_t *)data + offsetof(struct in_pktinfo, ipi_addr), 4);
 		} else if (item->cmsg_level == IPPROTO_IPV6 && item->cmsg_type == IPV6_PKTINFO) {
 			memcpy(path->local_ip, (const uint8_t *)data + offsetof(struct in6_pktinfo, ipi6_addr), 16);
-		} else if (item->cmsg_level == SOL_SOCKET && item->cmsg_type == SO_RXQ_OVFL) {
-			uint32_t overflow;
-
-			memcpy(&overflow, data, sizeof(overflow));
-			if (overflow != kernel->overflow)
-				weir_port_drop(&kernel->port, WEIR_R_NO_BUFFER, overflow - kernel->overflow);
-			kernel->overflow = overflow;
 		}
 	}
 }
@@ -157,7 +151,7 @@ static void read_message(struct kernel_port *kernel, uint32_t i)
 		path->scope = remote->sin6_scope_id;
 	}
 	in->segment[i] = in->messages[i].msg_len;
-	read_control(kernel, &in->messages[i].msg_hdr, path, &in->segment[i]);
+	read_control(&in->messages[i].msg_hdr, path, &in->segment[i]);
 }
 
 // Cuts the message at in->next from in->offset on into arrivals; returns how many there are now.
@@ -246,6 +240,22 @@ static uint32_t kernel_receive(struct weir_port *port, const struct weir_arrival
 // The buffers are the port's own: nothing to give back.
 static void kernel_receive_done(struct weir_port *port)
 {
+}
+
+// Asked for, not announced with the next message (SO_RXQ_OVFL): there may be none.
+static void kernel_count_lost(struct weir_port *port)
+{
+	struct kernel_port *kernel = kernel_of(port);
+	uint32_t memory[SK_MEMINFO_VARS] = { 0 };
+	socklen_t size = sizeof(memory);
+	uint32_t missed;
+
+	if (getsockopt(port->fd, SOL_SOCKET, SO_MEMINFO, memory, &size) < 0 || size <= SK_MEMINFO_DROPS * sizeof(memory[0]))
+		return;
+	missed = memory[SK_MEMINFO_DROPS];
+	if (missed != kernel->missed)
+		weir_port_drop(port, WEIR_R_NO_BUFFER, missed - kernel->missed);
+	kernel->missed = missed;
 }
 
 // ---- Out ----
@@ -535,6 +545,7 @@ static const struct weir_port_ops kernel_ops = {
 	.send_reserve = kernel_send_reserve,
 	.send_commit = kernel_send_commit,
 	.flush = kernel_flush,
+	.count_lost = kernel_count_lost,
 	.link_is_up = kernel_link_is_up,
 	.close = kernel_close,
 };
@@ -576,7 +587,6 @@ static int set_options(struct kernel_port *kernel)
 		set_option(fd, SOL_SOCKET, SO_RCVBUF, SOCKET_BUFFER);
 	if (set_option(fd, SOL_SOCKET, SO_SNDBUFFORCE, SOCKET_BUFFER) != 0)
 		set_option(fd, SOL_SOCKET, SO_SNDBUF, SOCKET_BUFFER);
-	set_option(fd, SOL_SOCKET, SO_RXQ_OVFL, 1);
 	// Without it (kernels before 5.0) every datagram comes alone: slower, not wrong.
 	set_option(fd, SOL_UDP, UDP_GRO, 1);
 	// Setting nothing asks whether sending knows it.

@@ -28,6 +28,7 @@
 #define SLEEP_FIRST_NS 125000u
 #define SLEEP_MAX_NS 1000000u
 #define SLEEP_WATCHED_NS 100000000u // every port rings when frames come: only timers end the sleep
+#define LOOK_NS 10000000u    // between two looks at what ports lost: a system call each
 #define ACCOUNT_NS 100000u   // time is handed to the engine's row in pieces of this size
 
 struct weir_worker {
@@ -45,6 +46,7 @@ struct weir_worker {
 	struct weir_port *sending; // reserved there last
 	uint64_t turn_ns;    // when this turn began
 	uint64_t input_ns;   // when something came in last
+	uint64_t looked_ns;  // when the ports were asked for their losses last
 	uint64_t sleep_ns;   // length of the next sleep
 	bool was_busy;
 	uint64_t busy_ns, idle_ns, slept_ns; // not handed over yet
@@ -159,6 +161,18 @@ static bool receive_ports(struct weir_worker *worker, uint64_t now_ns)
 		is_busy = true;
 	}
 	return is_busy;
+}
+
+// What never reached receive().
+static void count_lost(struct weir_worker *worker, uint64_t now_ns)
+{
+	if (now_ns - worker->looked_ns < LOOK_NS)
+		return;
+	worker->looked_ns = now_ns;
+	for (uint16_t i = 0; i < worker->port_count; i++) {
+		worker->ports[i]->ops->count_lost(worker->ports[i]);
+		count_drops(worker, i);
+	}
 }
 
 static bool take_mesh(struct weir_worker *worker, uint64_t now_ns)
@@ -326,6 +340,7 @@ static void turn(struct weir_worker *worker)
 	uint64_t now_ns = begin_turn(worker);
 	bool has_input = receive_ports(worker, now_ns);
 
+	count_lost(worker, now_ns);
 	has_input |= take_mesh(worker, now_ns);
 	has_input |= take_messages(worker, now_ns);
 	bool has_work = run_engine(worker, now_ns);
