@@ -165,6 +165,12 @@ class Router:
         return [{'name': host.name, 'kind': 'afxdp', 'interface': host.router_interface, 'udp_port': UDP_PORT,
                  'workers': [i % self.workers]} for i, host in enumerate(self.hosts)]
 
+    # Kernel ports too, one on each link: what each host sends is then counted apart. Before start.
+    def give_each_host_a_port(self):
+        if self.kind == 'kernel':
+            self.topology['ports'] = [{'name': host.name, 'kind': 'kernel', 'address': host.router_address,
+                                       'udp_port': UDP_PORT} for host in self.hosts]
+
     # What a client on that host is told.
     def address(self, host):
         worker = self.hosts.index(host) % self.workers
@@ -331,6 +337,12 @@ def wait_until(condition, what, timeout_s=10, every_s=0.05):
         if time.monotonic() > deadline:
             raise Failure(f'after {timeout_s} s still not: {what}')
         time.sleep(every_s)
+
+
+# What an interface dropped on its way in and out, as the kernel counts.
+def interface_drops(netns, interface):
+    link = json.loads(run('ip', '-n', netns, '-s', '-j', 'link', 'show', interface).stdout)[0]
+    return {way: link['stats64'][way]['dropped'] for way in ('rx', 'tx')}
 
 
 # Frames refused by name, by workers and XDP programs together, of a status.

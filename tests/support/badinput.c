@@ -26,7 +26,7 @@ struct bad {
 	int socket;
 	uint64_t session, nonce;
 	uint32_t topic, shards, streams[SHARDS_MAX];
-	uint64_t sent, sessions, answers;
+	uint64_t sent, sessions, answers, said; // said: well-formed frames of its own, beside the bad ones
 	uint64_t expected[WEIR_REASON_ROOM];
 	uint8_t buffers[BATCH][ROOM] __attribute__((aligned(8)));
 };
@@ -71,7 +71,9 @@ static void *start(uint8_t *frame, uint8_t kind, uint64_t session)
 static void say(struct bad *bad, uint8_t *frame, uint16_t body)
 {
 	weir_frame_seal((void *)frame, body);
-	sendto(bad->socket, frame, sizeof(struct weir_frame_header) + body, 0, (void *)&bad->router, sizeof(bad->router));
+	if (sendto(bad->socket, frame, sizeof(struct weir_frame_header) + body, 0, (void *)&bad->router,
+		   sizeof(bad->router)) >= 0)
+		bad->said++;
 }
 
 // Waits up to 200 ms for a frame of that kind. NULL: none came.
@@ -422,8 +424,9 @@ int main(int argc, char **argv)
 		fprintf(stderr, "badinput: stopped after %" PRIu64 " frames: %s\n", bad.sent, strerror(errno));
 		return 1;
 	}
-	printf("{\"sent\": %" PRIu64 ", \"sessions\": %" PRIu64 ", \"answers\": %" PRIu64 ", \"expected\": {", bad.sent,
-	       bad.sessions, bad.answers);
+	printf("{\"sent\": %" PRIu64 ", \"said\": %" PRIu64 ", \"sessions\": %" PRIu64 ", \"answers\": %" PRIu64
+	       ", \"expected\": {",
+	       bad.sent, bad.said, bad.sessions, bad.answers);
 	const char *comma = "";
 	for (unsigned reason = 0; reason < WEIR_REASON_COUNT; reason++) {
 		if (!bad.expected[reason])
