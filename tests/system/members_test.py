@@ -9,6 +9,7 @@ from judge import Load, check, check_clean, check_ledger
 from lab import topic
 
 SECONDS = 24
+EVENTS = 20_000_000  # of the long version, by both producers
 LIMITS = {'ping': '300ms', 'lease': '1s'}
 
 
@@ -19,12 +20,20 @@ def begin(lab, members):
     for _ in range(members):
         load.consume(consumers)
     load.wait_members(members)
-    # Long enough for the change to fall into the middle of it.
-    seconds = 60 if lab.is_long else max(4, 5 * lab.factor)
+    # Enough for the change to fall into the middle of it.
+    amount = {'events': EVENTS // 2} if lab.is_long else {'seconds': max(4, 5 * lab.factor)}
     for _ in range(2):
-        load.produce(producers, seconds=seconds)
+        load.produce(producers, **amount)
     time.sleep(1.5)
     return consumers, router, load
+
+
+# All that was published has come to its consumers.
+def finish(lab, load, router, **more):
+    verdict = load.finish(timeout_s=300 if lab.is_long else 90)['all']
+    check_clean(verdict, EVENTS if lab.is_long else None, **more)
+    check_ledger(router, 'positions', verdict['published'])
+    return verdict
 
 
 def shards_of(router):
@@ -49,9 +58,7 @@ def test_a_killed_member_costs_at_most_its_unsettled_window_marked(lab):
     dead = [shard for shard in before if after[shard]['term'] != before[shard]['term']]
     check(dead, 'no shard got a new member')
     window = sum(at_death[shard]['sent_to'] - at_death[shard]['settled_to'] for shard in dead)
-    verdict = load.finish(timeout_s=90)['all']
-    check_clean(verdict, redelivered_max=window)
-    check_ledger(router, 'positions', verdict['published'])
+    verdict = finish(lab, load, router, redelivered_max=window)
     lab.note(f'{verdict["published"]} events; the dead member left {len(dead)} shards and {window} unsettled events, '
              f'{verdict["redelivered"]} came again, marked')
     router.stop()
@@ -66,8 +73,6 @@ def test_a_joining_member_gets_shards_and_nothing_comes_twice(lab):
     after = shards_of(router)
     moved = [shard for shard in before if after[shard]['session'] != before[shard]['session']]
     check(moved, 'no shard went to the new member')
-    verdict = load.finish(timeout_s=90)['all']
-    check_clean(verdict)
-    check_ledger(router, 'positions', verdict['published'])
+    verdict = finish(lab, load, router)
     lab.note(f'{verdict["published"]} events, {len(moved)} shards went to the new member')
     router.stop()
