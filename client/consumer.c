@@ -50,8 +50,10 @@ static void assignments_free(struct weir_consumer *consumer)
 {
 	consumer_parcels_drop(consumer);
 	consumer_release(consumer);
-	for (uint32_t i = 0; i < consumer->shards; i++)
+	for (uint32_t i = 0; i < consumer->shards; i++) {
 		assignment_assembly_drop(consumer, &consumer->assignments[i]);
+		place_end(consumer, &consumer->assignments[i]);
+	}
 	free(consumer->assignments);
 	free(consumer->held);
 	free(consumer->touched);
@@ -207,6 +209,7 @@ void consumers_session_lost(struct weir_core *core)
 		for (uint32_t i = 0; i < consumer->shards; i++) {
 			struct assignment *assignment = &consumer->assignments[i];
 			assignment_assembly_drop(consumer, assignment);
+			place_end(consumer, assignment);
 			assignment->state = ASSIGNMENT_NONE;
 			assignment->term = 0;
 			assignment->is_dirty = false;
@@ -234,12 +237,13 @@ void consumers_assign(struct weir_core *core, const struct weir_frame_header *fr
 	core->is_urgent = true;
 	core_due(core, core->now_ns);
 	if (assign->term == assignment->term) {
-		assignment->is_dirty = assignment->state == ASSIGNMENT_ACTIVE;
+		assignment->is_dirty = assignment->state == ASSIGNMENT_ACTIVE && assignment->reading != READING_ASKED;
 		return;
 	}
 	if (assignment->state == ASSIGNMENT_NONE)
 		consumer->held[consumer->held_count++] = frame->shard;
 	assignment_assembly_drop(consumer, assignment);
+	place_end(consumer, assignment);
 	*assignment = (struct assignment){
 		.incarnation = assign->incarnation,
 		.received_to = assign->from,
@@ -255,6 +259,8 @@ void consumers_assign(struct weir_core *core, const struct weir_frame_header *fr
 		.is_dirty = true,
 		.is_touched = assignment->is_touched,
 	};
+	if (core->local && frame->flags & WEIR_FLAG_IN_PLACE)
+		place_begin(consumer, assignment, frame);
 }
 
 static void answer(struct weir_core *core, const struct weir_frame_header *frame, uint64_t settled_to, uint64_t handed_to)
@@ -337,6 +343,7 @@ static bool revoking_poll(struct weir_consumer *consumer, struct assignment *ass
 		.shard = assignment->shard,
 	};
 	revoked_send(core, &owed);
+	place_end(consumer, assignment);
 	assignment->state = ASSIGNMENT_NONE;
 	assignment->is_dirty = false;
 	return true;
@@ -425,6 +432,11 @@ static bool report_add(struct weir_consumer *consumer, struct assignment *assign
 		.fragment_to = assignment->fragment_to,
 		.group = consumer->group,
 	};
+	if (assignment->reading == READING_PLACE) {
+		entry->flags = WEIR_REPORT_IN_PLACE;
+		entry->limit = assignment->place.cursor;
+		entry->charged = assignment->place.tag;
+	}
 	assignment->is_dirty = false;
 	assignment->has_gap = false;
 	assignment->reported_ns = core->now_ns;
@@ -438,13 +450,17 @@ static void reports_poll(struct weir_consumer *consumer, struct report *report, 
 {
 	struct weir_core *core = consumer->core;
 	uint64_t total = 0;
-	for (uint32_t i = 0; i < consumer->held_count; i++)
-		total += outstanding(&consumer->assignments[consumer->held[i]]);
+	for (uint32_t i = 0; i < consumer->held_count; i++) {
+		const struct assignment *assignment = &consumer->assignments[consumer->held[i]];
+		total += assignment->reading == READING_FRAMES ? outstanding(assignment) : 0;
+	}
 	for (uint32_t i = 0; i < consumer->held_count; i++) {
 		struct assignment *assignment = &consumer->assignments[consumer->held[i]];
-		bool is_open = assignment->settled_to < assignment->received_to || assignment->fragment_to;
+		bool is_framed = assignment->reading == READING_FRAMES;
+		bool is_open = is_framed && (assignment->settled_to < assignment->received_to || assignment->fragment_to);
 		if (assignment->is_dirty || (is_open && now_ns - assignment->reported_ns >= REPORT_NS)) {
-			grant(consumer, assignment, &total);
+			if (is_framed)
+				grant(consumer, assignment, &total);
 			if (!report_add(consumer, assignment, report))
 				return;
 		}

@@ -6,6 +6,25 @@
 
 #include "client/state.h"
 
+// Where an assignment that is read in place stands in its shard's log (place.c).
+struct place {
+	struct weir_core_log log;
+	uint64_t position;  // of the next run to begin, bytes
+	const uint8_t *at;  // next event of the run that was begun
+	uint32_t left;      // bytes of it
+	uint32_t events;    // of it; 0: none is begun
+	uint64_t producer, sequence, append_ns; // of the next event
+	uint64_t skip;      // events that an earlier term settled
+	uint64_t tag;
+	uint32_t cursor;    // index
+};
+
+enum reading {
+	READING_FRAMES,
+	READING_ASKED, // for the log
+	READING_PLACE,
+};
+
 enum assignment_state {
 	ASSIGNMENT_NONE,
 	ASSIGNMENT_ACTIVE,
@@ -35,6 +54,8 @@ struct assignment {
 	bool is_dirty; // there is something to report
 	bool has_gap;
 	bool is_touched; // handed out from since the last settlement
+	uint8_t reading; // enum reading
+	struct place place;
 };
 
 // In place of a deliver frame's header and delivery prefix.
@@ -80,6 +101,8 @@ struct weir_consumer {
 	uint32_t touched_count;
 	struct parcel *first, *last; // in order of arrival
 	struct parcel *retired;      // handed out, memory still the application's
+	uint32_t place_count; // assignments read in place
+	uint32_t place_next;  // whose turn it is, of `held`
 	struct weir_consumer_counts counts;
 	struct request request; // join, leave
 	char topic_name[WEIR_NAME_SIZE];
@@ -91,6 +114,16 @@ void consumer_parcels_drop(struct weir_consumer *consumer); // all that wait; me
 void consumer_release(struct weir_consumer *consumer);
 void assignment_assembly_drop(struct weir_consumer *consumer, struct assignment *assignment);
 void assignment_settle(struct weir_consumer *consumer, struct assignment *assignment, uint64_t settled_to);
+// ---- place.c ----
+// The term begins where `frame`, an assign with flag IN_PLACE, says.
+void place_begin(struct weir_consumer *consumer, struct assignment *assignment, const struct weir_frame_header *frame);
+void place_end(struct weir_consumer *consumer, struct assignment *assignment);
+void place_settle(const struct weir_consumer *consumer, const struct assignment *assignment);
+// Hands out up to `most` events of all that are read in place, in turns.
+int places_walk(struct weir_consumer *consumer, struct weir_view *views, int most);
+
+// Events up to handed_to went to the application.
+void assignment_touch(struct weir_consumer *consumer, struct assignment *assignment);
 uint64_t consumer_share(const struct weir_consumer *consumer); // credit of one assignment
 
 #endif

@@ -50,6 +50,7 @@ int weir_core_create(struct weir_core **core, const struct weir_core_options *op
 		return -ENOMEM;
 	made->now_ns = now_ns;
 	made->realtime_offset_ns = options->realtime_offset_ns;
+	made->local = options->local;
 	made->random[0] = weir_mix64(options->seed + 0x9e3779b97f4a7c15ull) | 1;
 	made->random[1] = weir_mix64(options->seed + 2 * 0x9e3779b97f4a7c15ull);
 	made->credit_bytes = options->credit_bytes ? options->credit_bytes : CREDIT_DEFAULT;
@@ -161,8 +162,10 @@ bool core_frame_send(struct weir_core *core, struct weir_frame_header *frame, ui
 
 bool core_slot_send(struct weir_core *core, struct stream *stream, uint64_t slot, const struct weir_datagram *datagram)
 {
-	if (!has_room(core, 0))
+	bool is_copy = datagram->data == core->scratch + core->scratch_used;
+	if (!is_copy && !has_room(core, 0))
 		return false;
+	core->scratch_used += is_copy ? weir_pad8((uint32_t)datagram->size) : 0;
 	core->batch[core->batch_count] = *datagram;
 	core->entries[core->batch_count++] = (struct batch_entry){ .stream = stream, .slot = slot };
 	return true;
@@ -234,8 +237,8 @@ static void session_input(struct weir_core *core, struct weir_frame_header *fram
 static void input(struct weir_core *core, struct weir_frame_header *frame, size_t size, struct weir_buffer *buffer)
 {
 	core->statistics.frames_received++;
-	// The client's path is not configured `integrity: link` by anybody: header-only frames are not taken.
-	if (weir_frame_check(frame, size, false, false, NULL) != WEIR_R_NONE) {
+	// Nobody configures the client's path `integrity: link`: header-only frames are taken from memory alone.
+	if (weir_frame_check(frame, size, false, core->local != NULL, NULL) != WEIR_R_NONE) {
 		core->statistics.frames_bad++;
 		return;
 	}
@@ -352,6 +355,30 @@ void weir_core_too_large(struct weir_core *core, size_t size, uint64_t now_ns)
 	session->step++;
 	session->due_ns = core->now_ns;
 	core_due(core, session->due_ns);
+}
+
+void weir_core_path_up(struct weir_core *core, uint64_t now_ns)
+{
+	clock_set(core, now_ns);
+	if (core->session.state != SESSION_HELLO)
+		return;
+	core->session.tries = 0;
+	core->session.due_ns = core->now_ns;
+	core->is_urgent = true;
+	core_due(core, core->now_ns);
+}
+
+void weir_core_path_down(struct weir_core *core, uint64_t now_ns)
+{
+	clock_set(core, now_ns);
+	session_lost(core, core->now_ns);
+	core_due(core, core->session.due_ns);
+}
+
+void weir_core_log_ready(struct weir_core *core, uint32_t topic, uint16_t shard, uint64_t now_ns)
+{
+	clock_set(core, now_ns);
+	consumers_log_ready(core, topic, shard);
 }
 
 enum weir_state weir_core_state(const struct weir_core *core)

@@ -18,6 +18,7 @@
 #include "client/weir.h"
 
 struct weir_core;
+struct weir_core_local; // client/local.h
 
 #define WEIR_CORE_BATCH 128u            // most datagrams handed to one call of the output
 #define WEIR_CORE_BUFFER_SIZE (64u << 10) // bytes of a receive buffer: one coalesced receive
@@ -29,6 +30,7 @@ struct weir_core_options {
 	int64_t realtime_offset_ns; // CLOCK_REALTIME minus the clock given as now_ns
 	uint32_t frame_size;        // 0: WEIR_FRAME_DEFAULT
 	uint32_t credit_bytes;      // granted to the router over all consumers, as weir_charge() counts; 0: 4 MiB
+	const struct weir_core_local *local; // shared memory with the router, outlives the core; NULL: there is none
 };
 
 struct weir_datagram {
@@ -72,6 +74,14 @@ bool weir_core_is_urgent(const struct weir_core *core);
 
 // A datagram of this size was too large for the path (the transport's EMSGSIZE): step down.
 void weir_core_too_large(struct weir_core *core, size_t size, uint64_t now_ns);
+
+// A lane was set up: what waited for it goes at once. It ended: so did the session.
+void weir_core_path_up(struct weir_core *core, uint64_t now_ns);
+void weir_core_path_down(struct weir_core *core, uint64_t now_ns);
+// A log that log_get() asked for is there, or is not to be had.
+void weir_core_log_ready(struct weir_core *core, uint32_t topic, uint16_t shard, uint64_t now_ns);
+// Events can be handed out that lie in place.
+bool weir_core_has_places(const struct weir_core *core);
 
 enum weir_state weir_core_state(const struct weir_core *core);
 void weir_core_statistics(const struct weir_core *core, struct weir_statistics *statistics);

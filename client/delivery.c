@@ -349,6 +349,8 @@ void weir_core_release(struct weir_core *core)
 {
 	for (struct weir_consumer *consumer = core->consumers; consumer; consumer = consumer->next)
 		consumer_release(consumer);
+	if (core->local)
+		core->local->logs_release(core->local->context);
 }
 
 void assignment_settle(struct weir_consumer *consumer, struct assignment *assignment, uint64_t settled_to)
@@ -357,6 +359,14 @@ void assignment_settle(struct weir_consumer *consumer, struct assignment *assign
 		return;
 	consumer->counts.settled += settled_to - assignment->settled_to;
 	assignment->settled_to = settled_to;
+	if (assignment->reading == READING_PLACE) {
+		place_settle(consumer, assignment);
+		if (assignment->state == ASSIGNMENT_ACTIVE)
+			return;
+		core_due(consumer->core, consumer->core->now_ns);
+		consumer->core->is_urgent = true;
+		return;
+	}
 	report_soon(consumer->core, assignment, assignment->state == ASSIGNMENT_REVOKING);
 }
 
@@ -371,14 +381,19 @@ static void settle_handed(struct weir_consumer *consumer)
 	consumer->touched_count = 0;
 }
 
+void assignment_touch(struct weir_consumer *consumer, struct assignment *assignment)
+{
+	if (assignment->is_touched)
+		return;
+	assignment->is_touched = true;
+	consumer->touched[consumer->touched_count++] = assignment->shard;
+}
+
 static void handed(struct weir_consumer *consumer, struct assignment *assignment, struct parcel *parcel, int count)
 {
 	if (count) {
 		assignment->event_end = assignment->handed_to = parcel->offset;
-		if (!assignment->is_touched) {
-			assignment->is_touched = true;
-			consumer->touched[consumer->touched_count++] = assignment->shard;
-		}
+		assignment_touch(consumer, assignment);
 	}
 	if (parcel->runs)
 		return;
@@ -407,6 +422,8 @@ int weir_core_consume(struct weir_consumer *consumer, struct weir_view *views, i
 		handed(consumer, assignment, parcel, walked);
 		count += walked;
 	}
+	if (consumer->place_count)
+		count += places_walk(consumer, views + count, most - count);
 	consumer->counts.delivered += (uint64_t)count;
 	return count;
 }

@@ -112,6 +112,24 @@ static uint32_t fragments_of(const struct weir_producer *producer, uint32_t size
 	return (size + chunk - 1) / chunk;
 }
 
+// Frames where the router can read them, fewer than wanted if need be; else in ordinary memory.
+static uint8_t *pool_get(struct weir_producer *producer, uint64_t *count, uint32_t least)
+{
+	const struct weir_core_local *local = producer->core->local;
+	uint64_t wanted = *count;
+	producer->is_pool_shared = false;
+	while (local && wanted >= least && !producer->is_pool_shared) {
+		uint8_t *pool = local->frames_get(local->context, wanted * producer->slot_size);
+		if (pool) {
+			producer->is_pool_shared = true;
+			*count = wanted;
+			return pool;
+		}
+		wanted -= wanted / 4 + 1;
+	}
+	return aligned_alloc(64, *count * producer->slot_size);
+}
+
 // Memory is reserved here and touched as it is used.
 int producer_queues_build(struct weir_producer *producer, uint32_t slots_least, uint64_t pool_least)
 {
@@ -126,7 +144,7 @@ int producer_queues_build(struct weir_producer *producer, uint32_t slots_least, 
 	uint64_t pool = min_u64((uint64_t)capacity * producer->shards, max_u64(POOL_MAX / producer->slot_size, capacity));
 	pool = max_u64(pool, pool_least);
 	producer->slots = calloc((size_t)producer->shards * ring, sizeof(*producer->slots));
-	producer->pool = aligned_alloc(64, pool * producer->slot_size);
+	producer->pool = pool_get(producer, &pool, capacity);
 	producer->pool_free = NULL;
 	producer->pool_used = 0;
 	producer->pool_count = (uint32_t)pool;
@@ -140,8 +158,13 @@ int producer_queues_build(struct weir_producer *producer, uint32_t slots_least, 
 
 void producer_queues_free(struct weir_producer *producer)
 {
+	const struct weir_core_local *local = producer->core->local;
 	free(producer->slots);
-	free(producer->pool);
+	if (producer->is_pool_shared)
+		local->frames_put(local->context, producer->pool, (size_t)producer->pool_count * producer->slot_size);
+	else
+		free(producer->pool);
+	producer->is_pool_shared = false;
 	producer->slots = NULL;
 	producer->pool = producer->pool_free = NULL;
 	producer->pool_used = producer->pool_count = 0;
@@ -397,7 +420,7 @@ static int publish_large(struct stream *stream, const struct weir_event *event, 
 		uint8_t *body = slot_body(slot);
 		*(struct weir_fragment *)(void *)body = (struct weir_fragment){ .total = header.length, .offset = at };
 		image_copy(body + sizeof(struct weir_fragment), at, size, &header, event);
-		slot->body_crc = weir_crc32c(0, body, slot->body_length);
+		slot->body_crc = body_crc(producer->core, body, slot->body_length);
 		stream->tail++;
 		producer->core->backlog++;
 	}

@@ -35,7 +35,7 @@ static void events_add(struct packer *packer, const struct slot *like, uint64_t 
 	struct slot *slot = slot_add(packer, like, first, count);
 	memcpy(slot_body(slot), bytes, size);
 	slot->body_length = (uint16_t)size;
-	slot->body_crc = weir_crc32c(0, slot_body(slot), size);
+	slot->body_crc = body_crc(packer->producer->core, slot_body(slot), size);
 }
 
 static void large_add(struct packer *packer, const struct slot *like, uint64_t first, const uint8_t *image)
@@ -51,7 +51,7 @@ static void large_add(struct packer *packer, const struct slot *like, uint64_t f
 		memcpy(fragment + 1, image + at, size);
 		slot->is_fragment = true;
 		slot->body_length = (uint16_t)(sizeof(*fragment) + size);
-		slot->body_crc = weir_crc32c(0, fragment, slot->body_length);
+		slot->body_crc = body_crc(packer->producer->core, fragment, slot->body_length);
 	}
 }
 
@@ -136,6 +136,7 @@ static void commit(struct weir_producer *producer, const struct weir_producer *f
 	producer->mask = fresh->mask;
 	producer->capacity = fresh->capacity;
 	producer->pool = fresh->pool;
+	producer->is_pool_shared = fresh->is_pool_shared;
 	producer->pool_free = fresh->pool_free;
 	producer->pool_used = fresh->pool_used;
 	producer->pool_count = fresh->pool_count;

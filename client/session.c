@@ -197,6 +197,8 @@ void session_welcome(struct weir_core *core, const struct weir_frame_header *fra
 	session->wait_ns = HELLO_FIRST_NS;
 	session->sent_ns = session->pinged_ns = now_ns;
 	window_init(&core->window, welcome->window_frames);
+	if (core->local)
+		window_open(&core->window);
 	core->statistics.sessions++;
 	core->is_urgent = true;
 	producers_session_new(core, now_ns);

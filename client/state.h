@@ -4,6 +4,7 @@
 #define WEIR_CLIENT_STATE_H
 
 #include "client/core.h"
+#include "client/local.h"
 #include "wire/codec.h"
 #include "wire/frame.h"
 #include "wire/key.h"
@@ -48,6 +49,7 @@ struct window {
 };
 
 void window_init(struct window *window, uint32_t frames_max);
+void window_open(struct window *window); // shared memory has no path to learn about: all of it at once
 void window_acked(struct window *window, uint32_t frames);
 // A frame sent at sent_ns is lost. Halves once per round trip.
 void window_lost(struct window *window, uint64_t sent_ns, uint64_t now_ns);
@@ -153,6 +155,9 @@ struct weir_core {
 	uint64_t random[2];
 	uint64_t request; // last request number
 	int64_t realtime_offset_ns;
+	const struct weir_core_local *local; // NULL: no shared memory
+	uint64_t cursor_tag;       // last one given out
+	uint64_t cursors_used[WEIR_LANE_READERS_MAX / 64]; // bit per cursor
 	bool is_urgent;
 	bool is_closing;
 	bool is_blocked; // the output took less than it was given
@@ -184,7 +189,7 @@ bool request_is_due(struct weir_core *core, struct request *request, uint64_t no
 // output is full. core_frame_send() seals it and puts it into the batch.
 struct weir_frame_header *core_frame(struct weir_core *core, enum weir_kind kind, uint32_t size);
 bool core_frame_send(struct weir_core *core, struct weir_frame_header *frame, uint32_t size);
-// A stream's slot. false: the output is full.
+// A stream's slot: its own frame, or a copy of it in what core_frame() gave. false: the output is full.
 bool core_slot_send(struct weir_core *core, struct stream *stream, uint64_t slot, const struct weir_datagram *datagram);
 void core_batch_flush(struct weir_core *core);
 uint32_t core_body_max(const struct weir_core *core); // bytes of a publish body at the agreed frame size
@@ -219,6 +224,7 @@ void consumers_left(struct weir_core *core, const struct weir_frame_header *fram
 // The frame lies in `buffer`, or anywhere when that is NULL.
 void consumers_deliver(struct weir_core *core, struct weir_frame_header *frame, struct weir_buffer *buffer);
 void consumers_reports_again(struct weir_core *core); // reports of the last poll were not taken
+void consumers_log_ready(struct weir_core *core, uint32_t topic, uint16_t shard);
 void consumers_free(struct weir_core *core);
 void consumers_close(struct weir_core *core);
 

@@ -89,7 +89,7 @@ void stream_frame_close(struct stream *stream)
 	uint8_t *body = slot_body(slot);
 	slot->body_length = (uint16_t)(stream->write - body);
 	slot->count = stream->events;
-	slot->body_crc = weir_crc32c(0, body, slot->body_length);
+	slot->body_crc = body_crc(stream->producer->core, body, slot->body_length);
 	stream->next += stream->events;
 	stream->tail++;
 	stream->producer->core->backlog++;
@@ -295,7 +295,7 @@ static void seal(struct stream *stream, struct slot *slot)
 		return;
 	*frame = (struct weir_frame_header){
 		.kind = WEIR_KIND_PUBLISH,
-		.flags = slot->is_fragment ? WEIR_FLAG_FRAGMENT : 0,
+		.flags = (uint16_t)((slot->is_fragment ? WEIR_FLAG_FRAGMENT : 0) | (core->local ? WEIR_FLAG_HEADER_ONLY : 0)),
 		.count = (uint16_t)(slot->is_fragment ? 1 : slot->count),
 		.session = core->session.id,
 		.stream = stream->handle,
@@ -338,12 +338,30 @@ static uint64_t backed_off(const struct stream *stream)
 	return min_u64(window_timeout(&stream->producer->core->window) << stream->backoff, REQUEST_MAX_NS);
 }
 
+// A frame in shared memory that is sent again: once its first copy is acknowledged its memory serves the next one, and a
+// late reader of the second would find that there.
+static bool copy_send(struct stream *stream, uint64_t index)
+{
+	struct weir_core *core = stream->producer->core;
+	struct slot *slot = stream_slot(stream, index);
+	struct weir_frame_header *copy = core_frame(core, WEIR_KIND_PUBLISH, slot->body_length);
+	struct weir_datagram datagram = { copy, sizeof(*copy) + slot->body_length };
+	if (!copy)
+		return false;
+	seal(stream, slot);
+	memcpy(copy, slot->frame, datagram.size);
+	return core_slot_send(core, stream, index, &datagram);
+}
+
 static bool slot_send(struct stream *stream, uint64_t index, uint64_t now_ns)
 {
 	struct weir_core *core = stream->producer->core;
 	struct slot *slot = stream_slot(stream, index);
 	if (slot->reason) {
 		if (!skip_send(stream, slot))
+			return false;
+	} else if (slot->sends && core->local) {
+		if (!copy_send(stream, index))
 			return false;
 	} else {
 		seal(stream, slot);
@@ -527,6 +545,12 @@ void stream_ack(struct stream *stream, const struct weir_ack_entry *entry, uint6
 static void timeout(struct stream *stream, uint64_t now_ns)
 {
 	struct weir_core *core = stream->producer->core;
+	const struct weir_core_local *local = core->local;
+	if (local && !local->is_taken(local->context)) {
+		// What the router has not read yet is not lost, and its memory is not to be written to.
+		stream->timer_ns = now_ns + backed_off(stream);
+		return;
+	}
 	core->statistics.timeouts++;
 	stream->timer_ns = NEVER;
 	bool is_again = stream->recover_ns != 0;

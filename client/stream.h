@@ -112,6 +112,7 @@ struct weir_producer {
 	uint32_t mask, capacity;
 	uint8_t *pool;
 	uint8_t *pool_free;
+	bool is_pool_shared; // the router reads frames where they lie
 	uint32_t slot_size;
 	uint32_t pool_used, pool_count;
 	struct weir_producer *next;
@@ -126,6 +127,12 @@ static inline struct slot *stream_slot(const struct stream *stream, uint64_t ind
 static inline uint8_t *slot_body(const struct slot *slot)
 {
 	return slot->frame + sizeof(struct weir_frame_header);
+}
+
+// Between memories nothing is checked but headers.
+static inline uint32_t body_crc(const struct weir_core *core, const void *body, uint32_t size)
+{
+	return core->local ? 0 : weir_crc32c(0, body, size);
 }
 
 uint8_t *producer_frame_get(struct weir_producer *producer);

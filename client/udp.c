@@ -6,6 +6,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,16 +23,16 @@
 #define SEND_BUFFER_DEFAULT (4u << 20)
 
 struct weir_udp {
+	struct weir_transport transport;
 	int fd;
 	bool has_segmentation;
-	bool is_blocked;
+	bool is_blocked; // the last send took less than it was given
 	uint32_t too_large;
-	uint64_t system_calls;
 	uint8_t *spare; // received into when the core's buffers are all in use
 	struct weir_buffer *buffers[RECEIVE_BURST];
 };
 
-// ---- Open ----
+// ---- Address and socket ----
 
 // "HOST[:PORT]", an IPv6 address in brackets.
 static int split(const char *at, char host[256], char port[8])
@@ -67,7 +68,7 @@ static int resolve(const char *address, struct sockaddr_storage *to, socklen_t *
 	char host[256];
 	char port[8];
 	if (strncmp(address, "udp://", 6) != 0)
-		return strncmp(address, "unix:", 5) == 0 ? -EPROTONOSUPPORT : -EINVAL;
+		return -EINVAL;
 	int error = split(address + 6, host, port);
 	if (error)
 		return error;
@@ -137,64 +138,48 @@ static int socket_open(const char *address, const struct weir_options *options)
 	return fd;
 }
 
-int weir_udp_open(struct weir_udp **udp, const char *address, const struct weir_options *options)
-{
-	int fd = socket_open(address, options);
-	if (fd < 0)
-		return fd;
-	struct weir_udp *made = calloc(1, sizeof(*made));
-	uint8_t *spare = aligned_alloc(64, WEIR_CORE_BUFFER_SIZE);
-	if (!made || !spare) {
-		free(made);
-		free(spare);
-		close(fd);
-		return -ENOMEM;
-	}
-	made->fd = fd;
-	made->spare = spare;
-	made->has_segmentation = true;
-	*udp = made;
-	return 0;
-}
-
-void weir_udp_close(struct weir_udp *udp)
-{
-	close(udp->fd);
-	free(udp->spare);
-	free(udp);
-}
-
-int weir_udp_fd(const struct weir_udp *udp)
-{
-	return udp->fd;
-}
-
-uint32_t weir_udp_credit(const struct weir_udp *udp)
+// What the socket's buffer can hold, as weir_charge() counts.
+static uint32_t credit_of(int fd)
 {
 	int size = 0;
 	socklen_t length = sizeof(size);
-	if (getsockopt(udp->fd, SOL_SOCKET, SO_RCVBUF, &size, &length) || size <= 0)
+	if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, &length) || size <= 0)
 		return 0;
 	// The kernel reports the doubled value, which is what it compares the truesize of what waits with. A quarter is for
 	// acknowledgements and for estimates that were too low.
 	return (uint32_t)size / 4 * 3;
 }
 
-bool weir_udp_is_blocked(const struct weir_udp *udp)
+static uint32_t too_large(struct weir_transport *transport)
 {
-	return udp->is_blocked;
-}
-
-uint32_t weir_udp_too_large(struct weir_udp *udp)
-{
+	struct weir_udp *udp = (struct weir_udp *)transport;
 	uint32_t size = udp->too_large;
 	udp->too_large = 0;
 	return size;
 }
 
-uint64_t weir_udp_system_calls(const struct weir_udp *udp)
+static uint32_t wait_on(struct weir_transport *transport, struct pollfd *fds)
 {
-	return udp->system_calls;
+	const struct weir_udp *udp = (const struct weir_udp *)transport;
+	fds[0] = (struct pollfd){ .fd = udp->fd, .events = (short)(POLLIN | (udp->is_blocked ? POLLOUT : 0)) };
+	return 1;
+}
+
+static bool doze(struct weir_transport *transport, const struct weir_core *core)
+{
+	return true; // what comes from now on makes the socket readable
+}
+
+static void nothing(struct weir_transport *transport)
+{
+}
+
+static void udp_close(struct weir_transport *transport)
+{
+	struct weir_udp *udp = (struct weir_udp *)transport;
+	close(udp->fd);
+	free(udp->spare);
+	free(udp);
 }
 
 // ---- Send ----
@@ -275,7 +260,7 @@ static uint32_t burst_send(struct weir_udp *udp, struct burst *burst, const stru
 	uint32_t message = 0;
 	bool was_refused = false;
 	while (message < burst->count) {
-		udp->system_calls++;
+		udp->transport.system_calls++;
 		int sent = sendmmsg(udp->fd, burst->messages + message, burst->count - message, 0);
 		int error = errno;
 		for (int i = 0; i < sent; i++)
@@ -296,7 +281,7 @@ static uint32_t burst_send(struct weir_udp *udp, struct burst *burst, const stru
 	return taken;
 }
 
-uint32_t weir_udp_send(void *context, const struct weir_datagram *datagrams, uint32_t count)
+static uint32_t udp_send(void *context, const struct weir_datagram *datagrams, uint32_t count)
 {
 	struct weir_udp *udp = context;
 	struct burst burst;
@@ -351,8 +336,9 @@ static int messages_input(struct weir_udp *udp, struct weir_core *core, struct m
 	return datagrams;
 }
 
-int weir_udp_receive(struct weir_udp *udp, struct weir_core *core, uint64_t now_ns)
+static int udp_receive(struct weir_transport *transport, struct weir_core *core, uint64_t now_ns)
 {
+	struct weir_udp *udp = (struct weir_udp *)transport;
 	struct mmsghdr messages[RECEIVE_BURST];
 	struct iovec parts[RECEIVE_BURST];
 	char controls[RECEIVE_BURST][CMSG_SPACE(sizeof(int))] __attribute__((aligned(8)));
@@ -376,7 +362,7 @@ int weir_udp_receive(struct weir_udp *udp, struct weir_core *core, uint64_t now_
 	}
 	int count = 0;
 	do {
-		udp->system_calls++;
+		udp->transport.system_calls++;
 		count = recvmmsg(udp->fd, messages, burst, MSG_DONTWAIT, NULL);
 	} while (count < 0 && errno == EINTR);
 	int error = count < 0 ? errno : 0;
@@ -389,4 +375,43 @@ int weir_udp_receive(struct weir_udp *udp, struct weir_core *core, uint64_t now_
 	if (error == EBADF || error == ENOTSOCK || error == ENOMEM || error == EFAULT || error == EINVAL)
 		return -error;
 	return datagrams;
+}
+
+// ---- Open ----
+
+static const struct weir_transport_ops OPS = {
+	.send = udp_send,
+	.receive = udp_receive,
+	.wait_on = wait_on,
+	.doze = doze,
+	.awake = nothing,
+	.too_large = too_large,
+	.nudge = nothing,
+	.close = udp_close,
+};
+
+int weir_udp_open(struct weir_transport **transport, const char *address, const struct weir_options *options)
+{
+	int fd = socket_open(address, options);
+	if (fd < 0)
+		return fd;
+	struct weir_udp *made = calloc(1, sizeof(*made));
+	uint8_t *spare = aligned_alloc(64, WEIR_CORE_BUFFER_SIZE);
+	if (!made || !spare) {
+		free(made);
+		free(spare);
+		close(fd);
+		return -ENOMEM;
+	}
+	made->transport = (struct weir_transport){
+		.ops = &OPS,
+		.credit_bytes = credit_of(fd),
+		.frame_size = WEIR_FRAME_DEFAULT,
+		.due_ns = UINT64_MAX,
+	};
+	made->fd = fd;
+	made->spare = spare;
+	made->has_segmentation = true;
+	*transport = &made->transport;
+	return 0;
 }

@@ -1,9 +1,10 @@
-// weir.h over the core and a UDP socket: the clock, the waiting, the file descriptor. No thread of its own: the
-// application's calls drive everything.
+// weir.h over the core and a transport, a UDP socket or a lane: the clock, the waiting, the file descriptor. No thread of
+// its own: the application's calls drive everything.
 #include "client/weir.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include "client/core.h"
+#include "client/lane.h"
 #include "client/stream.h"
 #include "client/udp.h"
 
@@ -24,15 +26,17 @@ struct waiter {
 	int timer_fd;
 	bool is_used; // until then nobody looks at the timer
 	uint64_t armed_ns;
+	struct pollfd watched[WEIR_TRANSPORT_FDS_MAX];
 };
 
 struct weir {
 	struct weir_core *core;
-	struct weir_udp *udp;
+	struct weir_transport *transport;
 	struct weir_core_output output;
 	struct waiter *waiter;
 	uint64_t kick_at; // backlog
 	uint64_t system_calls;
+	enum weir_wait wait;
 };
 
 static uint64_t clock_now(clockid_t clock)
@@ -49,7 +53,7 @@ static uint64_t monotonic_now(void)
 
 // ---- Open ----
 
-static int waiter_open(struct waiter **waiter, int socket)
+static int waiter_open(struct waiter **waiter)
 {
 	struct waiter *made = calloc(1, sizeof(*made));
 	if (!made)
@@ -58,8 +62,7 @@ static int waiter_open(struct waiter **waiter, int socket)
 	made->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	made->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
 	struct epoll_event event = { .events = EPOLLIN };
-	if (made->epoll_fd < 0 || made->timer_fd < 0 || epoll_ctl(made->epoll_fd, EPOLL_CTL_ADD, socket, &event) ||
-	    epoll_ctl(made->epoll_fd, EPOLL_CTL_ADD, made->timer_fd, &event)) {
+	if (made->epoll_fd < 0 || made->timer_fd < 0 || epoll_ctl(made->epoll_fd, EPOLL_CTL_ADD, made->timer_fd, &event)) {
 		int error = -errno;
 		if (made->epoll_fd >= 0)
 			close(made->epoll_fd);
@@ -70,6 +73,25 @@ static int waiter_open(struct waiter **waiter, int socket)
 	}
 	*waiter = made;
 	return 0;
+}
+
+// A lane's descriptors change when it is set up anew; those that are gone left the set with their end.
+static void waiter_watch(struct weir *weir)
+{
+	struct waiter *waiter = weir->waiter;
+	struct pollfd fds[WEIR_TRANSPORT_FDS_MAX];
+	uint32_t count = weir->transport->ops->wait_on(weir->transport, fds);
+	for (uint32_t i = 0; i < count; i++) {
+		struct epoll_event event = { .events = (uint32_t)fds[i].events };
+		if (fds[i].fd == waiter->watched[i].fd && fds[i].events == waiter->watched[i].events)
+			continue;
+		weir->system_calls++;
+		if (epoll_ctl(waiter->epoll_fd, EPOLL_CTL_MOD, fds[i].fd, &event) && errno == ENOENT)
+			epoll_ctl(waiter->epoll_fd, EPOLL_CTL_ADD, fds[i].fd, &event);
+		waiter->watched[i] = fds[i];
+	}
+	for (uint32_t i = count; i < WEIR_TRANSPORT_FDS_MAX; i++)
+		waiter->watched[i].fd = -1;
 }
 
 static void waiter_close(struct waiter *waiter)
@@ -90,8 +112,9 @@ static int core_open(struct weir *weir, const struct weir_options *options)
 		.epoch = options ? options->epoch : 0,
 		.seed = seed,
 		.realtime_offset_ns = (int64_t)(clock_now(CLOCK_REALTIME) - now),
-		.frame_size = options ? options->frame_size : 0,
-		.credit_bytes = weir_udp_credit(weir->udp),
+		.frame_size = options && options->frame_size ? options->frame_size : weir->transport->frame_size,
+		.credit_bytes = weir->transport->credit_bytes,
+		.local = weir->transport->local,
 	};
 	return weir_core_create(&weir->core, &core, now);
 }
@@ -101,16 +124,19 @@ int weir_open(struct weir **weir, const char *address, const struct weir_options
 	struct weir *made = calloc(1, sizeof(*made));
 	if (!made)
 		return -ENOMEM;
-	int error = weir_udp_open(&made->udp, address, options);
+	bool is_lane = strncmp(address, "unix:", 5) == 0;
+	int error = is_lane ? weir_lane_open(&made->transport, address, options) :
+			      weir_udp_open(&made->transport, address, options);
 	if (error)
 		goto err_free;
 	error = core_open(made, options);
 	if (error)
-		goto err_udp_close;
-	error = waiter_open(&made->waiter, weir_udp_fd(made->udp));
+		goto err_transport_close;
+	error = waiter_open(&made->waiter);
 	if (error)
 		goto err_core_destroy;
-	made->output = (struct weir_core_output){ .send = weir_udp_send, .context = made->udp };
+	made->output = (struct weir_core_output){ .send = made->transport->ops->send, .context = made->transport };
+	made->wait = options ? options->wait : WEIR_WAIT_SLEEP;
 	made->kick_at = KICK_FRAMES;
 	weir_core_owner_set(made->core, made);
 	*weir = made;
@@ -118,8 +144,8 @@ int weir_open(struct weir **weir, const char *address, const struct weir_options
 
 err_core_destroy:
 	weir_core_destroy(made->core);
-err_udp_close:
-	weir_udp_close(made->udp);
+err_transport_close:
+	made->transport->ops->close(made->transport);
 err_free:
 	free(made);
 	return error;
@@ -130,16 +156,25 @@ err_free:
 static void run(struct weir *weir, uint64_t now_ns)
 {
 	weir_core_poll(weir->core, now_ns, &weir->output);
-	uint32_t size = weir_udp_too_large(weir->udp);
+	uint32_t size = weir->transport->ops->too_large(weir->transport);
 	if (size)
 		weir_core_too_large(weir->core, size, now_ns);
 }
 
+static uint64_t deadline(const struct weir *weir)
+{
+	return min_u64(weir_core_deadline(weir->core), weir->transport->due_ns);
+}
+
+// The application waits on weir_fd() by itself, so this is the moment to say that the client may sleep.
 static void timer_arm(struct weir *weir)
 {
 	struct waiter *waiter = weir->waiter;
-	uint64_t due = weir_core_deadline(weir->core);
-	if (!waiter->is_used || due == waiter->armed_ns)
+	if (!waiter->is_used)
+		return;
+	waiter_watch(weir);
+	uint64_t due = weir->transport->ops->doze(weir->transport, weir->core) ? deadline(weir) : monotonic_now();
+	if (due == waiter->armed_ns)
 		return;
 	waiter->armed_ns = due;
 	struct itimerspec at = { 0 };
@@ -151,15 +186,48 @@ static void timer_arm(struct weir *weir)
 	timerfd_settime(waiter->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
 }
 
-static void wait_until(struct weir *weir, uint64_t now_ns, uint64_t until_ns)
+static void sleep_until(struct weir *weir, uint64_t now_ns, uint64_t until_ns)
 {
 	uint64_t wait = until_ns > now_ns ? until_ns - now_ns : 0;
 	struct timespec timeout = { (time_t)(wait / 1000000000ull), (long)(wait % 1000000000ull) };
-	struct pollfd fd = { .fd = weir_udp_fd(weir->udp), .events = POLLIN };
-	if (weir_udp_is_blocked(weir->udp))
-		fd.events |= POLLOUT;
+	struct pollfd fds[WEIR_TRANSPORT_FDS_MAX];
+	uint32_t count = weir->transport->ops->wait_on(weir->transport, fds);
+	if (!weir->transport->ops->doze(weir->transport, weir->core))
+		return;
 	weir->system_calls++;
-	ppoll(&fd, 1, until_ns == NEVER ? NULL : &timeout, NULL);
+	ppoll(fds, count, until_ns == NEVER ? NULL : &timeout, NULL);
+	weir->transport->ops->awake(weir->transport);
+}
+
+static void pause_briefly(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#else
+	__asm__ volatile("yield");
+#endif
+}
+
+// Waits as the application chose; returns what was received in the end.
+static int wait_until(struct weir *weir, uint64_t now_ns, uint64_t until_ns)
+{
+	const struct weir_transport_ops *ops = weir->transport->ops;
+	if (weir->wait == WEIR_WAIT_SLEEP) {
+		sleep_until(weir, now_ns, until_ns);
+		return ops->receive(weir->transport, weir->core, monotonic_now());
+	}
+	int received = 0;
+	do {
+		if (weir->wait == WEIR_WAIT_YIELD) {
+			weir->system_calls++;
+			sched_yield();
+		} else {
+			pause_briefly();
+		}
+		now_ns = monotonic_now();
+		received = ops->receive(weir->transport, weir->core, now_ns);
+	} while (received == 0 && now_ns < until_ns);
+	return received;
 }
 
 static uint64_t end_of(int timeout_ms)
@@ -172,14 +240,14 @@ static uint64_t end_of(int timeout_ms)
 static int drive(struct weir *weir, uint64_t end_ns)
 {
 	uint64_t now = monotonic_now();
+	if (weir->waiter->is_used)
+		weir->transport->ops->awake(weir->transport);
 	run(weir, now);
 	now = monotonic_now(); // what is received now may answer what was just sent: the round trip is not zero
-	int received = weir_udp_receive(weir->udp, weir->core, now);
+	int received = weir->transport->ops->receive(weir->transport, weir->core, now);
 	if (received == 0 && now < end_ns) {
-		uint64_t due = weir_core_deadline(weir->core);
-		wait_until(weir, now, due < end_ns ? due : end_ns);
+		received = wait_until(weir, now, min_u64(deadline(weir), end_ns));
 		now = monotonic_now();
-		received = weir_udp_receive(weir->udp, weir->core, now);
 	}
 	if (received >= 0 && (weir_core_is_urgent(weir->core) || weir_core_deadline(weir->core) <= now))
 		run(weir, now);
@@ -218,7 +286,7 @@ enum weir_state weir_state(const struct weir *weir)
 void weir_statistics(const struct weir *weir, struct weir_statistics *statistics)
 {
 	weir_core_statistics(weir->core, statistics);
-	statistics->system_calls = weir->system_calls + weir_udp_system_calls(weir->udp);
+	statistics->system_calls = weir->system_calls + weir->transport->system_calls;
 }
 
 static struct weir *weir_of(const struct weir_core *core)
@@ -273,7 +341,7 @@ static void kick(struct weir *weir)
 {
 	run(weir, monotonic_now());
 	uint64_t now = monotonic_now();
-	if (weir_udp_receive(weir->udp, weir->core, now) > 0 && weir_core_is_urgent(weir->core))
+	if (weir->transport->ops->receive(weir->transport, weir->core, now) > 0 && weir_core_is_urgent(weir->core))
 		run(weir, now);
 	weir->kick_at = weir->core->backlog + KICK_FRAMES;
 	timer_arm(weir);
@@ -321,12 +389,18 @@ int weir_consumer_wait(struct weir_consumer *consumer, int timeout_ms)
 
 int weir_consume(struct weir_consumer *consumer, struct weir_view *views, int most)
 {
-	return weir_core_consume(consumer, views, most, monotonic_now());
+	struct weir_transport *transport = weir_of(weir_consumer_core(consumer))->transport;
+	int count = weir_core_consume(consumer, views, most, monotonic_now());
+	transport->ops->nudge(transport);
+	return count;
 }
 
 int weir_settle(struct weir_consumer *consumer, const struct weir_view *view)
 {
-	return weir_core_settle(consumer, view);
+	struct weir_transport *transport = weir_of(weir_consumer_core(consumer))->transport;
+	int error = weir_core_settle(consumer, view);
+	transport->ops->nudge(transport);
+	return error;
 }
 
 static int consumer_has_left(void *consumer)
@@ -386,7 +460,7 @@ int weir_close(struct weir *weir, int timeout_ms)
 	}
 	waiter_close(weir->waiter);
 	weir_core_destroy(core);
-	weir_udp_close(weir->udp);
+	weir->transport->ops->close(weir->transport);
 	free(weir);
 	return error ? error : close_error;
 }

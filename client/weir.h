@@ -24,20 +24,30 @@ struct weir;          // a client: one socket, one session
 struct weir_producer; // publishes to one topic
 struct weir_consumer; // a member of one group of one topic
 
+// Waking up costs microseconds, waiting awake costs the core.
+enum weir_wait {
+	WEIR_WAIT_SLEEP = 0, // until the kernel wakes the client
+	WEIR_WAIT_YIELD,     // others may run in between
+	WEIR_WAIT_SPIN,      // nobody else runs on this core
+};
+
 // What is not set (zero) takes its default.
 struct weir_options {
 	const char *name;             // makes streams survive a restart of the client; NULL: anonymous
 	uint64_t epoch;               // fence of a named client; 0: nanoseconds since 1970 at weir_open()
-	uint32_t frame_size;          // largest datagram; default 1472, steps down where the path carries less
+	uint32_t frame_size;          // largest frame; default 1472, stepping down where the path carries less; on lanes 4096
 	uint32_t receive_buffer_size; // of the socket; default 8 MiB
 	uint32_t send_buffer_size;    // of the socket; default 4 MiB
 	uint16_t local_port;          // default 0: any
+	enum weir_wait wait;          // how calls with a timeout wait; default: sleep
+	uint32_t lane_bytes;          // shared with the router for frames, lanes only; default 16 MiB
 };
 
 // Address of a router: "udp://HOST[:PORT]" with an IPv4 address, an [IPv6] address or a host name (its IPv4 address when
-// it has one); port 9347.
+// it has one); port 9347. Or "unix:PATH", the socket of a router on this machine (/run/weir/weir.sock): a lane through
+// shared memory. Events of lossless topics are then handed out where they lie in the router's log.
 // Returns at once; the session comes up while weir_poll() or any call with a timeout runs. options are copied.
-// -EINVAL malformed address, -EADDRNOTAVAIL, -ENOMEM, or socket()'s.
+// -EINVAL malformed address, -EADDRNOTAVAIL, -EACCES may not use the lane's socket, -ENOMEM, or socket()'s.
 int weir_open(struct weir **weir, const char *address, const struct weir_options *options);
 
 // Flushes producers, settles nothing on its own, leaves groups, ends streams and the session; waits at most timeout_ms.

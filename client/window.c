@@ -18,6 +18,11 @@ void window_init(struct window *window, uint32_t frames_max)
 	window->frames = WINDOW_FIRST < window->frames_max ? WINDOW_FIRST : window->frames_max;
 }
 
+void window_open(struct window *window)
+{
+	window->frames = window->frames_max;
+}
+
 void window_acked(struct window *window, uint32_t frames)
 {
 	// An idle sender proves nothing about the path: grow only what was in use. in_flight already lacks these frames.

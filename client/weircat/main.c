@@ -256,9 +256,10 @@ int main(int count, char **arguments)
 	struct weir_options client = { .name = options.name, .frame_size = options.frame_size };
 	int error = weir_open(&weir, options.router, &client);
 	if (error == -EINVAL)
-		return cat_fail(&options, "%s: not an address of a router; write udp://HOST[:PORT]", options.router);
-	if (error == -EPROTONOSUPPORT)
-		return cat_fail(&options, "%s: only udp:// addresses are spoken by this version", options.router);
+		return cat_fail(&options, "%s: not an address of a router; write udp://HOST[:PORT] or unix:/PATH",
+				options.router);
+	if (error == -EACCES)
+		return cat_fail(&options, "%s: this user may not connect there; see the socket's mode", options.router);
 	if (error == -EADDRNOTAVAIL)
 		return cat_fail(&options, "%s: no such host; check the name or write its address", options.router);
 	if (error)

@@ -362,8 +362,10 @@ static void engine_start(struct bench *bench)
 		.limits = { .frame_size = FRAME_SIZE, .window_frames = 1024, .ping_ms = 500, .lease_ms = 60000,
 			    .dedup_window_ms = 60000 },
 	};
-	const struct weir_engine_io io = { .send_reserve = send_reserve, .send_commit = send_commit, .mesh_reserve = mesh_reserve,
-					   .mesh_commit = mesh_commit, .message_send = message_send, .context = bench };
+	const struct weir_engine_io io = {
+		.send_reserve = send_reserve, .send_commit = send_commit, .mesh_reserve = mesh_reserve,
+		.mesh_commit = mesh_commit, .message_send = message_send, .context = bench,
+	};
 	int error = weir_engine_create(&bench->engine, &config, &io);
 	if (error) {
 		fprintf(stderr, "micro-core: engine: %s\n", strerror(-error));
