@@ -1,12 +1,5 @@
 // weirload verdict: merges what producers said (their JSON) and what consumers kept (their accounts, also of the killed
-// ones) into the numbers of the ledger's definitions. Everything is counted over runs, so twenty million events take
-// milliseconds.
-//
-//   published   taken from the application by libweir       delivered   different events that arrived, per group
-//   lost        acknowledged by the router (level none: sent), but delivered to nobody of the group
-//   duplicated  the same (shard, offset) more than once without the mark, or the same event at two offsets
-//   reordered   unmarked and behind a later event of its key, or of its shard within a term
-//   redelivered events that came with the mark
+// ones) by perf/verdict.h, and prints it; `published` is what libweir took from the application.
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -15,26 +8,9 @@
 
 #include "perf/account.h"
 #include "perf/load.h"
+#include "perf/verdict.h"
 
 #define GROUPS_MAX 64
-#define ACCOUNTS_MAX 256
-
-// A run with what sorts it: events by producer number and key, offsets by incarnation and shard.
-struct stretch {
-	uint64_t major;
-	uint64_t minor;
-	uint64_t first;
-	uint64_t next;
-	uint64_t first_offset;
-	uint64_t last_offset;
-	bool is_marked;
-};
-
-struct stretches {
-	struct stretch *all;
-	size_t count;
-	size_t room;
-};
 
 struct published {
 	char topic[64];
@@ -44,115 +20,13 @@ struct published {
 	uint64_t unknown; // and never acknowledged
 };
 
-struct shard_sum {
-	uint64_t delivered;
-	uint64_t redelivered;
-};
-
-struct group {
-	char topic[64];
-	char name[64];
-	uint32_t consumers;
-	uint32_t incomplete; // of them: ended without a word
-	struct stretches events;
-	struct stretches offsets;
-	struct weir_histogram latency;
-	uint64_t delivered;
-	uint64_t lost;
-	uint64_t duplicated;
-	uint64_t reordered;
-	uint64_t redelivered;
-	uint64_t damaged;
-	uint64_t back;
-	uint64_t again;
-	uint64_t first_ns;
-	uint64_t last_ns;
-	struct shard_sum shards[4096];
-	uint32_t shard_limit;
-};
-
 struct verdict {
 	struct published topics[GROUPS_MAX];
 	uint32_t topic_count;
-	struct group *groups[GROUPS_MAX];
+	struct weir_group_verdict *groups[GROUPS_MAX];
 	uint32_t group_count;
 	uint32_t producers;
 };
-
-static int stretch_add(struct stretches *stretches, const struct stretch *stretch)
-{
-	if (stretch->first == stretch->next)
-		return 0;
-	if (stretches->count == stretches->room) {
-		size_t room = stretches->room ? stretches->room * 2 : 4096;
-		struct stretch *all = realloc(stretches->all, room * sizeof(*all));
-		if (!all)
-			return -ENOMEM;
-		stretches->all = all;
-		stretches->room = room;
-	}
-	stretches->all[stretches->count++] = *stretch;
-	return 0;
-}
-
-static int stretch_compare(const void *a, const void *b)
-{
-	const struct stretch *left = a;
-	const struct stretch *right = b;
-	if (left->major != right->major)
-		return left->major < right->major ? -1 : 1;
-	if (left->minor != right->minor)
-		return left->minor < right->minor ? -1 : 1;
-	if (left->first != right->first)
-		return left->first < right->first ? -1 : 1;
-	return left->next < right->next ? -1 : left->next > right->next;
-}
-
-static bool is_same(const struct stretch *a, const struct stretch *b)
-{
-	return a->major == b->major && a->minor == b->minor;
-}
-
-// Different members of all stretches. *overlap: how many were there more than once.
-static uint64_t count_union(struct stretches *stretches, bool unmarked_only, uint64_t *overlap)
-{
-	uint64_t distinct = 0;
-	uint64_t sum = 0;
-	uint64_t reached = 0;
-	const struct stretch *previous = NULL;
-	for (size_t i = 0; i < stretches->count; i++) {
-		const struct stretch *stretch = &stretches->all[i];
-		if (unmarked_only && stretch->is_marked)
-			continue;
-		if (!previous || !is_same(previous, stretch))
-			reached = 0;
-		uint64_t from = stretch->first > reached ? stretch->first : reached;
-		if (stretch->next > from) {
-			distinct += stretch->next - from;
-			reached = stretch->next;
-		}
-		sum += stretch->next - stretch->first;
-		previous = stretch;
-	}
-	*overlap = sum - distinct;
-	return distinct;
-}
-
-// Between consumers, time does not tell who came first, but offsets do: a later sequence of a key lies at a later offset.
-static uint64_t count_crossings(const struct stretches *events)
-{
-	uint64_t crossings = 0;
-	const struct stretch *last = NULL; // the one that reaches farthest
-	for (size_t i = 0; i < events->count; i++) {
-		const struct stretch *stretch = &events->all[i];
-		bool follows = last && is_same(last, stretch);
-		if (follows && stretch->first >= last->next && stretch->first_offset <= last->last_offset)
-			crossings++;
-		if (!follows || stretch->next > last->next)
-			last = stretch;
-	}
-	return crossings;
-}
 
 static struct published *topic_find(struct verdict *verdict, const char *name)
 {
@@ -167,16 +41,16 @@ static struct published *topic_find(struct verdict *verdict, const char *name)
 	return topic;
 }
 
-static struct group *group_find(struct verdict *verdict, const struct weir_account_header *header)
+static struct weir_group_verdict *group_find(struct verdict *verdict, const struct weir_account_header *header)
 {
 	for (uint32_t i = 0; i < verdict->group_count; i++) {
-		struct group *group = verdict->groups[i];
+		struct weir_group_verdict *group = verdict->groups[i];
 		if (strcmp(group->topic, header->topic) == 0 && strcmp(group->name, header->group) == 0)
 			return group;
 	}
 	if (verdict->group_count == GROUPS_MAX)
 		return NULL;
-	struct group *group = calloc(1, sizeof(*group));
+	struct weir_group_verdict *group = calloc(1, sizeof(*group));
 	if (!group)
 		return NULL;
 	memcpy(group->topic, header->topic, sizeof(group->topic));
@@ -185,76 +59,15 @@ static struct group *group_find(struct verdict *verdict, const struct weir_accou
 	return group;
 }
 
-static int add_closed_runs(struct group *group, const struct weir_account *account, uint32_t *last_run)
-{
-	const struct weir_account_header *header = account->header;
-	int result = 0;
-	for (uint32_t i = 0; i < header->run_count && result == 0; i++) {
-		const struct weir_account_run *run = &account->runs[i];
-		struct stretch stretch = { .first = run->first, .next = run->next, .first_offset = run->first_offset,
-					   .last_offset = run->last_offset, .is_marked = run->is_marked };
-		if (run->kind == WEIR_RUN_SEQUENCES) {
-			stretch.major = header->producers[run->owner];
-			stretch.minor = run->key;
-			result = stretch_add(&group->events, &stretch);
-		} else {
-			stretch.major = header->shards[run->owner].incarnation;
-			stretch.minor = header->shards[run->owner].shard;
-			last_run[run->owner] = i + 1;
-			result = stretch_add(&group->offsets, &stretch);
-		}
-	}
-	return result;
-}
-
-static int add_open_runs(struct group *group, const struct weir_account *account, const uint32_t *last_run)
-{
-	const struct weir_account_header *header = account->header;
-	int result = 0;
-	for (uint32_t p = 0; p < header->producer_count; p++) {
-		for (uint32_t k = 0; k < header->key_limits[p] && result == 0; k++) {
-			const struct weir_account_key *key = weir_account_key_of(account, p, k);
-			struct stretch stretch = { .major = header->producers[p], .minor = k, .first = key->first,
-						   .next = key->next, .first_offset = key->first_offset,
-						   .last_offset = key->last_offset };
-			result = stretch_add(&group->events, &stretch);
-		}
-	}
-	for (uint32_t i = 0; i < header->shard_count && result == 0; i++) {
-		const struct weir_account_shard *shard = &header->shards[i];
-		const struct weir_account_run *closed = last_run[i] ? &account->runs[last_run[i] - 1] : NULL;
-		// Killed between closing a run and beginning the next: it is there twice.
-		if (!shard->in_use || (closed && closed->first == shard->first && closed->next == shard->next))
-			continue;
-		struct stretch stretch = { .major = shard->incarnation, .minor = shard->shard, .first = shard->first,
-					   .next = shard->next, .is_marked = shard->is_marked };
-		result = stretch_add(&group->offsets, &stretch);
-	}
-	return result;
-}
-
 static int add_account(struct verdict *verdict, const struct weir_account *account, const char *path)
 {
-	static uint32_t last_run[WEIR_ACCOUNT_SHARDS];
-	const struct weir_account_header *header = account->header;
-	struct group *group = group_find(verdict, header);
+	struct weir_group_verdict *group = group_find(verdict, account->header);
 	if (!group)
 		return load_fail("%s: more than %d groups, or no memory", path, GROUPS_MAX);
-	if (header->is_full)
+	int result = weir_verdict_add(group, account);
+	if (result == -ENOSPC)
 		return load_fail("%s: its consumer saw more than an account can hold", path);
-	group->consumers++;
-	group->incomplete += !header->is_complete;
-	group->redelivered += header->redelivered;
-	group->damaged += header->damaged;
-	group->back += header->back;
-	group->again += header->again;
-	if (header->events && (group->first_ns == 0 || header->first_ns < group->first_ns))
-		group->first_ns = header->first_ns;
-	if (header->last_ns > group->last_ns)
-		group->last_ns = header->last_ns;
-	weir_histogram_merge(&group->latency, &header->latency);
-	memset(last_run, 0, sizeof(last_run));
-	if (add_closed_runs(group, account, last_run) || add_open_runs(group, account, last_run))
+	if (result)
 		return load_fail("%s: no memory", path);
 	return 0;
 }
@@ -299,39 +112,6 @@ static int add_file(struct verdict *verdict, const char *path)
 	return result;
 }
 
-// What a shard's offsets say, for the table of shards.
-static void count_shards(struct group *group)
-{
-	for (size_t i = 0; i < group->offsets.count; i++) {
-		const struct stretch *stretch = &group->offsets.all[i];
-		uint32_t shard = (uint32_t)stretch->minor % 4096;
-		struct shard_sum *sum = &group->shards[shard];
-		sum->delivered += stretch->next - stretch->first;
-		sum->redelivered += stretch->is_marked ? stretch->next - stretch->first : 0;
-		if (group->shard_limit <= shard)
-			group->shard_limit = shard + 1;
-	}
-}
-
-static void judge(struct group *group, uint64_t routed)
-{
-	uint64_t overlap;
-	uint64_t unmarked_overlap;
-	qsort(group->events.all, group->events.count, sizeof(struct stretch), stretch_compare);
-	qsort(group->offsets.all, group->offsets.count, sizeof(struct stretch), stretch_compare);
-	group->delivered = count_union(&group->events, false, &overlap);
-	uint64_t offsets = count_union(&group->offsets, false, &overlap);
-	count_union(&group->offsets, true, &unmarked_overlap);
-	uint64_t appended_twice = offsets > group->delivered ? offsets - group->delivered : 0;
-	group->duplicated = unmarked_overlap + group->again + appended_twice;
-	group->reordered = group->back > group->duplicated ? group->back - group->duplicated : 0;
-	// What was appended twice crosses offsets too, once a stretch at most: it is counted already.
-	uint64_t crossings = count_crossings(&group->events);
-	group->reordered += crossings > appended_twice ? crossings - appended_twice : 0;
-	group->lost = routed > group->delivered ? routed - group->delivered : 0;
-	count_shards(group);
-}
-
 static json_t *latency_json(const struct weir_histogram *latency)
 {
 	double mean = latency->count ? (double)latency->sum / (double)latency->count : 0;
@@ -341,13 +121,13 @@ static json_t *latency_json(const struct weir_histogram *latency)
 			 (json_int_t)mean);
 }
 
-static double rate_of(const struct group *group)
+static double rate_of(const struct weir_group_verdict *group)
 {
 	uint64_t took_ns = group->last_ns - group->first_ns;
 	return took_ns ? (double)group->delivered * 1e9 / (double)took_ns : 0;
 }
 
-static json_t *group_json(const struct group *group)
+static json_t *group_json(const struct weir_group_verdict *group)
 {
 	json_t *shards = json_array();
 	for (uint32_t i = 0; i < group->shard_limit; i++)
@@ -365,7 +145,7 @@ static json_t *group_json(const struct group *group)
 	return object;
 }
 
-static void sum_up(struct group *total, const struct group *group)
+static void sum_up(struct weir_group_verdict *total, const struct weir_group_verdict *group)
 {
 	total->delivered += group->delivered;
 	total->lost += group->lost;
@@ -380,7 +160,7 @@ static void sum_up(struct group *total, const struct group *group)
 	weir_histogram_merge(&total->latency, &group->latency);
 }
 
-static void verdict_print(const struct verdict *verdict, const struct published *sent, const struct group *total, bool is_json)
+static void verdict_print(const struct verdict *verdict, const struct published *sent, const struct weir_group_verdict *total, bool is_json)
 {
 	if (!is_json) {
 		printf("published %lu  delivered %lu  lost %lu  duplicated %lu  reordered %lu  redelivered %lu  damaged %lu\n"
@@ -414,16 +194,16 @@ static void verdict_print(const struct verdict *verdict, const struct published 
 int load_verdict(const struct load_options *options, char *const *files, int count)
 {
 	static struct verdict verdict;
-	static struct group total;
+	static struct weir_group_verdict total;
 	struct published sent = { 0 };
 	for (int i = 0; i < count; i++) {
 		if (add_file(&verdict, files[i]))
 			return 2;
 	}
 	for (uint32_t i = 0; i < verdict.group_count; i++) {
-		struct group *group = verdict.groups[i];
+		struct weir_group_verdict *group = verdict.groups[i];
 		const struct published *topic = topic_find(&verdict, group->topic);
-		judge(group, topic ? topic->routed : 0);
+		weir_verdict_judge(group, topic ? topic->routed : 0);
 		sum_up(&total, group);
 	}
 	for (uint32_t i = 0; i < verdict.topic_count; i++) {
@@ -434,8 +214,7 @@ int load_verdict(const struct load_options *options, char *const *files, int cou
 	}
 	verdict_print(&verdict, &sent, &total, options->is_json);
 	for (uint32_t i = 0; i < verdict.group_count; i++) {
-		free(verdict.groups[i]->events.all);
-		free(verdict.groups[i]->offsets.all);
+		weir_verdict_fini(verdict.groups[i]);
 		free(verdict.groups[i]);
 	}
 	return total.lost || total.duplicated || total.reordered || total.damaged;
