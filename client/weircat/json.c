@@ -67,7 +67,8 @@ void cat_json_write(FILE *out, const struct weir_view *view, const char *subject
 	fprintf(out, "{\"key\":%llu,\"shard\":%u,\"offset\":%llu,\"term\":%u,\"producer\":%llu,\"sequence\":%llu,\"type\":%u,",
 		(unsigned long long)view->key, view->shard, (unsigned long long)view->offset, view->term,
 		(unsigned long long)view->producer, (unsigned long long)view->sequence, view->type);
-	fprintf(out, "\"redelivered\":%s,", view->flags & WEIR_VIEW_REDELIVERED ? "true" : "false");
+	fprintf(out, "\"append_ns\":%llu,\"redelivered\":%s,", (unsigned long long)view->append_ns,
+		view->flags & WEIR_VIEW_REDELIVERED ? "true" : "false");
 	if (subject && is_text((const uint8_t *)subject, subject_size)) {
 		fputs("\"subject\":", out);
 		text_write(out, (const uint8_t *)subject, subject_size);
