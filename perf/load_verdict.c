@@ -160,7 +160,8 @@ static void sum_up(struct weir_group_verdict *total, const struct weir_group_ver
 	weir_histogram_merge(&total->latency, &group->latency);
 }
 
-static void verdict_print(const struct verdict *verdict, const struct published *sent, const struct weir_group_verdict *total, bool is_json)
+static void verdict_print(const struct verdict *verdict, const struct published *sent, const struct weir_group_verdict *total,
+			  bool is_json)
 {
 	if (!is_json) {
 		printf("published %lu  delivered %lu  lost %lu  duplicated %lu  reordered %lu  redelivered %lu  damaged %lu\n"

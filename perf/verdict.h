@@ -58,7 +58,8 @@ struct weir_group_verdict {
 // Adds a member's account. -ENOSPC when the account overflowed and is worth nothing, -ENOMEM.
 int weir_verdict_add(struct weir_group_verdict *group, const struct weir_account *account);
 
-// Once, after all accounts: `routed` events of the topic were acknowledged. Fills delivered, lost, duplicated, reordered, shards.
+// Once, after all accounts: `routed` events of the topic were acknowledged. Fills delivered, lost, duplicated, reordered and
+// shards.
 void weir_verdict_judge(struct weir_group_verdict *group, uint64_t routed);
 
 void weir_verdict_fini(struct weir_group_verdict *group);
