@@ -342,15 +342,14 @@ static uint64_t backed_off(const struct stream *stream)
 // late reader of the second would find that there.
 static bool copy_send(struct stream *stream, uint64_t index)
 {
-	struct weir_core *core = stream->producer->core;
 	struct slot *slot = stream_slot(stream, index);
-	struct weir_frame_header *copy = core_frame(core, WEIR_KIND_PUBLISH, slot->body_length);
+	struct weir_frame_header *copy = core_frame(stream->producer->core, WEIR_KIND_PUBLISH, slot->body_length);
 	struct weir_datagram datagram = { copy, sizeof(*copy) + slot->body_length };
 	if (!copy)
 		return false;
 	seal(stream, slot);
 	memcpy(copy, slot->frame, datagram.size);
-	return core_slot_send(core, stream, index, &datagram);
+	return core_slot_send(stream->producer->core, stream, index, &datagram);
 }
 
 static bool slot_send(struct stream *stream, uint64_t index, uint64_t now_ns)
