@@ -1,5 +1,5 @@
 // Shard logs read where they lie: a position that follows the head line of the shard, events handed out as pointers into the
-// mapping, settlement as one word in the client's cursor (wire/PROTOCOL.md, section 16). What lies in the log belongs to the
+// mapping, settlement as one word in the client's cursor (wire/PROTOCOL.md, section 18). What lies in the log belongs to the
 // router and may change: each number is read once and bounded by the run, each run by the head.
 #include "client/consumer.h"
 

@@ -3,7 +3,7 @@
 // sends and how far it took the client's, the heads say how far each shard log reaches. Whoever maps another's memory
 // maps it read-only, after it has seen the seals SHRINK, GROW, FUTURE_WRITE and SEAL on it: it cannot be truncated,
 // punched or mapped writable again, so reading it never faults fatally. What is read there may change at any time:
-// read once, then check, then use (PROTOCOL.md, section 16).
+// read once, then check, then use (PROTOCOL.md, section 18).
 // Usable from client and router: no code but arithmetic, no includes beyond <stdint.h>.
 #ifndef WEIR_WIRE_LANE_H
 #define WEIR_WIRE_LANE_H
