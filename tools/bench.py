@@ -8,7 +8,8 @@ import statistics
 import sys
 
 import lab as laboratory
-from lab import Failure, program, run, topic, wait_until
+import micro
+from lab import Failure, program, topic, wait_until
 
 SHARDS, WINDOW, PORT, BASE_PORT = 4, 512, 9347, 20001
 MTU = 1600  # a delivery of 18 events of 64 bytes is a datagram of 1552 bytes
@@ -114,33 +115,15 @@ def bench_relay(arguments):
 
 
 def bench_micro(arguments):
-    core = laboratory.CORES[-1]
     steal = Steal()
-    values = {18: [], 1: []}
-    whole = {18: [], 1: []}
-    interrupted = 0.0
-    for _ in range(arguments.pairs):
-        for events in values:
-            done = run('taskset', '-c', str(core), 'nice', '-n', '-15', program('micro-core'), str(events),
-                       str(arguments.seconds), timeout_s=60 + 2 * arguments.seconds)
-            result = json.loads(done.stdout)
-            values[events].append(result['ns_per_event'])
-            whole[events].append(result['with_interruptions_ns_per_event'])
-            interrupted = max(interrupted, result['interrupted_turns'])
-    widest = max(spread(values[18]), spread(values[1]))
-    return {'packed_ns_per_event': round(statistics.median(values[18]), 2),
-            'single_ns_per_event': round(statistics.median(values[1]), 2),
-            'packed_ns': summary(values[18]), 'single_ns': summary(values[1]),
-            'packed_ns_with_interruptions': summary(whole[18]), 'single_ns_with_interruptions': summary(whole[1]),
-            'interrupted_turns': interrupted, 'steal': round(steal.share(), 4), 'spread': round(widest, 3),
-            'noisy': widest > NOISY}
+    answer = micro.measure(arguments.pairs, arguments.seconds, arguments.table)
+    answer.update(steal=round(steal.share(), 4), noisy=answer['spread'] > NOISY)
+    return answer
 
 
 def report(what, answer):
     if what == 'micro':
-        print(f'core, no I/O: {answer["packed_ns_per_event"]} ns an event packed 18 a frame '
-              f'({answer["packed_ns"]["min"]} to {answer["packed_ns"]["max"]}), {answer["single_ns_per_event"]} ns in '
-              f'single-event frames ({answer["single_ns"]["min"]} to {answer["single_ns"]["max"]})')
+        micro.report(answer)
     else:
         print(f'events/s through one core, 64 B, 18 a frame, level {answer["level"]}, median of {answer["pairs"]} rounds:')
         for key, value in answer.items():
@@ -159,13 +142,18 @@ def main():
     parser.add_argument('what', choices=('relay', 'micro'))
     parser.add_argument('--json', action='store_true', help='one object on stdout')
     parser.add_argument('--pairs', type=int, default=5, help='rounds (5)')
-    parser.add_argument('--seconds', type=float, default=None, help='length of each run (relay 3, micro 1)')
+    parser.add_argument('--seconds', type=float, default=None, help='length of each run (relay 3, micro 0.3)')
     parser.add_argument('--level', choices=('none', 'routed'), default='routed', help='of weir\'s streams (routed)')
     parser.add_argument('--without', action='append', default=[], choices=('afxdp', 'kernel', 'gro_relay'),
                         help='leave one out')
+    parser.add_argument('--table', action='store_true', help='micro: also over payload, frame, shards, sessions, groups, log')
+    parser.add_argument('--accept', action='store_true', help='micro: write the instruction counts of now to perf/baseline')
     arguments = parser.parse_args()
-    arguments.seconds = arguments.seconds or {'relay': 3, 'micro': 1}[arguments.what]
+    arguments.seconds = arguments.seconds or {'relay': 3, 'micro': 0.3}[arguments.what]
     try:
+        if arguments.accept:
+            print(json.dumps(micro.baseline_write()['counts']))
+            return
         answer = bench_relay(arguments) if arguments.what == 'relay' else bench_micro(arguments)
     except Failure as failure:
         sys.exit(f'tools/bench: {failure}')

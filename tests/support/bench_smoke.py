@@ -8,7 +8,7 @@ import sys
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROMISED = {
-    'micro': (['--seconds', '0.2'], ['packed_ns_per_event', 'single_ns_per_event']),
+    'micro': (['--pairs', '1', '--seconds', '0.1'], ['packed_ns_per_event', 'single_ns_per_event']),
     'relay': (['--pairs', '1', '--seconds', '1'], ['weir_afxdp_events_per_second', 'weir_kernel_events_per_second',
                                                    'relay_events_per_second', 'gro_relay_events_per_second', 'ratio_afxdp',
                                                    'ratio_kernel']),

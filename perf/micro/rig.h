@@ -1,0 +1,116 @@
+// The core alone with clients made of a few lines around it: an engine with shards and groups, producers that fill frames,
+// consumers that look at every event and report. Input and output are copies in memory. What the clients do is real (frames
+// differ, acknowledgements give credit, reports move cursors) and is left to the caller to time or not. One thread.
+#ifndef WEIR_PERF_MICRO_RIG_H
+#define WEIR_PERF_MICRO_RIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dataplane/core/engine.h"
+#include "dataplane/core/shard.h"
+
+#define WEIR_RIG_BURST 32u         // frames in one turn, as a port gives them
+#define WEIR_RIG_ARRIVALS 64u      // of a turn: the burst and reports
+#define WEIR_RIG_SLOTS 256u        // frames that one turn may send
+#define WEIR_RIG_SLOT_SIZE 2048u
+#define WEIR_RIG_FRAME_AT 42u      // behind Ethernet, IP and UDP: where a NIC leaves it
+#define WEIR_RIG_FRAME_SIZE 1552u  // 18 events of 64 bytes, delivered in one frame
+#define WEIR_RIG_KEYS 64u          // a shard
+#define WEIR_RIG_SHARDS_MAX 1024u
+#define WEIR_RIG_SESSIONS_MAX 10000u
+#define WEIR_RIG_GROUPS_MAX 6u
+#define WEIR_RIG_STREAMS_MAX (1u << 18) // sessions times shards
+
+struct weir_rig_setup {
+	uint32_t frame_events; // 0: as many as a frame holds
+	uint32_t payload;      // bytes of an event
+	uint32_t shards;
+	uint32_t sessions; // producers
+	uint32_t groups;   // with one consumer each
+	uint32_t train;    // frames of one session, one behind the other
+	uint64_t log_bytes;
+	bool is_link;        // no CRC over bodies
+	bool is_clock_virtual; // every turn takes the same time: instruction counts repeat
+};
+
+// One producer's stream to one shard.
+struct weir_rig_producing {
+	uint64_t next; // to be sent
+	uint64_t acknowledged;
+	uint64_t limit;
+	uint32_t stream;
+	uint32_t key; // index of the next
+};
+
+// One group's place on one shard.
+struct weir_rig_receiving {
+	uint64_t received_to;
+	uint64_t charged;
+	uint32_t handle;
+	uint32_t term;
+	bool is_assigned;
+	bool is_report_due;
+};
+
+struct weir_rig_slot {
+	uint32_t size;
+	uint32_t client; // to whom
+	uint8_t bytes[WEIR_RIG_SLOT_SIZE];
+};
+
+struct weir_rig {
+	struct weir_rig_setup setup;
+	uint32_t event_size;
+	struct weir_engine *engine;
+	struct weir_worker_row *worker_row;
+	struct weir_shard_row *shard_rows;   // [shards]
+	struct weir_group_row *group_rows;   // [groups * shards]
+	struct weir_topic_spec topic;
+	struct weir_group_spec *groups;      // [groups]
+	struct weir_snapshot snapshot;
+	uint32_t by_id[2];
+	uint16_t *owner;                     // [shards]
+	uint32_t clients;                    // producers, then consumers
+	struct weir_path *paths;             // [clients]
+	uint64_t *sessions;                  // [clients] ids
+	struct weir_rig_producing *producing; // [sessions * shards], session * shards + shard
+	struct weir_rig_receiving *receiving; // [groups * shards], group * shards + shard
+	uint64_t *keys;                      // [shards * WEIR_RIG_KEYS]
+	uint16_t *reports_due;               // [groups * shards] shards
+	uint32_t report_count[WEIR_RIG_GROUPS_MAX];
+	uint32_t session_next; // whose turn it is
+	uint32_t shard_next;
+	uint32_t train_left;
+	uint64_t now_ns;
+	struct weir_arrival arrivals[WEIR_RIG_ARRIVALS];
+	uint32_t arrival_count;
+	uint32_t out_count;
+	uint64_t delivered; // events
+	uint64_t wrong;
+	uint64_t frames_out;
+	uint8_t in[WEIR_RIG_ARRIVALS][WEIR_RIG_SLOT_SIZE];
+	struct weir_rig_slot out[WEIR_RIG_SLOTS];
+};
+
+// Up to the first event: all sessions, streams and memberships stand. Prints what is wrong with the setup and ends the
+// program if there is anything.
+struct weir_rig *weir_rig_create(const struct weir_rig_setup *setup);
+void weir_rig_destroy(struct weir_rig *rig);
+
+uint64_t weir_rig_clock_ns(void);
+// The clock of the next turn: the machine's, or one that goes on by the same step.
+uint64_t weir_rig_now(struct weir_rig *rig);
+
+// A burst of publish frames, as far as credit goes; the reports that are due.
+void weir_rig_publish(struct weir_rig *rig);
+void weir_rig_report(struct weir_rig *rig);
+// What the worker loop does: the engine takes what was put; then the end of its turn.
+void weir_rig_receive(struct weir_rig *rig);
+void weir_rig_run(struct weir_rig *rig);
+// The clients look at what the engine sent.
+void weir_rig_look(struct weir_rig *rig);
+// Turns without new events until nothing moves. Returns events that were not acknowledged or not delivered to a group.
+uint64_t weir_rig_drain(struct weir_rig *rig);
+
+#endif
