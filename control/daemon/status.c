@@ -129,6 +129,7 @@ static json_t *queue_json(const struct weir_port *port)
 {
 	const struct weir_port_statistics *statistics = &port->statistics;
 	uint64_t dropped[WEIR_REASON_ROOM];
+	uint32_t buffers = 0;
 	json_t *json;
 
 	for (unsigned r = 0; r < WEIR_REASON_ROOM; r++)
@@ -146,6 +147,9 @@ static json_t *queue_json(const struct weir_port *port)
 	json_object_set_new(json, "send_lost", number(weir_counted(&statistics->send_lost)));
 	json_object_set_new(json, "passed", number(weir_counted(&statistics->passed)));
 	json_object_set_new(json, "dropped", weir_answer_reasons(dropped));
+	if (port->ops->buffers_free)
+		json_object_set_new(json, "buffers_free", number(port->ops->buffers_free(port, &buffers)));
+	json_object_set_new(json, "buffers", number(buffers));
 	return json;
 }
 

@@ -120,6 +120,7 @@ static int open_port(struct weir_dataplane *dataplane, const struct weir_datapla
 	}
 	port.instance = config->instance;
 	port.worker_count = config->worker_count;
+	port.nice = config->nice;
 	for (uint16_t queue = 0; queue < port.queues; queue++)
 		index[queue] = used[port.workers[queue]]++;
 	error = weir_port_open(opened->queues, &port, index, fault);
@@ -162,6 +163,9 @@ static int start_eal(struct weir_dataplane *dataplane, const struct weir_datapla
 	for (uint32_t i = 0; i < config->port_count; i++)
 		if (config->ports[i].kind == WEIR_PORT_DPDK && config->ports[i].device && strchr(config->ports[i].device, ':'))
 			eal.needs_pci = true;
+	for (uint16_t i = 0; i < config->worker_count; i++)
+		if (config->workers[i].core >= 0)
+			CPU_SET((size_t)config->workers[i].core, &eal.polled);
 	error = weir_eal_start(&eal, fault);
 	dataplane->has_eal = error == 0;
 	return error;

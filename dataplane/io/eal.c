@@ -67,17 +67,30 @@ static int choose_memory(const struct weir_eal_config *config, uint32_t memory_m
 			      memory_mb, (unsigned long long)free_mb);
 }
 
-// The first CPU that this process may use: DPDK wants to bind its main thread to one.
-static int first_core(void)
+// Cores for DPDK's main thread and all that it starts: those that this process may use and no worker polls on. A thread of
+// its own that shares a worker's core can wait long for its turn while the worker waits for its lock (vhost).
+static void quiet_cores(const cpu_set_t *allowed, const cpu_set_t *polled, cpu_set_t *quiet)
 {
-	cpu_set_t cores;
+	cpu_set_t both;
 
-	if (sched_getaffinity(0, sizeof(cores), &cores) < 0)
-		return 0;
-	for (int i = 0; i < CPU_SETSIZE; i++)
-		if (CPU_ISSET((size_t)i, &cores))
-			return i;
-	return 0;
+	CPU_AND(&both, allowed, polled);
+	CPU_XOR(quiet, allowed, &both);
+	if (CPU_COUNT(quiet) == 0)
+		*quiet = *allowed;
+}
+
+// "--lcores=0@(1,2,5)": the main thread may use all of them. Those that do not fit in are left out.
+static void write_cores(char *text, size_t size, const cpu_set_t *cores)
+{
+	size_t length = (size_t)snprintf(text, size, "--lcores=0@(");
+	const char *separator = "";
+
+	for (int i = 0; i < CPU_SETSIZE && length + 8 < size; i++)
+		if (CPU_ISSET((size_t)i, cores)) {
+			length += (size_t)snprintf(text + length, size - length, "%s%d", separator, i);
+			separator = ",";
+		}
+	snprintf(text + length, size - length, ")");
 }
 
 // What DPDK wrote while it started: its last line says why it failed.
@@ -98,9 +111,10 @@ static char *word(const char *text)
 	return (char *)(uintptr_t)text;
 }
 
-static int init(const struct weir_eal_config *config, uint32_t memory_mb, bool has_hugepages, struct weir_fault *fault)
+static int init(const struct weir_eal_config *config, uint32_t memory_mb, bool has_hugepages, const cpu_set_t *cores,
+		struct weir_fault *fault)
 {
-	char lcores[32], prefix[96], memory[16];
+	char lcores[512], prefix[96], memory[16];
 	char *arguments[ARGUMENTS_MAX] = { NULL };
 	int count = 0;
 	char *said = NULL;
@@ -110,7 +124,7 @@ static int init(const struct weir_eal_config *config, uint32_t memory_mb, bool h
 
 	if (!stream)
 		return weir_fault_set(fault, -ENOMEM, "DPDK", "start it", "free some memory", "out of memory");
-	snprintf(lcores, sizeof(lcores), "--lcores=0@%d", first_core());
+	write_cores(lcores, sizeof(lcores), cores);
 	snprintf(prefix, sizeof(prefix), "--file-prefix=weir-%s", config->instance);
 	snprintf(memory, sizeof(memory), "%u", memory_mb);
 	arguments[count++] = word("weir");
@@ -145,7 +159,7 @@ int weir_eal_start(const struct weir_eal_config *config, struct weir_fault *faul
 {
 	uint32_t memory_mb = config->memory_mb ? config->memory_mb : MEMORY_DEFAULT_MB;
 	bool has_hugepages;
-	cpu_set_t cores;
+	cpu_set_t allowed, quiet;
 	int error;
 
 	if (!rte_cpu_is_supported())
@@ -154,10 +168,15 @@ int weir_eal_start(const struct weir_eal_config *config, struct weir_fault *faul
 	error = choose_memory(config, memory_mb, &has_hugepages, fault);
 	if (error)
 		return error;
-	// EAL binds the calling thread to its main lcore; control goes wherever it likes.
-	sched_getaffinity(0, sizeof(cores), &cores);
-	error = init(config, memory_mb, has_hugepages, fault);
-	sched_setaffinity(0, sizeof(cores), &cores);
+	// EAL binds the calling thread to its main lcore; control goes wherever it likes. Threads that it starts later may use
+	// what the caller could use now and no lcore has, or else the main lcore's cores: the same, so that nothing is left.
+	if (sched_getaffinity(0, sizeof(allowed), &allowed) < 0)
+		return weir_fault_set(fault, -errno, "DPDK", "ask which cores it may use", "use a kernel port", "%s",
+				      strerror(errno));
+	quiet_cores(&allowed, &config->polled, &quiet);
+	sched_setaffinity(0, sizeof(quiet), &quiet);
+	error = init(config, memory_mb, has_hugepages, &quiet, fault);
+	sched_setaffinity(0, sizeof(allowed), &allowed);
 	return error;
 }
 

@@ -3,6 +3,7 @@
 #ifndef WEIR_IO_EAL_H
 #define WEIR_IO_EAL_H
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -19,6 +20,7 @@ struct weir_eal_config {
 	enum weir_eal_memory memory;
 	uint32_t memory_mb;    // what ports need: checked for hugepages, taken of ordinary pages; 0: 256
 	bool needs_pci;
+	cpu_set_t polled;      // cores of workers: DPDK's own threads stay off them where there are others
 };
 
 // Control thread, once per process; a second call while EAL runs returns 0. The caller's CPU affinity is kept.

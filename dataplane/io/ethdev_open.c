@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <xdp/libxdp.h>
 
@@ -381,6 +382,19 @@ static int open_afxdp(struct weir_port **ports, struct opening *opening)
 
 // ---- Any other device ----
 
+// A vhost device starts its thread here. It takes locks that workers spin on: it must not wait for a core longer than they do.
+// A thread begins with the priority of who starts it. Without the right to raise it, it stays what it is, like the worker's.
+static int start_threads(const struct opening *opening, uint16_t device, uint16_t queues, const struct rte_eth_conf *conf)
+{
+	int before = getpriority(PRIO_PROCESS, 0);
+	bool is_raised = opening->config->nice < before && setpriority(PRIO_PROCESS, 0, opening->config->nice) == 0;
+	int error = rte_eth_dev_configure(device, queues, queues, conf);
+
+	if (is_raised)
+		setpriority(PRIO_PROCESS, 0, before);
+	return error;
+}
+
 static int configure_device(struct opening *opening, uint16_t device, uint16_t queues)
 {
 	struct rte_eth_dev_info info;
@@ -397,7 +411,7 @@ static int configure_device(struct opening *opening, uint16_t device, uint16_t q
 		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
 		conf.rx_adv_conf.rss_conf.rss_hf = info.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP);
 	}
-	error = rte_eth_dev_configure(device, queues, queues, &conf);
+	error = start_threads(opening, device, queues, &conf);
 	return error ? fail(opening, error, "configure it", "check its devargs") : 0;
 }
 

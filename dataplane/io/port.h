@@ -38,6 +38,7 @@ struct weir_port_config {
 	uint16_t queues;
 	// Filled in by the dataplane.
 	const char *instance;
+	int nice; // of the workers
 	uint16_t worker_count; // of the router: UDP ports [udp_port, udp_port + worker_count) are weir's
 };
 
@@ -82,6 +83,8 @@ struct weir_port_ops {
 	// a look at registers: the worker calls it now and then.
 	void (*count_lost)(struct weir_port *port);
 	bool (*link_is_up)(const struct weir_port *port); // any thread
+	// Packet buffers that are not in use, of *total; about so many while the port works. NULL: a kind without. Any thread.
+	uint32_t (*buffers_free)(const struct weir_port *port, uint32_t *total);
 	void (*close)(struct weir_port *port);            // control, after the worker stopped; frees the port
 };
 

@@ -243,6 +243,14 @@ static void ethdev_send_commit(struct weir_port *port, uint32_t size)
 
 // ---- Life ----
 
+static uint32_t ethdev_buffers_free(const struct weir_port *port, uint32_t *total)
+{
+	const struct weir_ethdev *ethdev = (const struct weir_ethdev *)port;
+
+	*total = ethdev->pool->size;
+	return rte_mempool_avail_count(ethdev->pool);
+}
+
 static void ethdev_close(struct weir_port *port)
 {
 	weir_ethdev_close(ethdev_of(port));
@@ -256,5 +264,6 @@ const struct weir_port_ops weir_ethdev_ops = {
 	.flush = ethdev_flush,
 	.count_lost = ethdev_count_lost,
 	.link_is_up = ethdev_link_is_up,
+	.buffers_free = ethdev_buffers_free,
 	.close = ethdev_close,
 };
