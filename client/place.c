@@ -45,6 +45,7 @@ static void place_decide(struct weir_consumer *consumer, struct assignment *assi
 	place->cursor = (uint32_t)cursor;
 	place->tag = ++core->cursor_tag;
 	struct weir_lane_cursor *line = &local->cursors[cursor];
+	__atomic_store_n(&line->tag, 0, __ATOMIC_RELEASE);
 	__atomic_store_n(&line->settled_to, assignment->settled_to, __ATOMIC_RELEASE);
 	__atomic_store_n(&line->tag, place->tag, __ATOMIC_RELEASE);
 }

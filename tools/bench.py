@@ -10,6 +10,7 @@ import sys
 import lab as laboratory
 import micro
 from lab import Failure, program, topic, wait_until
+from lanes import add_lanes_options, bench_lanes, report_lanes
 
 SHARDS, WINDOW, PORT, BASE_PORT = 4, 512, 9347, 20001
 MTU = 1600  # a delivery of 18 events of 64 bytes is a datagram of 1552 bytes
@@ -121,46 +122,53 @@ def bench_micro(arguments):
     return answer
 
 
-def report(what, answer):
-    if what == 'micro':
-        micro.report(answer)
-    else:
-        print(f'events/s through one core, 64 B, 18 a frame, level {answer["level"]}, median of {answer["pairs"]} rounds:')
-        for key, value in answer.items():
-            if key.endswith('_events_per_second'):
-                print(f'  {key.removesuffix("_events_per_second"):<12} {value / 1e6:6.2f} M')
-        for kind in ('afxdp', 'kernel'):
-            if f'ratio_{kind}' in answer:
-                ratios = answer[f'ratios_{kind}']
-                print(f'  weir {kind} / relay: {answer[f"ratio_{kind}"]} ({ratios["min"]} to {ratios["max"]})')
-    print(f'  steal {answer["steal"] * 100:.1f} %, spread {answer["spread"] * 100:.0f} %'
-          + (': noisy, do not trust it' if answer['noisy'] else ''))
+def report_relay(answer):
+    print(f'events/s through one core, 64 B, 18 a frame, level {answer["level"]}, median of {answer["pairs"]} rounds:')
+    for key, value in answer.items():
+        if key.endswith('_events_per_second'):
+            print(f'  {key.removesuffix("_events_per_second"):<12} {value / 1e6:6.2f} M')
+    for kind in ('afxdp', 'kernel'):
+        if f'ratio_{kind}' in answer:
+            ratios = answer[f'ratios_{kind}']
+            print(f'  weir {kind} / relay: {answer[f"ratio_{kind}"]} ({ratios["min"]} to {ratios["max"]})')
+
+
+# Name -> what measures, what prints for people, seconds of a run.
+BENCHES = {
+    'relay': (bench_relay, report_relay, 3),
+    'micro': (bench_micro, micro.report, 0.3),
+    'lanes': (lambda arguments: bench_lanes(arguments, Steal()), report_lanes, 2),
+}
 
 
 def main():
     parser = argparse.ArgumentParser(prog='tools/bench', description='Measures weir on this machine.')
-    parser.add_argument('what', choices=('relay', 'micro'))
+    parser.add_argument('what', choices=BENCHES)
     parser.add_argument('--json', action='store_true', help='one object on stdout')
     parser.add_argument('--pairs', type=int, default=5, help='rounds (5)')
-    parser.add_argument('--seconds', type=float, default=None, help='length of each run (relay 3, micro 0.3)')
+    parser.add_argument('--seconds', type=float, default=None, help='length of each run (relay 3, micro 0.3, lanes 2)')
     parser.add_argument('--level', choices=('none', 'routed'), default='routed', help='of weir\'s streams (routed)')
     parser.add_argument('--without', action='append', default=[], choices=('afxdp', 'kernel', 'gro_relay'),
                         help='leave one out')
     parser.add_argument('--table', action='store_true', help='micro: also over payload, frame, shards, sessions, groups, log')
     parser.add_argument('--accept', action='store_true', help='micro: write the instruction counts of now to perf/baseline')
+    add_lanes_options(parser)
     arguments = parser.parse_args()
-    arguments.seconds = arguments.seconds or {'relay': 3, 'micro': 0.3}[arguments.what]
+    measure, report, seconds = BENCHES[arguments.what]
+    arguments.seconds = arguments.seconds or seconds
     try:
         if arguments.accept:
             print(json.dumps(micro.baseline_write()['counts']))
             return
-        answer = bench_relay(arguments) if arguments.what == 'relay' else bench_micro(arguments)
+        answer = measure(arguments)
     except Failure as failure:
         sys.exit(f'tools/bench: {failure}')
     if arguments.json:
         print(json.dumps(answer))
-    else:
-        report(arguments.what, answer)
+        return
+    report(answer)
+    print(f'  steal {answer["steal"] * 100:.1f} %, spread {answer["spread"] * 100:.0f} %'
+          + (': noisy, do not trust it' if answer['noisy'] else ''))
 
 
 main()

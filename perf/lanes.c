@@ -1,9 +1,9 @@
 // What a lane carries: one thread that publishes and consumes through libweir, beside a router whose worker has a core of its
 // own. Every event's key and place in its key's order are checked, and what an event holds is read. Prints one JSON object.
 //
-//   micro-lanes throughput ADDRESS TOPIC GROUP FRAME_EVENTS PAYLOAD OUTSTANDING SECONDS
-//   micro-lanes round-trip ADDRESS TOPIC GROUP REPLY_TOPIC REPLY_GROUP SECONDS
-//   micro-lanes memcpy SECONDS
+//   lanes throughput ADDRESS TOPIC GROUP FRAME_EVENTS PAYLOAD OUTSTANDING SECONDS
+//   lanes round-trip ADDRESS TOPIC GROUP REPLY_TOPIC REPLY_GROUP SECONDS
+//   lanes memcpy SECONDS
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -49,7 +49,7 @@ static uint64_t now_ns(void)
 
 static int fail(const char *what, int error)
 {
-	fprintf(stderr, "micro-lanes: %s: %s\n", what, strerror(-error));
+	fprintf(stderr, "lanes: %s: %s\n", what, strerror(-error));
 	return 1;
 }
 
@@ -158,8 +158,8 @@ static int throughput(char **arguments)
 	struct weir_statistics statistics;
 	weir_statistics(load.ends.weir, &statistics);
 	error = weir_close(load.ends.weir, 2000);
-	printf("{\"events_per_second\": %.0f, \"bytes_per_second\": %.0f, \"published\": %llu, \"consumed\": %llu, \"wrong\": %llu, "
-	       "\"frames_resent\": %llu, \"system_calls\": %llu, \"closed\": %s}\n",
+	printf("{\"events_per_second\": %.0f, \"bytes_per_second\": %.0f, \"published\": %llu, \"consumed\": %llu, "
+	       "\"wrong\": %llu, \"frames_resent\": %llu, \"system_calls\": %llu, \"closed\": %s}\n",
 	       rate, rate * load.payload_size, (unsigned long long)load.published, (unsigned long long)load.consumed,
 	       (unsigned long long)load.wrong, (unsigned long long)statistics.frames_resent,
 	       (unsigned long long)statistics.system_calls, error ? "false" : "true");
@@ -203,13 +203,14 @@ static int round_trip(char **arguments)
 	for (uint64_t now = begin; now < end; number++) {
 		uint64_t from = now;
 		if (!pass(&ask, number) || !pass(&reply, number)) {
-			fprintf(stderr, "micro-lanes: event %llu did not come back\n", (unsigned long long)number);
+			fprintf(stderr, "lanes: event %llu did not come back\n", (unsigned long long)number);
 			return 1;
 		}
 		now = now_ns();
 		weir_histogram_add(&there_and_back, now - from, 1);
 	}
-	printf("{\"round_trip_p50_ns\": %llu, \"round_trip_p99_ns\": %llu, \"round_trip_p99_9_ns\": %llu, \"round_trips\": %llu}\n",
+	printf("{\"round_trip_p50_ns\": %llu, \"round_trip_p99_ns\": %llu, \"round_trip_p99_9_ns\": %llu, "
+	       "\"round_trips\": %llu}\n",
 	       (unsigned long long)weir_histogram_percentile(&there_and_back, 0.5),
 	       (unsigned long long)weir_histogram_percentile(&there_and_back, 0.99),
 	       (unsigned long long)weir_histogram_percentile(&there_and_back, 0.999), (unsigned long long)number);
@@ -254,6 +255,6 @@ int main(int count, char **arguments)
 		if (strcmp(arguments[1], MODES[i].name) == 0 && count == 2 + MODES[i].arguments)
 			return MODES[i].run(arguments + 2);
 	}
-	fprintf(stderr, "micro-lanes: usage: see the head of perf/micro/lanes.c\n");
+	fprintf(stderr, "lanes: usage: see the head of perf/lanes.c\n");
 	return 2;
 }
