@@ -109,8 +109,8 @@ def report_lanes(answer):
           f'cold copy of 64 MB ({answer["memcpy_bytes_per_second"] / 1e9:.2f} GB/s)')
     print(f'  round trip, two passes: p50 {answer["round_trip_p50_ns"]} ns, p99 {answer["round_trip_p99_ns"]} ns')
     missed = [key for key, is_met in answer['met'].items() if not is_met]
-    print(f'  targets missed: {", ".join(missed) or "none"}; ledger unexplained {answer["ledger_unexplained"]}; worker switched '
-          f'out {answer["worker_involuntary_switches"]} times')
+    print(f'  targets missed: {", ".join(missed) or "none"}; ledger unexplained {answer["ledger_unexplained"]}; worker '
+          f'switched out {answer["worker_involuntary_switches"]} times')
 
 
 def add_lanes_options(parser):
