@@ -73,13 +73,16 @@ static void own(struct weir_engine *engine, struct weir_place *place, struct wei
 
 static void list_remove(struct weir_engine *engine, struct weir_shard *shard)
 {
-	for (struct weir_shard **link = &engine->dirty; *link; link = &(*link)->dirty_next) {
+	struct weir_shard *previous = NULL;
+	for (struct weir_shard **link = &engine->dirty.first; *link; previous = *link, link = &(*link)->dirty_next) {
 		if (*link == shard) {
 			*link = shard->dirty_next;
+			if (engine->dirty.last == shard)
+				engine->dirty.last = previous;
 			break;
 		}
 	}
-	struct weir_shard *previous = NULL;
+	previous = NULL;
 	for (struct weir_shard **link = &engine->deliverable.first; *link; previous = *link, link = &(*link)->deliver_next) {
 		if (*link == shard) {
 			*link = shard->deliver_next;

@@ -66,7 +66,7 @@ struct weir_engine {
 	struct weir_places places;
 	struct weir_shard *owned;
 	uint32_t owned_count;
-	struct weir_shard *dirty;
+	struct weir_shard_list dirty;
 	struct weir_shard_list deliverable;
 	struct weir_shard *moving;
 	struct weir_stream *acks[WEIR_ACK_BUCKETS];

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "dataplane/core/counters.h"
@@ -14,7 +15,13 @@
 #define ROW_TRIES 100000u // a writer is inside for well under a microsecond
 #define ROW_YIELD_EVERY 64u
 
-void weir_row_publish(void *public_row, const void *private_row, uint32_t size)
+// The words of a row that stay as they are in the public one. Bytes from the row's start.
+struct hole {
+	uint32_t begin;
+	uint32_t end;
+};
+
+static void publish_around(void *public_row, const void *private_row, uint32_t size, struct hole hole)
 {
 	struct weir_row_head *head = public_row;
 	const uint64_t *from = private_row;
@@ -23,10 +30,17 @@ void weir_row_publish(void *public_row, const void *private_row, uint32_t size)
 	__atomic_store_n((uint32_t *)&head->sequence, sequence + 1, __ATOMIC_RELAXED);
 	// Each release store keeps the odd sequence in front of it; pairs with the acquire loads of weir_row_read().
 	__atomic_store_n(&head->in_use, ((const struct weir_row_head *)private_row)->in_use, __ATOMIC_RELEASE);
-	for (uint32_t i = 1; i < size / sizeof(uint64_t); i++)
+	for (uint32_t i = 1; i < hole.begin / sizeof(uint64_t); i++)
+		__atomic_store_n(&to[i], from[i], __ATOMIC_RELEASE);
+	for (uint32_t i = hole.end / sizeof(uint64_t); i < size / sizeof(uint64_t); i++)
 		__atomic_store_n(&to[i], from[i], __ATOMIC_RELEASE);
 	// Pairs with the first load of weir_row_read().
 	__atomic_store_n((uint32_t *)&head->sequence, sequence + 2, __ATOMIC_RELEASE);
+}
+
+void weir_row_publish(void *public_row, const void *private_row, uint32_t size)
+{
+	publish_around(public_row, private_row, size, (struct hole){ size, size });
 }
 
 int weir_row_read(void *copy, const void *public_row, uint32_t size)
@@ -54,6 +68,17 @@ int weir_row_read(void *copy, const void *public_row, uint32_t size)
 	return -EAGAIN;
 }
 
+static const struct hole NOTHING = { sizeof(uint64_t), sizeof(uint64_t) };
+
+// The counters by reason are most of a row and seldom change. They only grow, and the row balances: their sum, which is
+// what the rest of the row leaves over, tells whether they did. The first publication is always news.
+static bool is_news(uint64_t *published, uint64_t dropped)
+{
+	bool is_new = *published != dropped + 1;
+	*published = dropped + 1;
+	return is_new;
+}
+
 static void delivery_publish(struct weir_delivery_stream *delivery, uint64_t now_ns)
 {
 	struct weir_group_row *row = &delivery->row;
@@ -69,7 +94,9 @@ static void delivery_publish(struct weir_delivery_stream *delivery, uint64_t now
 	row->credit_bytes = delivery->limit > delivery->charged ? delivery->limit - delivery->charged : 0;
 	row->head.changed_ns = now_ns;
 	delivery->is_dirty = false;
-	weir_row_publish(delivery->public_row, row, sizeof(*row));
+	uint64_t dropped = row->head_offset - row->start_offset - row->settled - row->held;
+	struct hole hole = { offsetof(struct weir_group_row, dropped), offsetof(struct weir_group_row, sent_to) };
+	publish_around(delivery->public_row, row, sizeof(*row), is_news(&delivery->row_dropped, dropped) ? NOTHING : hole);
 }
 
 void weir_shard_publish(struct weir_shard *shard, uint64_t now_ns)
@@ -85,5 +112,7 @@ void weir_shard_publish(struct weir_shard *shard, uint64_t now_ns)
 	row->held_bytes = shard->log.head - weir_shard_hold(shard);
 	row->streams = shard->streams_used;
 	row->head.changed_ns = now_ns;
-	weir_row_publish(shard->public_row, row, sizeof(*row));
+	uint64_t dropped = row->offered - row->accepted - row->duplicate;
+	struct hole hole = { offsetof(struct weir_shard_row, refused), offsetof(struct weir_shard_row, accepted_bytes) };
+	publish_around(shard->public_row, row, sizeof(*row), is_news(&shard->row_dropped, dropped) ? NOTHING : hole);
 }

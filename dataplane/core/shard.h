@@ -116,6 +116,7 @@ struct weir_delivery_stream {
 	struct weir_timer timer;
 	struct weir_group_row *public_row;
 	struct weir_group_row row; // private, published when dirty
+	uint64_t row_dropped;      // sum of row.dropped that was published + 1, 0: never
 };
 
 struct weir_shard {
@@ -150,6 +151,7 @@ struct weir_shard {
 	struct weir_delivery_stream deliveries[WEIR_SHARD_GROUPS_MAX];
 	uint32_t deliveries_limit; // highest used index + 1
 	struct weir_shard_row row; // private, published when dirty
+	uint64_t row_dropped; // sum of row.refused and row.skipped that was published + 1, 0: never
 	bool is_dirty;      // in the engine's list of shards to publish
 	bool is_deliverable; // in the engine's list of shards with something to send
 	struct weir_shard *dirty_next;

@@ -26,7 +26,7 @@ ARROWS = {
         'perf', 'client', 'wire',
         'control/daemon/binder.h', 'control/model/trouble.h',  # scenarios are read as topology files are, with the same errors
     ],
-    'perf/micro': ['perf', 'dataplane/core', 'wire', 'dataplane/io/mesh.h'],  # measures the core without I/O, and a hop
+    'perf/micro': ['perf', 'client', 'dataplane/core', 'wire', 'dataplane/io/mesh.h'],  # the core without I/O, hops, lanes
     'tests': ['wire', 'client', 'dataplane', 'bpf', 'control', 'perf', 'tests'],
 }
 
