@@ -11,11 +11,12 @@
 #define BYE_NS (100 * MS)
 #define BYES_MAX 3u
 
-static void steps_build(struct session *session, uint32_t wanted)
+// Shared memory carries frames of any size: there is nothing to step down to.
+static void steps_build(struct session *session, uint32_t wanted, bool is_local)
 {
 	static const uint32_t STEPS[] = { WEIR_FRAME_DEFAULT, 1232, WEIR_FRAME_MIN };
 	session->steps[session->step_count++] = wanted;
-	for (uint32_t i = 0; i < sizeof(STEPS) / sizeof(STEPS[0]); i++) {
+	for (uint32_t i = 0; !is_local && i < sizeof(STEPS) / sizeof(STEPS[0]); i++) {
 		if (STEPS[i] < wanted)
 			session->steps[session->step_count++] = STEPS[i];
 	}
@@ -36,7 +37,7 @@ void session_init(struct weir_core *core, const struct weir_core_options *option
 	session->wait_ns = HELLO_FIRST_NS;
 	session->heard_ns = now_ns;
 	session->frame_size = options->frame_size ? options->frame_size : WEIR_FRAME_DEFAULT;
-	steps_build(session, session->frame_size);
+	steps_build(session, session->frame_size, core->local != NULL);
 	if (options->name && *options->name) {
 		session->producer = weir_key_of_bytes(options->name, strlen(options->name));
 		session->epoch = options->epoch ? options->epoch : now_ns + (uint64_t)options->realtime_offset_ns;
