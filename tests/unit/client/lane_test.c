@@ -101,7 +101,9 @@ static bool greet(void)
 {
 	char control[CMSG_SPACE(sizeof(int))];
 	struct iovec part = { &hello, sizeof(hello) };
-	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	struct msghdr message = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control),
+	};
 	int fd = -1;
 	struct stat stat;
 	if (connection < 0)
@@ -123,7 +125,8 @@ static void welcome(const struct memory *memory, int32_t error)
 	int pair[2];
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, pair), 0);
 	struct weir_lane_welcome body = {
-		.magic = WEIR_LANE_MAGIC, .version = WEIR_LANE_VERSION, .error = error, .lane = 1, .ring_size = RING, .heads = HEADS,
+		.magic = WEIR_LANE_MAGIC, .version = WEIR_LANE_VERSION, .error = error, .lane = 1,
+		.ring_size = RING, .heads = HEADS,
 	};
 	memset(mine.base, 0, WEIR_LANE_RING_AT);
 	taken = sent = 0;
@@ -154,8 +157,10 @@ static void answer_hello(const struct weir_hello *from)
 {
 	uint8_t body[2048 - sizeof(struct weir_frame_header)] = { 0 };
 	struct weir_welcome *to = (void *)body;
-	*to = (struct weir_welcome){ .nonce = from->nonce, .session = SESSION, .router = 3, .frame_size = 2048, .window_frames = 64,
-				     .ping_ms = 1000, .lease_ms = 5000, .dedup_window_ms = 1000, .version = WEIR_VERSION };
+	*to = (struct weir_welcome){
+		.nonce = from->nonce, .session = SESSION, .router = 3, .frame_size = 2048, .window_frames = 64,
+		.ping_ms = 1000, .lease_ms = 5000, .dedup_window_ms = 1000, .version = WEIR_VERSION,
+	};
 	answer((struct weir_frame_header){ .kind = WEIR_KIND_WELCOME, .session = SESSION }, body, sizeof(body));
 }
 
@@ -172,18 +177,20 @@ static void answer_frame(const struct weir_frame_header *frame)
 						.event_max = 4096, .ack_min = 1, .ack_max = 1 };
 		memcpy(info.name, ask->topic, sizeof(info.name));
 		memcpy(body, &info, sizeof(info));
-		answer((struct weir_frame_header){ .kind = WEIR_KIND_TOPIC, .session = SESSION, .topic = TOPIC, .count = 1 }, body,
-		       sizeof(body));
+		answer((struct weir_frame_header){ .kind = WEIR_KIND_TOPIC, .session = SESSION, .topic = TOPIC, .count = 1 },
+		       body, sizeof(body));
 	}
 	if (frame->kind == WEIR_KIND_OPEN) {
-		struct weir_opened opened = { .request = open->request, .limit = 1u << 20, .incarnation = INCARNATION, .level = 1 };
+		struct weir_opened opened = { .request = open->request, .limit = 1u << 20, .incarnation = INCARNATION,
+					      .level = 1 };
 		answer((struct weir_frame_header){ .kind = WEIR_KIND_OPENED, .session = SESSION, .topic = TOPIC }, &opened,
 		       sizeof(opened));
 	}
 	if (frame->kind == WEIR_KIND_PUBLISH) {
 		struct weir_ack_entry entry = { .topic = TOPIC, .next = frame->sequence + frame->count, .limit = 1u << 20,
 						.have = frame->sequence + frame->count };
-		answer((struct weir_frame_header){ .kind = WEIR_KIND_ACK, .session = SESSION, .count = 1 }, &entry, sizeof(entry));
+		answer((struct weir_frame_header){ .kind = WEIR_KIND_ACK, .session = SESSION, .count = 1 }, &entry,
+		       sizeof(entry));
 	}
 	if (frame->kind == WEIR_KIND_JOIN) {
 		struct weir_joined joined = { .request = join->request, .group = GROUP, .shards = 1, .event_max = 4096 };
