@@ -76,6 +76,7 @@ static void init_topology(struct weir_topology *topology)
 {
 	snprintf(topology->instance, sizeof(topology->instance), "weir");
 	topology->control_mode = 0660;
+	topology->lanes_per_worker = 256;
 	topology->idle_sleep_max_ns = MILLISECOND_NS;
 	topology->limits = (struct weir_topology_limits){
 		.sessions_per_worker = 1024,
@@ -129,6 +130,15 @@ static const struct weir_field CONTROL[] = {
 	  .bind = bind_file_mode,
 	  AT(weir_topology, control_mode),
 	  .expected = "an octal file mode such as \"0660\"" },
+	{ 0 },
+};
+
+static const struct weir_field LANES[] = {
+	{ .key = "per_worker",
+	  .bind = weir_bind_number,
+	  AT(weir_topology, lanes_per_worker),
+	  .max = 4096,
+	  .expected = "a number of local clients from 0 to 4096" },
 	{ 0 },
 };
 
@@ -330,6 +340,7 @@ static const struct weir_field TOPIC[] = {
 static const struct weir_field ROOT[] = {
 	{ .key = "instance", .bind = weir_bind_name, AT(weir_topology, instance), .expected = NAME },
 	{ .key = "control", .bind = weir_bind_mapping, .fields = CONTROL },
+	{ .key = "lanes", .bind = weir_bind_mapping, .fields = LANES },
 	{ .key = "poll", .bind = weir_bind_word, AT(weir_topology, poll), .words = POLL, .expected = "adaptive or always" },
 	{ .key = "idle_sleep_max",
 	  .bind = weir_bind_duration,

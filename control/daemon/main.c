@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 #include "control/daemon/answer.h"
 #include "control/daemon/config.h"
 #include "control/daemon/instance.h"
+#include "control/daemon/lanes.h"
 #include "control/daemon/machine.h"
 #include "control/daemon/options.h"
 #include "control/daemon/router.h"
@@ -27,7 +29,9 @@ struct daemon {
 	struct weir_instance instance;
 	struct weir_router *router;
 	struct weir_server *server;
+	struct weir_lanes *lanes;
 	int signal_fd;
+	int wake_fd; // readable with a signal, or when there is something to do for lanes
 };
 
 static uint64_t now_ns(void)
@@ -201,20 +205,42 @@ static int block_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+static void take_lane(void *context, int fd)
+{
+	weir_lanes_take(((struct daemon *)context)->lanes, fd);
+}
+
+static int watch(struct daemon *daemon)
+{
+	const int fds[] = { daemon->signal_fd, weir_lanes_fd(daemon->lanes) };
+	struct epoll_event event = { .events = EPOLLIN };
+
+	daemon->wake_fd = epoll_create1(EPOLL_CLOEXEC);
+	for (size_t i = 0; daemon->wake_fd >= 0 && i < sizeof(fds) / sizeof(*fds); i++) {
+		if (epoll_ctl(daemon->wake_fd, EPOLL_CTL_ADD, fds[i], &event) != 0)
+			return -errno;
+	}
+	return daemon->wake_fd < 0 ? -errno : 0;
+}
+
 static void serve(struct daemon *daemon)
 {
 	struct signalfd_siginfo signal;
 	uint64_t sampled = now_ns();
+	int lanes_ms = -1;
 
 	weir_router_sample(daemon->router, sampled);
 	while (read(daemon->signal_fd, &signal, sizeof(signal)) != sizeof(signal)) {
 		uint64_t time_ns = now_ns();
+		int wait_ms;
 
 		if (time_ns - sampled >= SAMPLE_NS) {
 			weir_router_sample(daemon->router, time_ns);
 			sampled = time_ns;
 		}
-		weir_server_run(daemon->server, daemon->signal_fd, (int)((sampled + SAMPLE_NS - time_ns) / 1000000 + 1));
+		wait_ms = (int)((sampled + SAMPLE_NS - time_ns) / 1000000 + 1);
+		weir_server_run(daemon->server, daemon->wake_fd, lanes_ms >= 0 && lanes_ms < wait_ms ? lanes_ms : wait_ms);
+		lanes_ms = weir_lanes_run(daemon->lanes);
 	}
 	weir_say(WEIR_SAY_INFO, "ending on %s", strsignal((int)signal.ssi_signo));
 }
@@ -226,6 +252,7 @@ static int run(struct daemon *daemon, struct weir_machine *machine, struct weir_
 		.path = daemon->instance.socket_path,
 		.mode = topology->control_mode,
 		.handler = handle,
+		.lane = take_lane,
 		.context = daemon,
 	};
 	struct weir_trouble trouble;
@@ -240,15 +267,23 @@ static int run(struct daemon *daemon, struct weir_machine *machine, struct weir_
 	} else {
 		err = weir_router_start(&daemon->router, machine, topology, &router, &trouble);
 	}
+	if (!err)
+		err = weir_lanes_create(&daemon->lanes, daemon->router, &trouble);
+	if (!err)
+		err = watch(daemon);
 	if (err) {
 		say_trouble(&trouble, trouble.mark.line ? daemon->options.config : NULL);
 		weir_server_destroy(daemon->server);
+		weir_router_stop(daemon->router);
+		weir_lanes_destroy(daemon->lanes);
 		return EXIT_HOST;
 	}
 	say_start(daemon->router);
 	serve(daemon);
 	weir_server_destroy(daemon->server);
 	weir_router_stop(daemon->router);
+	weir_lanes_destroy(daemon->lanes);
+	close(daemon->wake_fd);
 	weir_say(WEIR_SAY_INFO, "ended");
 	return 0;
 }

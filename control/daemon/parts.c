@@ -75,8 +75,10 @@ static int shards_create(struct weir_router_topic *topic, const struct weir_rout
 			 const struct weir_topology_topic *config, struct weir_trouble *trouble)
 {
 	struct weir_counters *counters = weir_dataplane_counters(target->router->dataplane);
+	struct weir_lane_table *lanes = weir_dataplane_lanes(target->router->dataplane);
 
 	for (uint32_t s = 0; s < config->shards; s++) {
+		struct weir_router_log *log = &topic->logs[s];
 		struct weir_shard_config shard = {
 			.topic = topic->spec.id.value,
 			.shard = (uint16_t)s,
@@ -92,9 +94,13 @@ static int shards_create(struct weir_router_topic *topic, const struct weir_rout
 			return refuse_topic(trouble, config, "count its shards", "use fewer shards, or a second instance",
 					    "the router's limit of shards over all topics is reached", -ENOSPC);
 		shard.row = topic->rows[s];
+		log->incarnation = shard.incarnation;
+		log->head = lanes ? weir_lane_head_get(lanes, shard.incarnation) : NULL;
+		shard.head = log->head;
 		err = weir_shard_create(&topic->fresh[s], &shard);
 		if (err)
 			return shard_refused(trouble, config, s, err);
+		log->memory = topic->fresh[s]->log.fd;
 	}
 	return 0;
 }
@@ -121,7 +127,8 @@ int weir_router_topic_create(struct weir_router_topic **out, const struct weir_r
 	topic->rows = calloc(config->shards, sizeof(*topic->rows));
 	topic->fresh = calloc(config->shards, sizeof(*topic->fresh));
 	topic->accepted = calloc(config->shards, sizeof(*topic->accepted));
-	if (!topic->owner || !topic->log_node || !topic->rows || !topic->fresh || !topic->accepted) {
+	topic->logs = calloc(config->shards, sizeof(*topic->logs));
+	if (!topic->owner || !topic->log_node || !topic->rows || !topic->fresh || !topic->accepted || !topic->logs) {
 		err = refuse_topic(trouble, config, "add it", "free some memory", "out of memory", -ENOMEM);
 		goto err_topic;
 	}
@@ -150,7 +157,10 @@ void weir_router_topic_destroy(struct weir_router *router, struct weir_router_to
 			weir_shard_destroy(topic->fresh[s]);
 		if (topic->rows[s])
 			weir_counters_shard_put(counters, topic->rows[s]);
+		if (topic->logs && topic->logs[s].head)
+			weir_lane_head_put(weir_dataplane_lanes(router->dataplane), topic->logs[s].head);
 	}
+	free(topic->logs);
 	free(topic->accepted);
 	free(topic->fresh);
 	free(topic->rows);

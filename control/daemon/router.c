@@ -183,6 +183,7 @@ static int open_dataplane(struct weir_router *router, const struct weir_router_o
 		.idle_sleep_max_ns = topology->idle_sleep_max_ns,
 		.nice = WEIR_WORKER_NICE,
 		.memory = eal_memory(topology->hugepages),
+		.lanes_per_worker = topology->lanes_per_worker,
 	};
 	build_engine(&build->config.engine, router);
 	err = weir_dataplane_create(&router->dataplane, &build->config, &fault);

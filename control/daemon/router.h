@@ -35,6 +35,13 @@ struct weir_router_group {
 	struct weir_rate settled;
 };
 
+// A shard's log as local readers are given it.
+struct weir_router_log {
+	uint64_t incarnation;
+	int memory; // the shard's
+	struct weir_lane_head *head; // NULL: no lanes
+};
+
 struct weir_router_topic {
 	struct weir_topic_spec spec; // owner points to `owner`; groups are filled in when a snapshot is built
 	uint16_t *owner; // [shards]
@@ -42,6 +49,7 @@ struct weir_router_topic {
 	struct weir_shard_row **rows; // [shards]
 	struct weir_shard **fresh; // [shards] made and not yet adopted by a worker; else NULL
 	struct weir_rate *accepted; // [shards]
+	struct weir_router_log *logs; // [shards]
 	struct weir_router_group *groups[WEIR_TOPOLOGY_GROUPS_MAX];
 	uint32_t group_count;
 };

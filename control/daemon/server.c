@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +15,11 @@
 
 #include "control/api/protocol.h"
 
+#define LANE_LETTER 'W' // a local client's first byte (wire/lane.h); JSON never begins so
+
 struct client {
 	int fd; // -1: free
+	bool is_heard; // its first byte was looked at
 	struct weir_api_lines lines;
 	char *answer; // being sent
 	size_t answer_size;
@@ -102,7 +106,8 @@ int weir_server_create(struct weir_server **out, const struct weir_server_config
 
 static void hang_up(struct client *client)
 {
-	close(client->fd);
+	if (client->fd >= 0)
+		close(client->fd);
 	weir_api_lines_fini(&client->lines);
 	free(client->answer);
 	*client = (struct client){ .fd = -1 };
@@ -203,9 +208,25 @@ static bool answer_lines(struct weir_server *server, struct client *client)
 	return true;
 }
 
+// Whether it wants a lane and was given away. Descriptors that lie behind the byte are left there.
+static bool is_lane(struct weir_server *server, struct client *client)
+{
+	char first = 0;
+	ssize_t got = recv(client->fd, &first, 1, MSG_PEEK | MSG_DONTWAIT);
+
+	client->is_heard = got > 0;
+	if (!client->is_heard || first != LANE_LETTER || !server->config.lane)
+		return false;
+	server->config.lane(server->config.context, client->fd);
+	client->fd = -1;
+	return true;
+}
+
 static bool serve(struct weir_server *server, struct client *client, short events)
 {
 	if ((events & POLLOUT) && !send_answer(client))
+		return false;
+	if ((events & POLLIN) && !client->is_heard && is_lane(server, client))
 		return false;
 	if (events & (POLLIN | POLLHUP | POLLERR)) {
 		size_t room;

@@ -21,6 +21,9 @@ struct weir_server_config {
 	const char *path;
 	uint32_t mode; // of the socket file
 	weir_server_handler *handler;
+	// Takes over a connection whose first byte is that of WEIR_LANE_MAGIC and not of JSON; nothing has been read. NULL: it
+	// is read like any other.
+	void (*lane)(void *context, int fd);
 	void *context;
 };
 

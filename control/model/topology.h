@@ -116,6 +116,7 @@ struct weir_topology_topic {
 struct weir_topology {
 	char instance[WEIR_NAME_SIZE];
 	uint32_t control_mode; // permission bits of the control socket
+	uint32_t lanes_per_worker; // of local clients; 0: none
 	enum weir_topology_poll poll;
 	uint64_t idle_sleep_max_ns;
 	enum weir_topology_hugepages hugepages;

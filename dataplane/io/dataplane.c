@@ -27,6 +27,8 @@ struct weir_dataplane {
 	uint16_t worker_count;
 	struct opened_port *ports; // [port_count]
 	uint32_t port_count;
+	struct weir_lane_table *lanes;
+	struct weir_port **lane_ports; // [worker_count]
 	bool is_running;
 	bool has_eal;
 };
@@ -138,6 +140,27 @@ static int open_port(struct weir_dataplane *dataplane, const struct weir_datapla
 	return 0;
 }
 
+// Lanes come behind the configured ports.
+static int open_lanes(struct weir_dataplane *dataplane, const struct weir_dataplane_config *config, const uint16_t *used,
+		      struct weir_fault *fault)
+{
+	int error;
+
+	if (config->lanes_per_worker == 0)
+		return 0;
+	dataplane->lane_ports = calloc(config->worker_count, sizeof(*dataplane->lane_ports));
+	if (!dataplane->lane_ports)
+		return out_of_memory(fault);
+	error = weir_lane_table_create(&dataplane->lanes, config->worker_count, config->lanes_per_worker,
+				       config->counters.shard_rows, fault);
+	for (uint16_t i = 0; !error && i < config->worker_count; i++) {
+		error = weir_port_lane_open(&dataplane->lane_ports[i], dataplane->lanes, i, used[i], fault);
+		if (!error)
+			weir_worker_add_lanes(dataplane->workers[i], dataplane->lane_ports[i]);
+	}
+	return error;
+}
+
 static int open_ports(struct weir_dataplane *dataplane, const struct weir_dataplane_config *config, struct weir_fault *fault)
 {
 	uint16_t used[WEIR_WORKERS_MAX] = { 0 };
@@ -148,7 +171,7 @@ static int open_ports(struct weir_dataplane *dataplane, const struct weir_datapl
 		if (error)
 			return error;
 	}
-	return 0;
+	return open_lanes(dataplane, config, used, fault);
 }
 
 static int start_eal(struct weir_dataplane *dataplane, const struct weir_dataplane_config *config, struct weir_fault *fault)
@@ -239,6 +262,11 @@ struct weir_counters *weir_dataplane_counters(struct weir_dataplane *dataplane)
 	return dataplane->counters;
 }
 
+struct weir_lane_table *weir_dataplane_lanes(struct weir_dataplane *dataplane)
+{
+	return dataplane->lanes;
+}
+
 struct weir_worker *weir_dataplane_worker(struct weir_dataplane *dataplane, uint16_t worker)
 {
 	return worker < dataplane->worker_count ? dataplane->workers[worker] : NULL;
@@ -272,11 +300,17 @@ void weir_dataplane_destroy(struct weir_dataplane *dataplane)
 			dataplane->ports[i].queues[queue]->ops->close(dataplane->ports[i].queues[queue]);
 		free(dataplane->ports[i].queues);
 	}
+	for (uint16_t i = 0; dataplane->lane_ports && i < dataplane->worker_count; i++) {
+		if (dataplane->lane_ports[i])
+			dataplane->lane_ports[i]->ops->close(dataplane->lane_ports[i]);
+	}
+	weir_lane_table_destroy(dataplane->lanes);
 	if (dataplane->has_eal)
 		weir_eal_stop();
 	weir_gate_destroy(dataplane->gate);
 	weir_mesh_destroy(dataplane->mesh);
 	weir_counters_destroy(dataplane->counters);
+	free(dataplane->lane_ports);
 	free(dataplane->ports);
 	free(dataplane->workers);
 	free(dataplane);

@@ -11,6 +11,7 @@
 #include "dataplane/io/eal.h"
 #include "dataplane/io/fault.h"
 #include "dataplane/io/gate.h"
+#include "dataplane/io/lane.h"
 #include "dataplane/io/port.h"
 #include "dataplane/io/worker.h"
 
@@ -34,6 +35,7 @@ struct weir_dataplane_config {
 	uint64_t idle_sleep_max_ns; // 0: 1 ms
 	int nice;                   // of the workers; WEIR_WORKER_NICE is the default of the daemon
 	enum weir_eal_memory memory; // of DPDK ports
+	uint32_t lanes_per_worker;  // 0: no lanes; at most WEIR_LANE_PER_WORKER_MAX
 };
 
 // Opens everything, starts nothing. On failure everything is undone and *fault says what to do.
@@ -46,6 +48,8 @@ int weir_dataplane_start(struct weir_dataplane *dataplane, struct weir_fault *wa
 
 struct weir_gate *weir_dataplane_gate(struct weir_dataplane *dataplane);
 struct weir_counters *weir_dataplane_counters(struct weir_dataplane *dataplane);
+// NULL: there are none.
+struct weir_lane_table *weir_dataplane_lanes(struct weir_dataplane *dataplane);
 struct weir_worker *weir_dataplane_worker(struct weir_dataplane *dataplane, uint16_t worker);
 
 // Queue `queue` of the port'th configured port; NULL when there is none. For its statistics, guard, fd, link state.

@@ -12,14 +12,16 @@ int weir_port_open(struct weir_port **ports, const struct weir_port_config *conf
 	case WEIR_PORT_AFXDP:
 	case WEIR_PORT_DPDK:
 		return weir_port_ethdev_open(ports, config, index, fault);
+	case WEIR_PORT_LANE:
+		break;
 	}
-	return weir_fault_set(fault, -EINVAL, config->name, "open the port", "use kernel, afxdp or dpdk", "unknown kind %d",
-			      (int)config->kind);
+	return weir_fault_set(fault, -EINVAL, config->name, "open the port", "use kernel, afxdp or dpdk",
+			      "kind %d cannot be configured", (int)config->kind);
 }
 
 const char *weir_port_kind_name(enum weir_port_kind kind)
 {
-	static const char *const names[] = { "kernel", "afxdp", "dpdk" };
+	static const char *const names[] = { "kernel", "afxdp", "dpdk", "lane" };
 
 	return (unsigned)kind < sizeof(names) / sizeof(names[0]) ? names[kind] : "unknown";
 }

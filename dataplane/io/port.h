@@ -22,6 +22,7 @@ enum weir_port_kind {
 	WEIR_PORT_KERNEL, // kernel UDP socket per worker, GRO in, GSO out
 	WEIR_PORT_AFXDP,  // DPDK's AF_XDP driver behind the XDP guard: the kernel keeps ARP, ND, ping and all else
 	WEIR_PORT_DPDK,   // any other DPDK ethdev, by devargs: weir answers ARP, ND and ping itself
+	WEIR_PORT_LANE,   // shared memory of local clients, all lanes of a worker: made by the dataplane, never configured
 };
 
 // A port as configured: all its queues. Texts live until open returned.
@@ -123,6 +124,6 @@ static inline void weir_port_drop(struct weir_port *port, enum weir_reason reaso
 	port->drops_total += frames;
 }
 
-const char *weir_port_kind_name(enum weir_port_kind kind); // "kernel", "afxdp", "dpdk"
+const char *weir_port_kind_name(enum weir_port_kind kind); // "kernel", "afxdp", "dpdk", "lane"
 
 #endif

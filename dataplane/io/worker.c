@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "dataplane/io/eal.h"
+#include "dataplane/io/lane.h"
 
 #define MESH_BURST 64u       // frames from one worker in one turn
 #define MESSAGE_BURST 64u    // messages from one sender in one turn
@@ -27,6 +28,7 @@
 #define PAUSES 32u           // a turn of the second step waits so many pause instructions, about 1 us
 #define SLEEP_FIRST_NS 125000u
 #define SLEEP_MAX_NS 1000000u
+#define PORTS_MAX (WEIR_WORKER_PORTS_MAX + 1u) // the lanes' port comes on top
 #define SLEEP_WATCHED_NS 100000000u // every port rings when frames come: only timers end the sleep
 #define LOOK_NS 10000000u    // between two looks at what ports lost: a system call each
 #define ACCOUNT_NS 100000u   // time is handed to the engine's row in pieces of this size
@@ -37,10 +39,11 @@ struct weir_worker {
 	struct weir_engine *engine;
 	struct weir_worker_row *row; // the engine's
 	struct weir_mesh *mesh;
-	struct weir_port *ports[WEIR_WORKER_PORTS_MAX];
-	uint64_t drops_seen[WEIR_WORKER_PORTS_MAX];
-	uint64_t dropped_seen[WEIR_WORKER_PORTS_MAX][WEIR_REASON_ROOM];
+	struct weir_port *ports[PORTS_MAX];
+	uint64_t drops_seen[PORTS_MAX];
+	uint64_t dropped_seen[PORTS_MAX][WEIR_REASON_ROOM];
 	uint16_t port_count;
+	struct weir_port *lanes; // one of the ports; NULL: there are no lanes
 	bool is_watched;     // every port has a descriptor to sleep on
 	// Worker's thread.
 	struct weir_port *sending; // reserved there last
@@ -50,7 +53,8 @@ struct weir_worker {
 	uint64_t sleep_ns;   // length of the next sleep
 	bool was_busy;
 	uint64_t busy_ns, idle_ns, slept_ns; // not handed over yet
-	struct pollfd waits[WEIR_WORKER_PORTS_MAX + 1];
+	bool is_drowsy;      // lanes' clients were told that it sleeps
+	struct pollfd waits[PORTS_MAX + 1];
 	// Written by the worker's thread, read by control.
 	_Alignas(64) _Atomic uint32_t stage; // enum weir_stage, port << 16
 	_Atomic uint64_t stamp_ns;
@@ -121,6 +125,21 @@ static void message_send(void *context, uint16_t to, const struct weir_message *
 	struct weir_worker *worker = context;
 
 	weir_mesh_tell(worker->mesh, worker->settings.worker, to, message);
+}
+
+static const struct weir_lane_view *lane_find(void *context, uint64_t lane)
+{
+	struct weir_worker *worker = context;
+
+	return worker->lanes ? weir_port_lane_find(worker->lanes, lane) : NULL;
+}
+
+static void lane_wake(void *context, uint64_t lane)
+{
+	struct weir_worker *worker = context;
+
+	if (worker->lanes)
+		weir_port_lane_wake(worker->lanes, lane);
 }
 
 // ---- The stages of a turn ----
@@ -202,8 +221,12 @@ static bool take_messages_from(struct weir_worker *worker, uint16_t from, uint64
 	struct weir_message message;
 	uint32_t i;
 
-	for (i = 0; i < MESSAGE_BURST && weir_mesh_hear(worker->mesh, from, worker->settings.worker, &message); i++)
+	for (i = 0; i < MESSAGE_BURST && weir_mesh_hear(worker->mesh, from, worker->settings.worker, &message); i++) {
+		// First: the engine's answer lets control unmap it.
+		if (message.kind == WEIR_MESSAGE_LANE_GONE && worker->lanes)
+			weir_port_lane_gone(worker->lanes, message.value);
 		weir_engine_message(worker->engine, &message, now_ns);
+	}
 	return i > 0;
 }
 
@@ -290,6 +313,30 @@ static void pause_briefly(void)
 	}
 }
 
+// Whether every port, and every client of a lane that has cursors here, can end a sleep.
+static bool is_watched(const struct weir_worker *worker)
+{
+	return worker->is_watched && !(worker->lanes && weir_port_lane_is_unwatched(worker->lanes));
+}
+
+// false: clients were not told so far; now they are, and one more turn looks at everything they may have done before.
+static bool is_drowsy(struct weir_worker *worker)
+{
+	bool was_drowsy = worker->is_drowsy || !worker->lanes;
+
+	if (!was_drowsy)
+		weir_port_lane_doze(worker->lanes);
+	worker->is_drowsy = true;
+	return was_drowsy;
+}
+
+static void rouse(struct weir_worker *worker)
+{
+	if (worker->is_drowsy && worker->lanes)
+		weir_port_lane_awake(worker->lanes);
+	worker->is_drowsy = false;
+}
+
 static void sleep_until_rung(struct weir_worker *worker, uint64_t most_ns)
 {
 	struct timespec timeout = { .tv_sec = (time_t)(most_ns / 1000000000u), .tv_nsec = (long)(most_ns % 1000000000u) };
@@ -299,11 +346,13 @@ static void sleep_until_rung(struct weir_worker *worker, uint64_t most_ns)
 		return;
 	begin_ns = clock_ns();
 	stamp(worker, WEIR_STAGE_SLEEP, 0);
-	ppoll(worker->waits, worker->is_watched ? worker->port_count + 1u : 1u, &timeout, NULL);
+	ppoll(worker->waits, worker->port_count + 1u, &timeout, NULL);
 	end_ns = clock_ns();
 	atomic_store_explicit(&worker->stamp_ns, end_ns, memory_order_relaxed);
 	stamp(worker, WEIR_STAGE_IDLE, 0);
 	weir_mesh_awake(worker->mesh, worker->settings.worker);
+	if (worker->lanes && worker->waits[worker->port_count].revents)
+		weir_port_lane_hush(worker->lanes);
 	worker->slept_ns += end_ns - begin_ns;
 	worker->idle_ns += begin_ns - worker->turn_ns;
 	worker->turn_ns = end_ns;
@@ -313,24 +362,26 @@ static void sleep_until_rung(struct weir_worker *worker, uint64_t most_ns)
 static void idle(struct weir_worker *worker, uint64_t now_ns)
 {
 	uint64_t idle_ns = now_ns - worker->input_ns;
-	uint64_t max_ns = worker->is_watched ? SLEEP_WATCHED_NS : worker->settings.idle_sleep_max_ns;
+	bool can_wait = is_watched(worker);
+	uint64_t max_ns = can_wait ? SLEEP_WATCHED_NS : worker->settings.idle_sleep_max_ns;
 	uint64_t deadline_ns;
 
 	if (worker->settings.poll == WEIR_POLL_MODE_ALWAYS || idle_ns < POLL_NS)
 		return;
 	stamp(worker, WEIR_STAGE_IDLE, 0);
 	if (idle_ns < POLL_NS + PAUSE_NS) {
-		worker->sleep_ns = worker->is_watched ? max_ns : SLEEP_FIRST_NS;
+		worker->sleep_ns = can_wait ? max_ns : SLEEP_FIRST_NS;
 		pause_briefly();
 		return;
 	}
 	deadline_ns = weir_engine_deadline(worker->engine);
-	if (deadline_ns <= now_ns)
+	if (deadline_ns <= now_ns || !is_drowsy(worker))
 		return;
 	if (worker->sleep_ns > max_ns)
 		worker->sleep_ns = max_ns;
 	sleep_until_rung(worker, deadline_ns - now_ns < worker->sleep_ns ? deadline_ns - now_ns : worker->sleep_ns);
 	worker->sleep_ns *= 2;
+	rouse(worker);
 }
 
 // ---- The loop ----
@@ -347,6 +398,8 @@ static void turn(struct weir_worker *worker)
 	bool is_out = flush_ports(worker);
 
 	worker->was_busy = has_input || has_work;
+	if (has_input || has_work || !is_out)
+		rouse(worker);
 	if (has_input)
 		worker->input_ns = now_ns;
 	else if (!has_work && is_out)
@@ -408,7 +461,8 @@ int weir_worker_create(struct weir_worker **out, const struct weir_worker_settin
 	struct weir_engine_config config = *engine;
 	struct weir_worker *worker = aligned_alloc(64, sizeof(*worker));
 	struct weir_engine_io io = { .send_reserve = send_reserve, .send_commit = send_commit, .mesh_reserve = mesh_reserve,
-				     .mesh_commit = mesh_commit, .message_send = message_send, .context = worker };
+				     .mesh_commit = mesh_commit, .message_send = message_send,
+				     .lane_find = lane_find, .lane_wake = lane_wake, .context = worker };
 	int error;
 
 	if (!worker)
@@ -434,16 +488,28 @@ int weir_worker_create(struct weir_worker **out, const struct weir_worker_settin
 	return 0;
 }
 
-int weir_worker_add_port(struct weir_worker *worker, struct weir_port *port)
+static void add_port(struct weir_worker *worker, struct weir_port *port)
 {
-	if (worker->port_count == WEIR_WORKER_PORTS_MAX)
-		return -ENOSPC;
 	assert(port->index == worker->port_count && port->worker == worker->settings.worker && !worker->is_running);
 	worker->ports[worker->port_count++] = port;
 	worker->waits[worker->port_count] = (struct pollfd){ .fd = port->fd, .events = POLLIN };
 	if (port->fd < 0)
 		worker->is_watched = false;
+}
+
+int weir_worker_add_port(struct weir_worker *worker, struct weir_port *port)
+{
+	if (worker->port_count == WEIR_WORKER_PORTS_MAX)
+		return -ENOSPC;
+	add_port(worker, port);
 	return 0;
+}
+
+void weir_worker_add_lanes(struct weir_worker *worker, struct weir_port *port)
+{
+	assert(!worker->lanes);
+	add_port(worker, port);
+	worker->lanes = port;
 }
 
 static void warn(const struct weir_worker *worker, struct weir_fault *warning)

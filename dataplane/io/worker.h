@@ -38,6 +38,8 @@ int weir_worker_create(struct weir_worker **worker, const struct weir_worker_set
 		       const struct weir_engine_config *engine, struct weir_mesh *mesh, struct weir_fault *fault);
 // Before start: gives it a port. port->index must be its place (0, 1, ...).
 int weir_worker_add_port(struct weir_worker *worker, struct weir_port *port);
+// The same for the port of its lanes (lane.h), behind all others; there is room for it.
+void weir_worker_add_lanes(struct weir_worker *worker, struct weir_port *port);
 // Starts the thread and waits until it runs on its core. warning (may be NULL) tells what was not permitted but does not
 // stop it (nice, pinning outside the cpuset); warning->object is empty when there is none.
 int weir_worker_start(struct weir_worker *worker, struct weir_fault *warning, struct weir_fault *fault);

@@ -15,6 +15,7 @@ ARROWS = {
     'control/daemon': [
         'control/daemon', 'control/api', 'control/model', 'bpf',
         'dataplane/io/gate.h',
+        'dataplane/io/lane.h', 'wire/lane.h',  # the handshake with local clients
         'dataplane/io/dataplane.h',  # workers and ports as one thing to start and stop
         'dataplane/core/snapshot.h',  # what control builds and hands through the gate
         'dataplane/core/counters.h',  # what status and ledger read

@@ -28,6 +28,7 @@ Test(config, the_smallest_file_takes_every_default)
 
 	cr_assert_str_eq(topology->instance, "weir");
 	cr_assert_eq(topology->control_mode, 0660);
+	cr_assert_eq(topology->lanes_per_worker, 256);
 	cr_assert_eq(topology->poll, WEIR_POLL_ADAPTIVE);
 	cr_assert_eq(topology->idle_sleep_max_ns, 1000000);
 	cr_assert_eq(topology->hugepages, WEIR_TOPOLOGY_HUGEPAGES_PREFER);
@@ -48,6 +49,7 @@ Test(config, every_key_reaches_its_field)
 	struct weir_topology *topology =
 		parse("instance: east\n"
 		      "control: {mode: \"0666\"}\n"
+		      "lanes: {per_worker: 7}\n"
 		      "poll: always\n"
 		      "idle_sleep_max: 250us\n"
 		      "hugepages: require\n"
@@ -75,6 +77,7 @@ Test(config, every_key_reaches_its_field)
 
 	cr_assert_str_eq(topology->instance, "east");
 	cr_assert_eq(topology->control_mode, 0666);
+	cr_assert_eq(topology->lanes_per_worker, 7);
 	cr_assert_eq(topology->poll, WEIR_POLL_ALWAYS);
 	cr_assert_eq(topology->idle_sleep_max_ns, 250000);
 	cr_assert_eq(topology->hugepages, WEIR_TOPOLOGY_HUGEPAGES_REQUIRE);
@@ -116,7 +119,7 @@ Test(config, every_key_reaches_its_field)
 	cr_assert_eq(group->start, WEIR_TOPOLOGY_START_EARLIEST);
 	cr_assert_eq(group->quota_bytes, 1u << 20);
 	cr_assert_eq(group->progress_timeout_ns, 0);
-	cr_assert_eq(group->mark.line, 22);
+	cr_assert_eq(group->mark.line, 23);
 	weir_topology_destroy(topology);
 }
 
@@ -144,7 +147,7 @@ static const struct mistake MISTAKES[] = {
 	{ "ports: []\n", 1, 8, "ports", "0 entries, expected a list of 1 to 32 ports" },
 	{ "poll: always\n", 1, 1, "file", "key ports is missing" },
 	{ PORT "--- \na: 1\n", 3, 1, "file", "a second one" },
-	{ PORT "pole: always\n", 2, 1, "file", "unknown key, expected instance, control, poll" },
+	{ PORT "pole: always\n", 2, 1, "file", "unknown key, expected instance, control, lanes, poll" },
 	{ PORT "poll: sometimes\n", 2, 7, "poll", "expected adaptive or always" },
 	{ PORT "poll: always\npoll: always\n", 3, 1, "file", "a second time" },
 	{ PORT "poll: [always]\n", 2, 7, "poll", "found a list" },

@@ -1,0 +1,477 @@
+// Connections that become lanes. Each is a small state: waiting for the hello with the client's memory, then a lane that may
+// ask for logs. Everything a client sends is bounded: one hello, one ask at a time, one descriptor; the rest is closed.
+#include "control/daemon/lanes.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "control/daemon/exchange.h"
+#include "control/daemon/say.h"
+#include "dataplane/io/lane.h"
+#include "wire/lane.h"
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+#define EVENTS 64           // of one call
+#define ASK_WAIT_MS 300u    // rows of the ledger lag behind decisions: so long an ask may come before its assignment
+#define ASK_AGAIN_MS 2      // between two looks at the rows
+#define IS_PROCESS 1u       // in an epoll event, beside the connection's number
+#define WELCOME_FDS 3u
+
+struct connection {
+	int fd;       // -1: free
+	int process;  // pidfd, -1: not known
+	int memory;   // came with the hello, -1: not yet
+	int64_t pid;
+	struct weir_lane *lane; // NULL: no hello so far
+	union {
+		struct weir_lane_hello hello;
+		struct weir_lane_ask ask;
+	} in;
+	size_t got;   // bytes of it
+	uint64_t deadline_ms; // of the hello, or of the ask that waits
+	bool is_waiting; // an ask is whole and has no answer yet
+	bool is_over;
+};
+
+struct weir_lanes {
+	struct weir_router *router;
+	struct weir_lane_table *table;
+	int epoll;
+	struct connection *connections; // [room]
+	uint32_t room;
+	uint32_t greeting; // connections without lane
+};
+
+static uint64_t now_ms(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
+}
+
+int weir_lanes_create(struct weir_lanes **out, struct weir_router *router, struct weir_trouble *trouble)
+{
+	struct weir_lanes *lanes = calloc(1, sizeof(*lanes));
+
+	weir_trouble_set(trouble, "lanes", "take connections for them", "free some memory, or raise the limit of open files",
+			 "out of memory or descriptors");
+	if (!lanes)
+		return -ENOMEM;
+	lanes->router = router;
+	lanes->table = weir_dataplane_lanes(router->dataplane);
+	lanes->room = (lanes->table ? weir_lane_table_room(lanes->table) : 0) + WEIR_LANES_GREETING_MAX;
+	lanes->connections = calloc(lanes->room, sizeof(*lanes->connections));
+	lanes->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (!lanes->connections || lanes->epoll < 0) {
+		int err = lanes->connections ? -errno : -ENOMEM;
+
+		if (lanes->epoll >= 0)
+			close(lanes->epoll);
+		free(lanes->connections);
+		free(lanes);
+		return err;
+	}
+	for (uint32_t i = 0; i < lanes->room; i++)
+		lanes->connections[i].fd = -1;
+	*out = lanes;
+	return 0;
+}
+
+static void close_all(struct connection *connection)
+{
+	close(connection->fd);
+	if (connection->process >= 0)
+		close(connection->process);
+	if (connection->memory >= 0)
+		close(connection->memory);
+	*connection = (struct connection){ .fd = -1 };
+}
+
+void weir_lanes_destroy(struct weir_lanes *lanes)
+{
+	if (!lanes)
+		return;
+	for (uint32_t i = 0; i < lanes->room; i++) {
+		if (lanes->connections[i].fd >= 0)
+			close_all(&lanes->connections[i]);
+	}
+	close(lanes->epoll);
+	free(lanes->connections);
+	free(lanes);
+}
+
+int weir_lanes_fd(const struct weir_lanes *lanes)
+{
+	return lanes->epoll;
+}
+
+// ---- What is sent ----
+
+// All of it at once, or the client is not worth waiting for. Descriptors stay ours.
+static bool send_with(int fd, const void *bytes, size_t size, const int *fds, uint32_t count)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(WELCOME_FDS * sizeof(int))];
+	} control = { 0 };
+	struct iovec part = { (void *)(uintptr_t)bytes, size };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
+
+	if (count) {
+		struct cmsghdr *header;
+
+		message.msg_control = &control;
+		message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+		header = CMSG_FIRSTHDR(&message);
+		header->cmsg_level = SOL_SOCKET;
+		header->cmsg_type = SCM_RIGHTS;
+		header->cmsg_len = CMSG_LEN(count * sizeof(int));
+		memcpy(CMSG_DATA(header), fds, count * sizeof(int));
+	}
+	return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)size;
+}
+
+static void refuse(int fd, int error, const char *reason, const char *fix)
+{
+	struct weir_lane_welcome welcome = { .magic = WEIR_LANE_MAGIC, .version = WEIR_LANE_VERSION, .error = error };
+
+	snprintf(welcome.text, sizeof(welcome.text), "%s. %s", reason, fix);
+	send_with(fd, &welcome, sizeof(welcome), NULL, 0);
+}
+
+// ---- Beginning ----
+
+// Tells of the process's death even when a child keeps its socket. Without it (older kernel, another pid namespace) the
+// socket has to do.
+static int process_of(int fd, int64_t *pid)
+{
+	struct ucred peer = { 0 };
+	socklen_t size = sizeof(peer);
+	int process = -1;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0)
+		*pid = peer.pid;
+	size = sizeof(process);
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &process, &size) == 0)
+		return process;
+	return peer.pid > 0 ? (int)syscall(SYS_pidfd_open, peer.pid, 0) : -1;
+}
+
+static bool watch(struct weir_lanes *lanes, int fd, uint64_t what)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.u64 = what };
+
+	return epoll_ctl(lanes->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+void weir_lanes_take(struct weir_lanes *lanes, int fd)
+{
+	struct connection *connection = lanes->connections;
+	uint64_t number = 0;
+
+	if (!lanes->table) {
+		refuse(fd, -EOPNOTSUPP, "this router has no lanes",
+		       "Set `lanes: {per_worker: 256}` in its topology and restart it");
+		close(fd);
+		return;
+	}
+	while (number < lanes->room && connection->fd >= 0) {
+		number++;
+		connection++;
+	}
+	if (number == lanes->room || lanes->greeting == WEIR_LANES_GREETING_MAX) {
+		refuse(fd, -EBUSY, "too many clients are saying hello at once", "Try again");
+		close(fd);
+		return;
+	}
+	*connection = (struct connection){ .fd = fd, .process = -1, .memory = -1 };
+	connection->process = process_of(fd, &connection->pid);
+	connection->deadline_ms = now_ms() + WEIR_LANES_GREETING_MS;
+	if (!watch(lanes, fd, number << 1) ||
+	    (connection->process >= 0 && !watch(lanes, connection->process, number << 1 | IS_PROCESS))) {
+		refuse(fd, -errno, "the router can watch no more clients", "Raise /proc/sys/fs/epoll/max_user_watches");
+		close_all(connection);
+		return;
+	}
+	lanes->greeting++;
+}
+
+// More descriptors than the one that is asked for never get in: there is room for no more.
+static ssize_t receive_hello(struct connection *connection)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec part = { (char *)&connection->in.hello + connection->got, sizeof(connection->in.hello) - connection->got };
+	struct msghdr message = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = CMSG_LEN(sizeof(int)),
+	};
+	ssize_t got = recvmsg(connection->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	bool is_cut = message.msg_flags & MSG_CTRUNC;
+
+	if (got <= 0)
+		return got;
+	for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
+		int fd;
+
+		if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
+		    header->cmsg_len < CMSG_LEN(sizeof(int)))
+			continue;
+		memcpy(&fd, CMSG_DATA(header), sizeof(int));
+		if (connection->memory >= 0)
+			close(fd);
+		else
+			connection->memory = fd;
+		is_cut |= connection->memory != fd;
+	}
+	if (is_cut)
+		refuse(connection->fd, -EPROTO, "the hello came with more than one descriptor, or the router has none to spare",
+		       "Send one, or raise the router's limit of open files");
+	return is_cut ? 0 : got;
+}
+
+static bool welcome(struct weir_lanes *lanes, struct connection *connection)
+{
+	const struct weir_lane_request request = {
+		.hello = &connection->in.hello, .memory = connection->memory, .pid = connection->pid,
+	};
+	struct weir_lane_welcome welcome = { .magic = WEIR_LANE_MAGIC, .version = WEIR_LANE_VERSION };
+	struct weir_lane_grant grant;
+	struct weir_fault fault = { 0 };
+	struct weir_lane *lane;
+	bool is_sent;
+	int err;
+
+	if (connection->memory < 0) {
+		refuse(connection->fd, -EPROTO, "the hello came without the client's memory", "Send its descriptor along");
+		return false;
+	}
+	err = weir_lane_create(&lane, lanes->table, &request, &grant, &fault);
+	if (err) {
+		refuse(connection->fd, err, fault.reason, fault.fix);
+		return false;
+	}
+	close(connection->memory);
+	connection->memory = -1;
+	connection->lane = lane;
+	connection->got = 0;
+	lanes->greeting--;
+	weir_lane_attach(lanes->table, lane);
+	welcome.lane = lane->number;
+	welcome.ring_size = lane->ring_size;
+	welcome.heads = grant.heads;
+	welcome.worker = lane->worker;
+	is_sent = send_with(connection->fd, &welcome, sizeof(welcome),
+			    (const int[]){ grant.router, grant.heads_memory, grant.bell }, WELCOME_FDS);
+	close(grant.router);
+	close(grant.bell);
+	return is_sent;
+}
+
+// ---- Logs ----
+
+static struct weir_router_topic *topic_of(const struct weir_lanes *lanes, uint32_t id)
+{
+	for (uint32_t t = 0; t < lanes->router->topic_count; t++) {
+		if (lanes->router->topics[t]->spec.id.value == id)
+			return lanes->router->topics[t];
+	}
+	return NULL;
+}
+
+// Whether a session of the lane is the shard's member in a group whose events wait for it.
+static bool may_read(const struct weir_lane *lane, const struct weir_router_topic *topic, uint16_t shard)
+{
+	uint64_t session = atomic_load_explicit(&lane->session, memory_order_relaxed);
+	struct weir_group_row row;
+
+	if (session == 0 || topic->spec.policy != WEIR_POLICY_BLOCK)
+		return false;
+	for (uint32_t g = 0; g < topic->group_count; g++) {
+		if (topic->groups[g]->spec.kind == WEIR_GROUP_HOLD &&
+		    weir_row_read(&row, topic->groups[g]->rows[shard], sizeof(row)) == 0 && row.session == session)
+			return true;
+	}
+	return false;
+}
+
+// false: cut the client off.
+static bool answer(struct weir_lanes *lanes, struct connection *connection, uint64_t time_ms)
+{
+	const struct weir_lane_ask *ask = &connection->in.ask;
+	const struct weir_router_topic *topic = topic_of(lanes, ask->topic);
+	struct weir_lane_log log = {
+		.magic = WEIR_LANE_MAGIC, .incarnation = ask->incarnation, .topic = ask->topic, .shard = ask->shard,
+		.error = -ENOENT,
+	};
+	const struct weir_router_log *known = topic && ask->shard < topic->spec.shards ? &topic->logs[ask->shard] : NULL;
+	int fd = -1;
+
+	if (known && known->incarnation == ask->incarnation && known->head) {
+		bool is_member = may_read(connection->lane, topic, ask->shard);
+
+		if (!is_member && time_ms < connection->deadline_ms)
+			return true;
+		log.error = is_member ? weir_lane_seal(known->memory) : -EACCES;
+		log.size = topic->spec.log_bytes;
+		log.head = weir_lane_head_line(lanes->table, known->head);
+		fd = log.error ? -1 : known->memory;
+	}
+	connection->is_waiting = false;
+	connection->got = 0;
+	return send_with(connection->fd, &log, sizeof(log), &fd, fd >= 0);
+}
+
+static bool receive_ask(struct weir_lanes *lanes, struct connection *connection)
+{
+	// Descriptors that come along are closed by the kernel: there is no room for any.
+	ssize_t got = recv(connection->fd, (char *)&connection->in.ask + connection->got,
+			   sizeof(connection->in.ask) - connection->got, MSG_DONTWAIT);
+
+	if (got <= 0)
+		return got < 0 && (errno == EAGAIN || errno == EINTR);
+	connection->got += (size_t)got;
+	if (connection->got < sizeof(connection->in.ask))
+		return true;
+	if (connection->in.ask.magic != WEIR_LANE_MAGIC)
+		return false;
+	connection->is_waiting = true;
+	connection->deadline_ms = now_ms() + ASK_WAIT_MS;
+	return answer(lanes, connection, connection->deadline_ms - ASK_WAIT_MS);
+}
+
+// ---- End ----
+
+// All that are over go together: one round of commands, however many died at once.
+static void end_lanes(struct weir_lanes *lanes)
+{
+	struct weir_exchange exchange;
+	uint16_t workers = (uint16_t)lanes->router->topology->worker_count;
+	uint32_t failed;
+	int err = 0;
+
+	weir_exchange_init(&exchange, weir_dataplane_gate(lanes->router->dataplane), &lanes->router->request_last);
+	for (uint32_t i = 0; i < lanes->room; i++) {
+		struct connection *connection = &lanes->connections[i];
+
+		if (connection->fd < 0 || !connection->is_over || !connection->lane)
+			continue;
+		weir_lane_detach(lanes->table, connection->lane);
+		for (uint16_t w = 0; w < workers && err >= 0; w++)
+			err = weir_exchange_add(&exchange, w,
+						&(struct weir_message){ .kind = WEIR_MESSAGE_LANE_GONE,
+									.value = connection->lane->number,
+									.pointer = &connection->lane->path });
+	}
+	if (exchange.count && err >= 0)
+		err = weir_exchange_run(&exchange, &failed);
+	if (err < 0)
+		weir_say(WEIR_SAY_ERROR,
+			 "lanes: cannot end those of clients that are gone: %s. Their memory stays; restart weir",
+			 strerror(-err));
+	weir_exchange_fini(&exchange);
+	for (uint32_t i = 0; i < lanes->room; i++) {
+		struct connection *connection = &lanes->connections[i];
+
+		if (connection->fd < 0 || !connection->is_over)
+			continue;
+		if (!connection->lane)
+			lanes->greeting--;
+		else if (err >= 0)
+			weir_lane_destroy(lanes->table, connection->lane);
+		close_all(connection);
+	}
+}
+
+// ---- The loop ----
+
+// false: the connection is over.
+static bool serve(struct weir_lanes *lanes, struct connection *connection)
+{
+	ssize_t got;
+
+	if (connection->is_waiting)
+		return true;
+	if (connection->lane)
+		return receive_ask(lanes, connection);
+	got = receive_hello(connection);
+	if (got <= 0)
+		return got < 0 && (errno == EAGAIN || errno == EINTR);
+	connection->got += (size_t)got;
+	return connection->got < sizeof(connection->in.hello) || welcome(lanes, connection);
+}
+
+static void quiet(const struct weir_lanes *lanes, const struct connection *connection, bool is_quiet)
+{
+	struct epoll_event event = { .events = is_quiet ? 0 : EPOLLIN,
+				     .data.u64 = (uint64_t)(connection - lanes->connections) << 1 };
+
+	epoll_ctl(lanes->epoll, EPOLL_CTL_MOD, connection->fd, &event);
+}
+
+static void hear(struct weir_lanes *lanes, const struct epoll_event *event)
+{
+	struct connection *connection = &lanes->connections[event->data.u64 >> 1];
+
+	if (connection->fd < 0 || connection->is_over)
+		return;
+	if ((event->data.u64 & IS_PROCESS) || (event->events & (EPOLLHUP | EPOLLERR)) || !serve(lanes, connection))
+		connection->is_over = true;
+	else if (connection->is_waiting)
+		quiet(lanes, connection, true);
+}
+
+// What time brings: hellos that did not come, asks whose rows may have come. How long until the next look.
+static int look(struct weir_lanes *lanes, bool *has_ended)
+{
+	uint64_t time_ms = now_ms();
+	int wait_ms = -1;
+
+	for (uint32_t i = 0; i < lanes->room; i++) {
+		struct connection *connection = &lanes->connections[i];
+
+		if (connection->fd < 0)
+			continue;
+		if (connection->is_waiting && !connection->is_over) {
+			connection->is_over = !answer(lanes, connection, time_ms);
+			if (connection->is_waiting)
+				wait_ms = ASK_AGAIN_MS;
+			else
+				quiet(lanes, connection, false);
+		} else if (!connection->lane && time_ms >= connection->deadline_ms) {
+			refuse(connection->fd, -ETIMEDOUT, "the hello did not come in time", "Send it with the connection");
+			connection->is_over = true;
+		} else if (!connection->lane && wait_ms < 0) {
+			wait_ms = WEIR_LANES_GREETING_MS / 4;
+		}
+		*has_ended |= connection->is_over;
+	}
+	return wait_ms;
+}
+
+int weir_lanes_run(struct weir_lanes *lanes)
+{
+	struct epoll_event events[EVENTS];
+	int count = epoll_wait(lanes->epoll, events, EVENTS, 0);
+	bool has_ended = false;
+	int wait_ms;
+
+	for (int i = 0; i < count; i++)
+		hear(lanes, &events[i]);
+	wait_ms = look(lanes, &has_ended);
+	if (has_ended)
+		end_lanes(lanes);
+	return wait_ms;
+}

@@ -1,0 +1,29 @@
+// Lanes of local clients as control sees them: the handshake on a unix socket, the logs it hands out, and the end of a lane
+// when its socket hangs up or its process dies. Control thread; never waits for a client.
+#ifndef WEIR_DAEMON_LANES_H
+#define WEIR_DAEMON_LANES_H
+
+#include <stdint.h>
+
+#include "control/daemon/router.h"
+#include "control/model/trouble.h"
+
+#define WEIR_LANES_GREETING_MAX 64u  // connections that have no lane yet; more are refused
+#define WEIR_LANES_GREETING_MS 2000u // a client that has not said hello by then is cut off
+
+struct weir_lanes;
+
+// A router without lanes refuses every client. 0 or -errno with *trouble.
+int weir_lanes_create(struct weir_lanes **lanes, struct weir_router *router, struct weir_trouble *trouble);
+// Closes all connections. The lanes themselves go with the dataplane, which may have gone already. NULL is allowed.
+void weir_lanes_destroy(struct weir_lanes *lanes);
+
+// A connection whose first byte says that it wants a lane; the descriptor is taken over. Nothing has been read.
+void weir_lanes_take(struct weir_lanes *lanes, int fd);
+
+// Readable when there is something to do.
+int weir_lanes_fd(const struct weir_lanes *lanes);
+// Does it; also what time brings. Returns in how many ms it wants to be called again at the latest, -1: never.
+int weir_lanes_run(struct weir_lanes *lanes);
+
+#endif
