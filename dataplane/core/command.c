@@ -273,6 +273,7 @@ static void shard_remove(struct weir_engine *engine, const struct weir_message *
 			break;
 		}
 	}
+	shard->is_going = true;
 	weir_stream_remove_all(shard, engine->now_ns);
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
 		if (shard->deliveries[i].in_use)
@@ -328,13 +329,27 @@ static void limits_use(struct weir_engine *engine, const struct weir_message *me
 	weir_engine_done(engine, message, 0, 0, NULL);
 }
 
+static void lane_over(struct weir_engine *engine, uint64_t lane, uint64_t session)
+{
+	for (struct weir_shard *shard = engine->owned; shard; shard = shard->owned_next)
+		weir_reader_lane_over(shard, lane, session, engine->now_ns);
+}
+
 // A local client is gone or shut out: nothing of it will be heard again.
 static void lane_gone(struct weir_engine *engine, const struct weir_message *message)
 {
 	struct weir_session *session = weir_session_find_peer(&engine->sessions, message->pointer);
 	if (session)
 		weir_session_end(engine, session);
+	lane_over(engine, message->value, 0);
 	weir_engine_done(engine, message, 0, message->value, NULL);
+}
+
+static void lane_fresh(struct weir_engine *engine, const struct weir_message *message)
+{
+	// Remembered for shards that are still on their way here.
+	engine->fresh[message->value % WEIR_FRESH_SLOTS] = (struct weir_fresh){ message->value, message->session.id };
+	lane_over(engine, message->value, message->session.id);
 }
 
 void weir_engine_message(struct weir_engine *engine, const struct weir_message *message, uint64_t now_ns)
@@ -392,6 +407,9 @@ void weir_engine_message(struct weir_engine *engine, const struct weir_message *
 	case WEIR_MESSAGE_REVOKE:
 	case WEIR_MESSAGE_REVOKE_NOW:
 		shard_message(engine, message);
+		return;
+	case WEIR_MESSAGE_LANE_FRESH:
+		lane_fresh(engine, message);
 		return;
 	case WEIR_MESSAGE_SESSION_GONE:
 		weir_session_gone(engine, message->session.id);

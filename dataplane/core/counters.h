@@ -83,7 +83,8 @@ struct weir_shard_row {
 	uint64_t waiters;    // streams waiting for room now
 	uint64_t moves;      // handovers
 	uint64_t move_pause_max_ns; // longest time from release by the old owner to adoption by the new one
-	uint64_t reserved[8];
+	uint64_t pins;       // local clients that keep bytes of the log beyond their term
+	uint64_t reserved[7];
 };
 
 enum weir_delivery_state {
@@ -114,7 +115,8 @@ struct weir_group_row {
 	uint64_t resent_events; // go-back-N repeats within a term
 	uint64_t redelivered;   // events sent with the redelivered mark
 	uint64_t credit_bytes;  // limit - charged
-	uint64_t reserved[8];
+	uint64_t lane;          // of the member that reads the log in place, 0: it gets frames
+	uint64_t reserved[7];
 };
 
 _Static_assert(sizeof(struct weir_row_head) == 16, "row layout");

@@ -32,8 +32,7 @@ static void touch(struct weir_delivery_stream *delivery)
 	weir_engine_mark_dirty(delivery->shard->engine, delivery->shard);
 }
 
-// The slowest hold cursor. True when it moved.
-static bool hold_update(struct weir_shard *shard)
+bool weir_delivery_hold_update(struct weir_shard *shard)
 {
 	uint64_t hold = shard->log.head;
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
@@ -41,23 +40,28 @@ static bool hold_update(struct weir_shard *shard)
 		if (delivery->in_use && delivery->kind == WEIR_GROUP_HOLD && delivery->settled.position < hold)
 			hold = delivery->settled.position;
 	}
+	for (uint32_t i = 0; shard->pins_used && i < WEIR_PINS_ROOM; i++) {
+		if (shard->pins[i].lane && shard->pins[i].position < hold)
+			hold = shard->pins[i].position;
+	}
 	if (hold == shard->hold)
 		return false;
 	shard->hold = hold;
 	return true;
 }
 
-static void settle(struct weir_delivery_stream *delivery, uint64_t offset, uint64_t now_ns)
+void weir_delivery_settle(struct weir_delivery_stream *delivery, uint64_t offset, uint64_t now_ns)
 {
 	struct weir_shard *shard = delivery->shard;
 	uint64_t before = settled_offset(delivery);
 	if (offset <= before)
 		return;
+	weir_reader_jump(delivery, offset);
 	weir_cursor_advance(&shard->log, &delivery->settled, offset);
 	delivery->row.settled += offset - before;
 	delivery->progress_ns = now_ns;
 	delivery->is_stalled = false;
-	if (delivery->kind == WEIR_GROUP_HOLD && hold_update(shard) && shard->waiters_first)
+	if (delivery->kind == WEIR_GROUP_HOLD && weir_delivery_hold_update(shard) && shard->waiters_first)
 		weir_stream_room(shard, now_ns);
 }
 
@@ -112,12 +116,13 @@ static uint64_t deadline(const struct weir_delivery_stream *delivery)
 		break;
 	case WEIR_DELIVERY_REVOKING:
 		due = delivery->command_ns + COMMAND_REPEAT_NS;
-		if (due > delivery->revoke_ns + lease_ns(delivery))
+		if (!delivery->wants_pin && due > delivery->revoke_ns + lease_ns(delivery))
 			due = delivery->revoke_ns + lease_ns(delivery);
 		break;
 	case WEIR_DELIVERY_ACTIVE:
-		due = is_resending(delivery) ? delivery->outstanding_ns + retransmit_ns(delivery)
-					     : delivery->announce_ns + announce_after_ns(delivery);
+		if (delivery->reading == WEIR_READING_FRAMES)
+			due = is_resending(delivery) ? delivery->outstanding_ns + retransmit_ns(delivery)
+						     : delivery->announce_ns + announce_after_ns(delivery);
 		if (is_progress_timed(delivery) && due > delivery->progress_ns + delivery->progress_timeout_ns)
 			due = delivery->progress_ns + delivery->progress_timeout_ns;
 		break;
@@ -125,7 +130,7 @@ static uint64_t deadline(const struct weir_delivery_stream *delivery)
 	return due;
 }
 
-static void timer_arm(struct weir_delivery_stream *delivery)
+void weir_delivery_timer_arm(struct weir_delivery_stream *delivery)
 {
 	uint64_t due = deadline(delivery);
 	if (due == UINT64_MAX || (weir_timer_is_armed(&delivery->timer) && delivery->timer.due_ns <= due))
@@ -174,11 +179,28 @@ static void term_end(struct weir_delivery_stream *delivery, uint64_t handed_to)
 	if (handed_to > delivery->redelivered_to)
 		delivery->redelivered_to = handed_to;
 	delivery->state = WEIR_DELIVERY_IDLE;
+	delivery->wants_pin = false;
 	delivery->member = (struct weir_session_ref){ 0 };
 	rewind_to_settled(delivery);
 	weir_wheel_cancel(weir_engine_wheel(delivery->shard->engine), &delivery->timer);
 	touch(delivery);
 	tell(delivery, WEIR_MESSAGE_RELEASED, delivery->term, 0);
+}
+
+// The member did not say that it let go of what it read in place: unless that can be pinned, the term goes on being revoked.
+void weir_delivery_break(struct weir_delivery_stream *delivery, uint64_t now_ns)
+{
+	if (weir_reader_leave(delivery, false, now_ns)) {
+		term_end(delivery, UINT64_MAX);
+		return;
+	}
+	if (delivery->state != WEIR_DELIVERY_REVOKING) {
+		delivery->state = WEIR_DELIVERY_REVOKING;
+		delivery->revoke_ns = delivery->command_ns = now_ns;
+		touch(delivery);
+	}
+	delivery->wants_pin = true;
+	weir_delivery_timer_arm(delivery);
 }
 
 // The assign or revoke frame of the state; no room: again in a millisecond.
@@ -192,7 +214,7 @@ static void command_send(struct weir_delivery_stream *delivery, uint64_t now_ns)
 		error = weir_delivery_send_revoke(delivery->shard, &delivery->member, delivery->handle, &revoke);
 	}
 	delivery->command_ns = error ? now_ns + NO_ROOM_RETRY_NS - COMMAND_REPEAT_NS : now_ns;
-	timer_arm(delivery);
+	weir_delivery_timer_arm(delivery);
 }
 
 static void term_begin(struct weir_delivery_stream *delivery, const struct weir_message *message, uint64_t now_ns)
@@ -259,7 +281,7 @@ void weir_delivery_message(struct weir_shard *shard, const struct weir_message *
 	if (message->term != delivery->term || delivery->state == WEIR_DELIVERY_IDLE)
 		return;
 	if (message->kind == WEIR_MESSAGE_REVOKE_NOW)
-		term_end(delivery, UINT64_MAX);
+		weir_delivery_break(delivery, now_ns);
 	else if (message->kind == WEIR_MESSAGE_REVOKE && delivery->state != WEIR_DELIVERY_REVOKING)
 		revoke_begin(delivery, now_ns);
 }
@@ -395,6 +417,12 @@ void weir_delivery_report(struct weir_shard *shard, const struct weir_ingress *i
 		entry_refuse(shard, ingress, WEIR_R_NO_MEMBER, entry);
 		return;
 	}
+	if (entry->flags & WEIR_REPORT_IN_PLACE || delivery->reading == WEIR_READING_IN_PLACE ||
+	    delivery->reading == WEIR_READING_OVER) {
+		weir_reader_report(delivery, entry, now_ns);
+		return;
+	}
+	delivery->reading = WEIR_READING_FRAMES;
 	if (delivery->state == WEIR_DELIVERY_ASSIGNING) {
 		delivery->state = WEIR_DELIVERY_ACTIVE;
 		delivery->announce_ns = delivery->progress_ns = now_ns;
@@ -404,7 +432,7 @@ void weir_delivery_report(struct weir_shard *shard, const struct weir_ingress *i
 	uint64_t settled = entry->settled_to < delivery->received_to ? entry->settled_to : delivery->received_to;
 	if (settled > delivery->told_to)
 		delivery->told_to = settled;
-	settle(delivery, settled, now_ns);
+	weir_delivery_settle(delivery, settled, now_ns);
 	if (entry->limit > delivery->limit) {
 		delivery->limit = entry->limit;
 		delivery->is_starved = false;
@@ -422,7 +450,7 @@ void weir_delivery_report(struct weir_shard *shard, const struct weir_ingress *i
 	}
 	touch(delivery);
 	if (delivery->state == WEIR_DELIVERY_ACTIVE) {
-		timer_arm(delivery);
+		weir_delivery_timer_arm(delivery);
 		if (weir_delivery_has_backlog(delivery))
 			weir_engine_mark_deliverable(shard->engine, shard);
 	}
@@ -432,9 +460,13 @@ void weir_delivery_revoked(struct weir_shard *shard, const struct weir_ingress *
 {
 	const struct weir_revoke *revoke = (const struct weir_revoke *)(ingress->frame + 1);
 	struct weir_delivery_stream *delivery = by_handle(shard, ingress->frame->stream, revoke->group);
+	// The member of a term that broke off lets go of what it still read.
+	if (shard->pins_used)
+		weir_reader_unpin(shard, ingress->session, revoke, now_ns);
 	if (!delivery || delivery->state != WEIR_DELIVERY_REVOKING || delivery->term != revoke->term ||
 	    delivery->member.id != ingress->session->id)
 		return;
+	(void)weir_reader_leave(delivery, true, now_ns);
 	// A member that says less than it said before has forgotten the term: what it handed out is not known.
 	uint64_t handed_to = ingress->frame->sequence;
 	if (handed_to == 0 && revoke->settled_to < delivery->told_to)
@@ -442,7 +474,7 @@ void weir_delivery_revoked(struct weir_shard *shard, const struct weir_ingress *
 	uint64_t settled = revoke->settled_to < delivery->sent_to ? revoke->settled_to : delivery->sent_to;
 	if (settled > delivery->received_to)
 		delivery->received_to = settled;
-	settle(delivery, settled, now_ns);
+	weir_delivery_settle(delivery, settled, now_ns);
 	term_end(delivery, handed_to);
 }
 
@@ -454,6 +486,8 @@ static void active_timer(struct weir_delivery_stream *delivery, uint64_t now_ns)
 		delivery->is_stalled = true;
 		tell(delivery, WEIR_MESSAGE_STALLED, delivery->term, 0);
 	}
+	if (delivery->reading != WEIR_READING_FRAMES)
+		return;
 	if (is_resending(delivery)) {
 		if (now_ns < delivery->outstanding_ns + retransmit_ns(delivery))
 			return;
@@ -477,9 +511,10 @@ static void fire(struct weir_timer *timer, void *context, uint64_t now_ns)
 		active_timer(delivery, now_ns);
 		break;
 	case WEIR_DELIVERY_REVOKING:
-		if (now_ns >= delivery->revoke_ns + lease_ns(delivery)) {
-			term_end(delivery, UINT64_MAX);
-			return;
+		if (!delivery->wants_pin && now_ns >= delivery->revoke_ns + lease_ns(delivery)) {
+			weir_delivery_break(delivery, now_ns);
+			if (!delivery->wants_pin)
+				return;
 		}
 		// fall through
 	case WEIR_DELIVERY_ASSIGNING:
@@ -487,7 +522,7 @@ static void fire(struct weir_timer *timer, void *context, uint64_t now_ns)
 			command_send(delivery, now_ns);
 		break;
 	}
-	timer_arm(delivery);
+	weir_delivery_timer_arm(delivery);
 }
 
 // ---- Sending, in turns ----
@@ -524,7 +559,7 @@ void weir_delivery_overwrite(struct weir_shard *shard, uint64_t position)
 		is_hold_cut |= delivery->kind == WEIR_GROUP_HOLD;
 	}
 	if (is_hold_cut)
-		(void)hold_update(shard);
+		(void)weir_delivery_hold_update(shard);
 }
 
 // Up to `frames` frames of one delivery. True when it could go on.
@@ -535,7 +570,7 @@ static bool turn(struct weir_delivery_stream *delivery, uint32_t frames, uint64_
 		sent = weir_delivery_send(delivery, now_ns);
 		frames--;
 	}
-	timer_arm(delivery);
+	weir_delivery_timer_arm(delivery);
 	if (sent == -EAGAIN)
 		return true;
 	return sent == 1 && delivery->probing != WEIR_PROBING_SENT && weir_delivery_has_backlog(delivery);
@@ -550,13 +585,17 @@ static bool is_past_quota(const struct weir_delivery_stream *delivery)
 bool weir_delivery_run(struct weir_shard *shard, uint32_t frames, uint64_t now_ns)
 {
 	uint32_t ready = 0;
+	weir_reader_head(shard);
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
 		struct weir_delivery_stream *delivery = &shard->deliveries[i];
 		if (!delivery->in_use)
 			continue;
 		if (is_past_quota(delivery))
 			cut_loose(delivery, shard->log.head - delivery->quota_bytes);
-		ready += delivery->state == WEIR_DELIVERY_ACTIVE && weir_delivery_has_backlog(delivery);
+		if (delivery->reading == WEIR_READING_IN_PLACE)
+			weir_reader_follow(delivery, now_ns);
+		else
+			ready += weir_delivery_is_ready(delivery);
 	}
 	if (ready == 0)
 		return false;
@@ -565,7 +604,7 @@ bool weir_delivery_run(struct weir_shard *shard, uint32_t frames, uint64_t now_n
 	bool is_more = false;
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
 		struct weir_delivery_stream *delivery = &shard->deliveries[i];
-		if (delivery->in_use && delivery->state == WEIR_DELIVERY_ACTIVE && weir_delivery_has_backlog(delivery))
+		if (delivery->in_use && weir_delivery_is_ready(delivery))
 			is_more |= turn(delivery, share, now_ns);
 	}
 	weir_engine_mark_dirty(shard->engine, shard);
@@ -603,7 +642,8 @@ int weir_delivery_create(struct weir_shard *shard, const struct weir_group_place
 	if (handle >= shard->deliveries_limit)
 		shard->deliveries_limit = handle + 1;
 	shard->holders += delivery->kind == WEIR_GROUP_HOLD;
-	(void)hold_update(shard);
+	shard->followers += delivery->kind == WEIR_GROUP_FOLLOW;
+	(void)weir_delivery_hold_update(shard);
 	*start_offset = delivery->row.start_offset;
 	touch(delivery);
 	return 0;
@@ -616,7 +656,7 @@ int weir_delivery_change(struct weir_shard *shard, const struct weir_group_spec 
 		return -ENOENT;
 	delivery->quota_bytes = spec->quota_bytes;
 	delivery->progress_timeout_ns = spec->progress_timeout_ns;
-	timer_arm(delivery);
+	weir_delivery_timer_arm(delivery);
 	touch(delivery);
 	weir_engine_mark_deliverable(shard->engine, shard); // the quota is looked at in a delivery's turn
 	return 0;
@@ -627,6 +667,8 @@ int weir_delivery_remove(struct weir_shard *shard, uint32_t group, uint64_t now_
 	struct weir_delivery_stream *delivery = find(shard, group);
 	if (!delivery)
 		return -ENOENT;
+	if (!weir_reader_drop(delivery, now_ns))
+		return -EBUSY;
 	if (delivery->state != WEIR_DELIVERY_IDLE) {
 		struct weir_revoke revoke = { .group = group, .term = delivery->term };
 		// Best effort: a report of the member is answered with another one.
@@ -643,9 +685,10 @@ int weir_delivery_remove(struct weir_shard *shard, uint32_t group, uint64_t now_
 	weir_shard_publish(shard, now_ns);
 	delivery->in_use = false;
 	shard->holders -= delivery->kind == WEIR_GROUP_HOLD;
+	shard->followers -= delivery->kind == WEIR_GROUP_FOLLOW;
 	while (shard->deliveries_limit && !shard->deliveries[shard->deliveries_limit - 1].in_use)
 		shard->deliveries_limit--;
-	if (hold_update(shard) && shard->waiters_first)
+	if (weir_delivery_hold_update(shard) && shard->waiters_first)
 		weir_stream_room(shard, now_ns);
 	return 0;
 }
@@ -653,16 +696,19 @@ int weir_delivery_remove(struct weir_shard *shard, uint32_t group, uint64_t now_
 void weir_delivery_detach(struct weir_shard *shard)
 {
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
-		if (shard->deliveries[i].in_use)
-			weir_wheel_cancel(weir_engine_wheel(shard->engine), &shard->deliveries[i].timer);
+		if (!shard->deliveries[i].in_use)
+			continue;
+		weir_wheel_cancel(weir_engine_wheel(shard->engine), &shard->deliveries[i].timer);
+		weir_reader_detach(&shard->deliveries[i]);
 	}
 }
 
 void weir_delivery_attach(struct weir_shard *shard, uint64_t now_ns)
 {
+	weir_reader_attach(shard, now_ns);
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
 		if (shard->deliveries[i].in_use)
-			timer_arm(&shard->deliveries[i]);
+			weir_delivery_timer_arm(&shard->deliveries[i]);
 	}
 	weir_engine_mark_deliverable(shard->engine, shard);
 }

@@ -15,6 +15,43 @@ static inline bool weir_delivery_has_backlog(const struct weir_delivery_stream *
 	return delivery->from < weir_cursor_offset(&delivery->sent) || delivery->sent.position != delivery->shard->log.head;
 }
 
+static inline bool weir_delivery_is_ready(const struct weir_delivery_stream *delivery)
+{
+	return delivery->state == WEIR_DELIVERY_ACTIVE && delivery->reading == WEIR_READING_FRAMES &&
+	       weir_delivery_has_backlog(delivery);
+}
+
+// ---- delivery.c ----
+// Recomputes the position of the slowest hold cursor or pin. True when it moved.
+bool weir_delivery_hold_update(struct weir_shard *shard);
+// Everything below `offset` is done. An offset that is not beyond what was said before changes nothing.
+void weir_delivery_settle(struct weir_delivery_stream *delivery, uint64_t offset, uint64_t now_ns);
+void weir_delivery_timer_arm(struct weir_delivery_stream *delivery);
+// Ends the term although the member did not say that it stopped.
+void weir_delivery_break(struct weir_delivery_stream *delivery, uint64_t now_ns);
+
+// ---- reader.c ----
+// Whether the member may read in place, which its assign then says. Once offered, it counts as perhaps reading until it
+// reports.
+bool weir_reader_offer(struct weir_delivery_stream *delivery);
+// A report that begins the reading, or repeats that.
+void weir_reader_report(struct weir_delivery_stream *delivery, const struct weir_report_entry *entry, uint64_t now_ns);
+// Everything up to the head is as good as sent and received.
+void weir_reader_follow(struct weir_delivery_stream *delivery, uint64_t now_ns);
+// The term ends. Takes over what was settled last; what the member did not let go of is pinned. false: no room for a pin.
+bool weir_reader_leave(struct weir_delivery_stream *delivery, bool has_let_go, uint64_t now_ns);
+// The same when its group is removed. false: even then there is no room.
+bool weir_reader_drop(struct weir_delivery_stream *delivery, uint64_t now_ns);
+// The session let go of what it read in that term.
+void weir_reader_unpin(struct weir_shard *shard, const struct weir_session_ref *session, const struct weir_revoke *term,
+		       uint64_t now_ns);
+// Moves the settled cursor, before it is moved to `offset`, to the last head told at or below that, if that is further: clients
+// settle what they read in one go, so the log need not be walked.
+void weir_reader_jump(struct weir_delivery_stream *delivery, uint64_t offset);
+void weir_reader_detach(struct weir_delivery_stream *delivery);
+void weir_reader_attach(struct weir_shard *shard, uint64_t now_ns);
+
+// ---- delivery_send.c ----
 // Sends the next frame from `sent`: 1 sent, 0 nothing to send or no credit (is_starved says so), -EAGAIN no room now.
 int weir_delivery_send(struct weir_delivery_stream *delivery, uint64_t now_ns);
 // An empty frame that says where the router stands. 0 or -EAGAIN.

@@ -308,19 +308,23 @@ int weir_delivery_announce(struct weir_delivery_stream *delivery, uint64_t now_n
 int weir_delivery_send_assign(struct weir_delivery_stream *delivery)
 {
 	struct weir_shard *shard = delivery->shard;
-	uint32_t size = sizeof(struct weir_frame_header) + sizeof(struct weir_assign);
-	struct weir_frame_header *frame = weir_frame_to(shard->engine, &delivery->member, size);
+	struct {
+		struct weir_assign assign;
+		struct weir_assign_place place;
+	} body;
+	_Static_assert(sizeof(body) == sizeof(struct weir_assign) + sizeof(struct weir_assign_place), "nothing between");
+	struct weir_frame_header *frame = weir_frame_to(shard->engine, &delivery->member, sizeof(*frame) + sizeof(body));
 	if (!frame)
 		return -EAGAIN;
+	bool is_in_place = weir_reader_offer(delivery);
 	frame->kind = WEIR_KIND_ASSIGN;
-	frame->flags = 0;
+	frame->flags = is_in_place ? WEIR_FLAG_IN_PLACE : 0;
 	frame->count = 0;
 	frame->stream = delivery->handle;
 	frame->topic = shard->topic;
 	frame->shard = shard->shard;
 	frame->sequence = 0;
-	struct weir_assign *assign = (struct weir_assign *)(frame + 1);
-	*assign = (struct weir_assign){
+	body.assign = (struct weir_assign){
 		.incarnation = shard->log.incarnation,
 		.from = delivery->from,
 		.redelivered_to = delivery->redelivered_to,
@@ -328,7 +332,14 @@ int weir_delivery_send_assign(struct weir_delivery_stream *delivery)
 		.term = delivery->term,
 		.lease_ms = weir_engine_limits_of(shard->engine)->lease_ms,
 	};
-	weir_frame_send(shard->engine, frame, sizeof(*assign));
+	// Nothing of the term is settled before its first report: `from` is where the settled cursor stands.
+	body.place = (struct weir_assign_place){
+		.position = delivery->settled.position,
+		.run_offset = delivery->settled.offset,
+	};
+	size_t length = sizeof(body.assign) + (is_in_place ? sizeof(body.place) : 0);
+	memcpy(frame + 1, &body, length);
+	weir_frame_send(shard->engine, frame, (int32_t)length);
 	return 0;
 }
 

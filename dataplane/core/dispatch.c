@@ -185,9 +185,12 @@ static void echo(struct weir_engine *engine, const struct weir_session *session,
 }
 
 static enum weir_reason session_receive(struct weir_engine *engine, struct weir_session *session,
-					const struct weir_frame_header *frame, uint32_t body_crc)
+					const struct weir_arrival *arrival, uint32_t body_crc)
 {
-	const struct weir_ingress ingress = { .frame = frame, .session = &session->ref, .body_crc = body_crc };
+	const struct weir_frame_header *frame = arrival->frame;
+	const struct weir_ingress ingress = {
+		.frame = frame, .session = &session->ref, .body_crc = body_crc, .shared = arrival->shared,
+	};
 	switch (frame->kind) {
 	case WEIR_KIND_OPEN:
 		session->has_streams = true;
@@ -218,9 +221,33 @@ static enum weir_reason session_receive(struct weir_engine *engine, struct weir_
 	}
 }
 
+// Only a publish whose checksum leaves its body out may come in two parts; everything else is put together first.
+static struct weir_arrival arrival_join(struct weir_engine *engine, const struct weir_arrival *arrival)
+{
+	const struct weir_frame_header *frame = arrival->frame;
+	struct weir_arrival joined = *arrival;
+	bool is_plain = frame->kind == WEIR_KIND_PUBLISH && !(frame->flags & WEIR_FLAG_FRAGMENT);
+	if (is_plain && frame->flags & WEIR_FLAG_HEADER_ONLY)
+		return joined;
+	joined.shared = NULL;
+	joined.frame = engine->bounce;
+	if (joined.size > WEIR_FRAME_MAX)
+		joined.size = 0;
+	if (joined.size >= HEADER_SIZE) {
+		memcpy(engine->bounce, frame, HEADER_SIZE);
+		memcpy(engine->bounce + HEADER_SIZE, arrival->shared, joined.size - HEADER_SIZE);
+	}
+	return joined;
+}
+
 static enum weir_reason arrival_receive(struct weir_engine *engine, const struct weir_arrival *arrival)
 {
 	uint32_t body_crc = 0;
+	struct weir_arrival joined;
+	if (arrival->shared) {
+		joined = arrival_join(engine, arrival);
+		arrival = &joined;
+	}
 	enum weir_reason reason = weir_frame_check(arrival->frame, arrival->size, true, arrival->trust_link, &body_crc);
 	if (reason != WEIR_R_NONE)
 		return reason;
@@ -237,7 +264,7 @@ static enum weir_reason arrival_receive(struct weir_engine *engine, const struct
 		session->path = *arrival->path;
 	}
 	session->heard_ns = engine->now_ns;
-	return session_receive(engine, session, frame, body_crc);
+	return session_receive(engine, session, arrival, body_crc);
 }
 
 void weir_engine_receive(struct weir_engine *engine, const struct weir_arrival *arrivals, uint32_t count, uint64_t now_ns)

@@ -45,7 +45,7 @@ static uint64_t memory_need(const struct weir_engine_config *config)
 	       weir_arena_need((uint64_t)config->sessions_max * MEMBERS_PER_SESSION * sizeof(struct weir_member)) +
 	       weir_arena_need(SELF_QUEUE * sizeof(struct weir_message)) +
 	       weir_arena_need(WEIR_HELD_MAX * sizeof(struct weir_message)) +
-	       weir_arena_need(WEIR_GONE_SLOTS * sizeof(uint64_t)) + weir_arena_need(WEIR_FRAME_MAX) +
+	       weir_arena_need(WEIR_GONE_SLOTS * sizeof(uint64_t)) + 2 * weir_arena_need(WEIR_FRAME_MAX) +
 	       weir_arena_need(sizeof(struct weir_engine));
 }
 
@@ -67,6 +67,7 @@ static void parts_init(struct weir_engine *engine, struct weir_arena *arena)
 	engine->held = weir_arena_take(arena, WEIR_HELD_MAX * sizeof(struct weir_message));
 	engine->gone = weir_arena_take(arena, WEIR_GONE_SLOTS * sizeof(uint64_t));
 	engine->scratch = weir_arena_take(arena, WEIR_FRAME_MAX);
+	engine->bounce = weir_arena_take(arena, WEIR_FRAME_MAX);
 }
 
 int weir_engine_create(struct weir_engine **engine, const struct weir_engine_config *config, const struct weir_engine_io *io)
@@ -255,6 +256,8 @@ bool weir_engine_run(struct weir_engine *engine, uint64_t now_ns)
 		weir_command_move_retry(engine);
 	if (weir_command_self_run(engine))
 		is_busy = true;
+	if (engine->readers)
+		weir_readers_look(engine, now_ns);
 	weir_engine_refuse_flush(engine);
 	weir_stream_flush(engine, now_ns);
 	if (engine->deliverable.first) {
@@ -277,5 +280,8 @@ uint64_t weir_engine_deadline(const struct weir_engine *engine)
 	bool is_now = engine->has_work || engine->is_blocked || engine->moving || engine->acks_due || engine->refusals.count ||
 		      engine->deliverable.first || engine->dirty.first || engine->is_row_dirty ||
 		      engine->self.head != engine->self.tail || engine->stop_request;
-	return is_now ? engine->now_ns : engine->wheel.next_due_ns;
+	if (is_now)
+		return engine->now_ns;
+	uint64_t look_ns = engine->readers ? weir_readers_deadline(engine) : UINT64_MAX;
+	return look_ns < engine->wheel.next_due_ns ? look_ns : engine->wheel.next_due_ns;
 }

@@ -14,6 +14,7 @@
 #define WEIR_MEMBERS_PER_SESSION 64u // groups one session may join; more: ERROR busy
 #define WEIR_HELD_MAX 1024u         // messages for shards that are on their way here
 #define WEIR_GONE_SLOTS 4096u       // sessions that ended lately
+#define WEIR_FRESH_SLOTS 256u
 #define WEIR_NO_SESSION_RATE 1000u  // answers a second to frames of unknown sessions, and challenges to strangers
 
 // A session's membership in a group, kept at its home worker.
@@ -26,6 +27,12 @@ struct weir_member {
 	bool is_joining; // the coordinator was asked
 	bool is_leaving;
 	uint64_t request; // client's, of the last join
+};
+
+// Lanes whose client began anew lately, for shards that are on their way here.
+struct weir_fresh {
+	uint64_t lane;
+	uint64_t session;
 };
 
 // Answers collected for one session, sent as one frame.
@@ -69,6 +76,9 @@ struct weir_engine {
 	struct weir_shard_list dirty;
 	struct weir_shard_list deliverable;
 	struct weir_shard *moving;
+	struct weir_delivery_stream *readers; // in place
+	struct weir_delivery_stream *readers_at; // the next to be looked at
+	struct weir_fresh fresh[WEIR_FRESH_SLOTS];
 	struct weir_stream *acks[WEIR_ACK_BUCKETS];
 	uint64_t acks_due; // bit per bucket
 	struct weir_refusals refusals;
@@ -94,6 +104,7 @@ struct weir_engine {
 	struct weir_coordinator *coordinator;
 	struct weir_arena arena;
 	uint8_t *scratch;
+	uint8_t *bounce; // private copy of a frame whose body is shared
 	struct weir_wheel wheel;
 };
 

@@ -129,6 +129,16 @@ static uint32_t agreed_size(const struct weir_engine *engine, const struct weir_
 	return hello->frame_size < most ? hello->frame_size : most;
 }
 
+// What earlier sessions of the lane read in place, its client has let go of.
+static void lane_fresh(struct weir_engine *engine, const struct weir_session *session)
+{
+	const struct weir_message message = {
+		.kind = WEIR_MESSAGE_LANE_FRESH, .value = session->ref.lane, .session = session->ref,
+	};
+	for (uint16_t worker = 0; worker < engine->config.workers; worker++)
+		weir_engine_tell(engine, worker, &message);
+}
+
 static enum weir_reason session_open(struct weir_engine *engine, const struct weir_hello *hello, const struct weir_path *path)
 {
 	struct weir_session *older = weir_session_find_peer(&engine->sessions, path);
@@ -144,8 +154,10 @@ static enum weir_reason session_open(struct weir_engine *engine, const struct we
 	session->ref.home = engine->config.worker;
 	session->ref.frame_size = agreed_size(engine, hello, path);
 	session->ref.lane = 0;
-	if (path->family == AF_UNIX)
+	if (path->family == AF_UNIX) {
 		memcpy(&session->ref.lane, path->remote_ip, sizeof(session->ref.lane));
+		lane_fresh(engine, session);
+	}
 	session->heard_ns = engine->now_ns;
 	session->lease.fire = lease_fire;
 	weir_wheel_arm(&engine->wheel, &session->lease, engine->now_ns + engine->config.limits.lease_ms * NS_PER_MS);
@@ -184,6 +196,11 @@ enum weir_reason weir_hello_receive(struct weir_engine *engine, const struct wei
 	if (!session)
 		return session_open(engine, hello, path);
 	bool is_same_peer = weir_path_is_same_peer(&session->path, path);
+	// Other workers know a session together with its lane: it cannot move to or from one.
+	if (!is_same_peer && (session->ref.lane || path->family == AF_UNIX)) {
+		weir_session_end(engine, session);
+		return session_open(engine, hello, path);
+	}
 	if (!is_same_peer) {
 		// Whoever else was heard from the new address is gone from there.
 		struct weir_session *older = weir_session_find_peer(&engine->sessions, path);

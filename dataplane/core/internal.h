@@ -35,6 +35,7 @@ struct weir_ingress {
 	const struct weir_frame_header *frame;
 	const struct weir_session_ref *session;
 	uint32_t body_crc;
+	const void *shared; // see weir_arrival; NULL: the body follows the header
 };
 
 // ---- stream.c: producers' side (open, publish, probe, skip, close) ----
@@ -69,6 +70,17 @@ int weir_delivery_change(struct weir_shard *shard, const struct weir_group_spec 
 void weir_delivery_overwrite(struct weir_shard *shard, uint64_t position);
 void weir_delivery_detach(struct weir_shard *shard);
 void weir_delivery_attach(struct weir_shard *shard, uint64_t now_ns);
+
+// ---- reader.c: members that read the log where it lies ----
+// Looks at the cursors of readers in place, each once, at most READERS_TURN of them.
+void weir_readers_look(struct weir_engine *engine, uint64_t now_ns);
+void weir_reader_look_shard(struct weir_shard *shard, uint64_t now_ns);
+// When to look again by itself. UINT64_MAX: never, a bell tells.
+uint64_t weir_readers_deadline(const struct weir_engine *engine);
+// At the end of a turn in which the log grew, or may have.
+void weir_reader_head(struct weir_shard *shard);
+// The lane is gone, or its client is now `session` (0: gone) and let go of what earlier sessions had.
+void weir_reader_lane_over(struct weir_shard *shard, uint64_t lane, uint64_t session, uint64_t now_ns);
 
 // ---- group.c: coordinator ----
 struct weir_coordinator;

@@ -92,6 +92,7 @@ static void delivery_publish(struct weir_delivery_stream *delivery, uint64_t now
 	row->sent_to = delivery->sent_to;
 	row->received_to = delivery->received_to;
 	row->credit_bytes = delivery->limit > delivery->charged ? delivery->limit - delivery->charged : 0;
+	row->lane = delivery->reading == WEIR_READING_IN_PLACE ? delivery->member.lane : 0;
 	row->head.changed_ns = now_ns;
 	delivery->is_dirty = false;
 	uint64_t dropped = row->head_offset - row->start_offset - row->settled - row->held;
@@ -111,6 +112,7 @@ void weir_shard_publish(struct weir_shard *shard, uint64_t now_ns)
 	row->earliest_offset = shard->log.tail_offset;
 	row->held_bytes = shard->log.head - weir_shard_hold(shard);
 	row->streams = shard->streams_used;
+	row->pins = shard->pins_used;
 	row->head.changed_ns = now_ns;
 	uint64_t dropped = row->offered - row->accepted - row->duplicate;
 	struct hole hole = { offsetof(struct weir_shard_row, refused), offsetof(struct weir_shard_row, accepted_bytes) };

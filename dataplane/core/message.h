@@ -54,6 +54,8 @@ enum weir_message_kind {
 	WEIR_MESSAGE_RELEASED,         // owner to coordinator: the term is over; value: settled_to
 	WEIR_MESSAGE_STALLED,          // owner to coordinator: the member settles nothing for progress_timeout
 	WEIR_MESSAGE_SESSION_GONE,     // home to every worker: streams of the session begin their dedup window
+	WEIR_MESSAGE_LANE_FRESH,       // home to every worker: value: lane; its client began anew as `session`, and reads
+	                               // nothing of what earlier sessions were assigned
 };
 
 struct weir_message {

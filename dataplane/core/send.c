@@ -70,7 +70,9 @@ bool weir_frame_forward(struct weir_engine *engine, uint16_t worker, const struc
 	void *place = engine->io.mesh_reserve(engine->io.context, worker, &header, size);
 	if (!place)
 		return false;
-	memcpy(place, ingress->frame, size);
+	memcpy(place, ingress->frame, ingress->shared ? HEADER_SIZE : size);
+	if (ingress->shared)
+		memcpy((uint8_t *)place + HEADER_SIZE, ingress->shared, ingress->frame->body_length);
 	engine->io.mesh_commit(engine->io.context, worker, size);
 	return true;
 }

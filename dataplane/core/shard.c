@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "dataplane/core/memory.h"
-#include "wire/limits.h"
+#include "wire/lane.h"
 
 #define PAGE_SIZE 4096u
 #define STREAMS_MAX (1u << 20) // more than any shard can need; keeps the allocation's size from overflowing
@@ -56,6 +56,11 @@ int weir_shard_create(struct weir_shard **shard, const struct weir_shard_config 
 	fresh->event_max = spec->event_max;
 	fresh->streams_max = spec->streams_max;
 	fresh->public_row = config->row;
+	fresh->head_line = config->head;
+	if (config->head) {
+		__atomic_store_n(&config->head->head, 0, __ATOMIC_RELAXED);
+		__atomic_store_n(&config->head->incarnation, config->incarnation, __ATOMIC_RELEASE);
+	}
 	fresh->row.head.in_use = 1;
 	fresh->row.topic = config->topic;
 	fresh->row.shard = config->shard;
@@ -69,6 +74,8 @@ int weir_shard_create(struct weir_shard **shard, const struct weir_shard_config 
 
 void weir_shard_destroy(struct weir_shard *shard)
 {
+	if (shard->head_line)
+		__atomic_store_n(&shard->head_line->incarnation, 0, __ATOMIC_RELEASE);
 	shard->row.head.in_use = 0;
 	weir_row_publish(shard->public_row, &shard->row, sizeof(shard->row));
 	weir_log_destroy(&shard->log);

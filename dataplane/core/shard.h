@@ -14,9 +14,13 @@
 
 struct weir_engine;
 struct weir_lane_head;
+struct weir_lane_cursor;
 struct weir_parked; // a parked out-of-order frame, core/park.h
 
 #define WEIR_SHARD_GROUPS_MAX 64u // groups on one topic; control refuses more
+#define WEIR_PINS_MAX 16u         // clients that may keep bytes of the log after their term broke off
+#define WEIR_PINS_ROOM (WEIR_PINS_MAX + WEIR_SHARD_GROUPS_MAX) // and those whose group was removed
+#define WEIR_CHECKPOINTS 128u     // power of two
 #define WEIR_PARK_PER_STREAM 200u // parked frames of one stream; more are refused `gap`
 
 // Bits of weir_stream.state.
@@ -67,6 +71,29 @@ enum weir_delivery_probing {
 	WEIR_PROBING_SENT,
 };
 
+// How the member of the term gets its events; core/reader.c.
+enum weir_reading {
+	WEIR_READING_FRAMES = 0, // deliver frames
+	WEIR_READING_OFFERED,    // the assign said that it may read in place: perhaps it does, no report came yet
+	WEIR_READING_IN_PLACE,
+	WEIR_READING_OVER,       // it read in place, and its lane is gone or its client began anew: it reads no more
+};
+
+// Bytes from `position` on that a local client may still look at although its term is over.
+struct weir_pin {
+	uint64_t lane;    // 0: free
+	uint64_t session; // 0: of several terms, let go with the lane alone
+	uint64_t position;
+	uint32_t group;
+	uint32_t term;
+};
+
+// Begin of a run.
+struct weir_checkpoint {
+	uint64_t position;
+	uint64_t offset;
+};
+
 // One group's place on the shard, and the delivery stream to its member. dataplane/core/delivery.c owns every field.
 struct weir_delivery_stream {
 	struct weir_shard *shard;
@@ -101,6 +128,7 @@ struct weir_delivery_stream {
 	bool is_measuring;       // a round trip is being measured
 	bool is_starved;         // events to send, nothing under way, no credit
 	bool is_stalled;         // told the coordinator
+	bool wants_pin;          // the term is over as soon as there is a pin for what its member may still look at
 	bool is_dirty;
 	uint64_t command_ns;     // last assign or revoke
 	uint64_t revoke_ns;      // when the member was first asked to stop
@@ -113,6 +141,13 @@ struct weir_delivery_stream {
 	uint64_t round_trip_ns;  // smoothed, 0: not measured yet
 	uint64_t quota_bytes;
 	uint64_t progress_timeout_ns;
+	uint8_t reading;         // enum weir_reading
+	uint32_t reader_cursor;  // index on the member's lane
+	uint64_t reader_tag;
+	const struct weir_lane_cursor *reader_line; // in the client's memory; NULL: not in the engine's list of readers
+	uint64_t checkpoint;     // number of the shard's first one that may lie beyond `settled`
+	struct weir_delivery_stream *reader_next;
+	struct weir_delivery_stream *reader_previous;
 	struct weir_timer timer;
 	struct weir_group_row *public_row;
 	struct weir_group_row row; // private, published when dirty
@@ -133,7 +168,8 @@ struct weir_shard {
 	struct weir_engine *engine; // owner; NULL on its way
 	struct weir_log log;
 	uint64_t hold;      // position of the slowest hold cursor, see weir_shard_hold()
-	uint32_t holders;   // hold groups
+	uint32_t holders;   // hold groups and pins
+	uint32_t followers; // follow groups
 	struct weir_stream *streams; // [streams_max]
 	struct weir_stream *streams_free;
 	uint32_t streams_used; // open and dormant
@@ -150,6 +186,14 @@ struct weir_shard {
 	struct weir_stream *waiters_last;
 	struct weir_delivery_stream deliveries[WEIR_SHARD_GROUPS_MAX];
 	uint32_t deliveries_limit; // highest used index + 1
+	// Readers in place: how far the log may be read was told to, and where in the log that was, lately.
+	struct weir_lane_head *head_line; // public, NULL: nobody reads in place
+	uint64_t head_told;
+	uint64_t checkpoints_made;
+	struct weir_checkpoint checkpoints[WEIR_CHECKPOINTS];
+	uint32_t pins_used;
+	bool is_going; // being removed: its log is not written any more
+	struct weir_pin pins[WEIR_PINS_ROOM];
 	struct weir_shard_row row; // private, published when dirty
 	uint64_t row_dropped; // sum of row.refused and row.skipped that was published + 1, 0: never
 	bool is_dirty;      // in the engine's list of shards to publish

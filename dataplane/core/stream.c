@@ -61,6 +61,8 @@ void weir_stream_lose(struct weir_shard *shard, struct weir_stream *stream, uint
 static enum weir_reason room_make(struct weir_shard *shard, uint32_t length)
 {
 	const struct weir_log *log = &shard->log;
+	if (!weir_log_has_room(log, weir_shard_hold(shard), length))
+		weir_reader_look_shard(shard, weir_engine_now(shard->engine));
 	if (!weir_log_has_room(log, weir_shard_hold(shard), length)) {
 		if (shard->policy == WEIR_POLICY_BLOCK)
 			return WEIR_R_FULL;
@@ -129,6 +131,38 @@ static void duplicates_count(struct weir_shard *shard, struct weir_stream *strea
 		weir_ack_mark(shard->engine, stream);
 }
 
+// The batch, which was judged, goes into the log; it may have been copied to its place already.
+static void commit(struct weir_shard *shard, struct weir_stream *stream, const struct weir_batch *batch, bool is_in_log,
+		   uint64_t now_ns)
+{
+	const struct weir_run_header run = {
+		.producer = stream->producer,
+		.sequence = batch->sequence,
+		.length = batch->length,
+		.crc = batch->is_unchecked ? 0 : batch->crc,
+		.count = (uint16_t)batch->count,
+		.flags = batch->is_unchecked ? WEIR_RUN_UNCHECKED : 0,
+	};
+	if (is_in_log)
+		weir_log_commit(&shard->log, &run, now_ns);
+	else
+		weir_log_append(&shard->log, &run, batch->events, now_ns);
+	stream->next = batch->sequence + batch->count;
+	if (stream->is_assembling)
+		weir_reassembly_give(&shard->engine->reassembly, stream);
+	uint64_t bytes = weir_log_run_size(batch->length);
+	shard->row.offered += batch->count;
+	shard->row.accepted += batch->count;
+	shard->row.accepted_bytes += bytes;
+	recent_note(shard, bytes, batch->count);
+	round_note(shard, stream, now_ns);
+	ack_after_append(shard, stream);
+	if (!shard->is_dirty)
+		weir_engine_mark_dirty(shard->engine, shard);
+	if (!shard->is_deliverable)
+		weir_engine_mark_deliverable(shard->engine, shard);
+}
+
 enum weir_reason weir_stream_append(struct weir_shard *shard, struct weir_stream *stream, const struct weir_batch *batch,
 				    uint64_t now_ns)
 {
@@ -154,30 +188,34 @@ enum weir_reason weir_stream_append(struct weir_shard *shard, struct weir_stream
 		weir_stream_refuse(shard, stream, batch->sequence, batch->count, reason);
 		return reason;
 	}
-	const struct weir_run_header run = {
-		.producer = stream->producer,
-		.sequence = batch->sequence,
-		.length = batch->length,
-		.crc = batch->is_unchecked ? 0 : batch->crc,
-		.count = (uint16_t)batch->count,
-		.flags = batch->is_unchecked ? WEIR_RUN_UNCHECKED : 0,
-	};
-	weir_log_append(&shard->log, &run, batch->events, now_ns);
-	stream->next = batch->sequence + batch->count;
-	if (stream->is_assembling)
-		weir_reassembly_give(&shard->engine->reassembly, stream);
-	uint64_t bytes = weir_log_run_size(batch->length);
-	shard->row.offered += batch->count;
-	shard->row.accepted += batch->count;
-	shard->row.accepted_bytes += bytes;
-	recent_note(shard, bytes, batch->count);
-	round_note(shard, stream, now_ns);
-	ack_after_append(shard, stream);
-	if (!shard->is_dirty)
-		weir_engine_mark_dirty(shard->engine, shard);
-	if (!shard->is_deliverable)
-		weir_engine_mark_deliverable(shard->engine, shard);
+	commit(shard, stream, batch, false, now_ns);
 	return WEIR_R_NONE;
+}
+
+// Whether the log may be written before it is known that the events are good: nobody loses anything by it.
+static bool may_copy_first(struct weir_shard *shard, const struct weir_stream *stream, const struct weir_batch *batch)
+{
+	return batch->sequence == stream->next && batch->sequence >= stream->refused_to && shard->policy == WEIR_POLICY_BLOCK &&
+	       shard->followers == 0 && weir_log_has_room(&shard->log, weir_shard_hold(shard), batch->length);
+}
+
+// Events that their producer may change at any time: they are copied once, and the copy is judged.
+static enum weir_reason append_shared(struct weir_shard *shard, struct weir_stream *stream, struct weir_batch *batch,
+				      uint64_t now_ns)
+{
+	if (!may_copy_first(shard, stream, batch)) {
+		batch->events = memcpy(shard->engine->bounce, batch->events, batch->length);
+		return weir_stream_append(shard, stream, batch, now_ns);
+	}
+	void *place = weir_log_reserve(&shard->log, batch->length);
+	batch->events = memcpy(place, batch->events, batch->length);
+	enum weir_reason reason =
+		weir_events_check(place, batch->length, batch->count, shard->event_max, shard->shard, shard->shards);
+	if (reason == WEIR_R_NONE)
+		commit(shard, stream, batch, true, now_ns);
+	else
+		weir_stream_refuse(shard, stream, batch->sequence, batch->count, reason);
+	return reason;
 }
 
 static void skip_apply(struct weir_shard *shard, struct weir_stream *stream, uint64_t sequence, uint64_t count, uint16_t reason)
@@ -286,7 +324,7 @@ static void publish(struct weir_shard *shard, struct weir_stream *stream, const 
 	const struct weir_frame_header *frame = ingress->frame;
 	struct weir_batch batch = {
 		.sequence = frame->sequence,
-		.events = frame + 1,
+		.events = ingress->shared ? ingress->shared : frame + 1,
 		.length = frame->body_length,
 		.count = frame->count,
 		.crc = ingress->body_crc,
@@ -316,7 +354,9 @@ static void publish(struct weir_shard *shard, struct weir_stream *stream, const 
 		}
 		weir_stream_lose(shard, stream, batch.sequence);
 	}
-	if (weir_stream_append(shard, stream, &batch, now_ns) == WEIR_R_NONE && stream->parked_count)
+	enum weir_reason reason = ingress->shared ? append_shared(shard, stream, &batch, now_ns) :
+						    weir_stream_append(shard, stream, &batch, now_ns);
+	if (reason == WEIR_R_NONE && stream->parked_count)
 		parked_drain(shard, stream, now_ns);
 }
 

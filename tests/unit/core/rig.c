@@ -76,6 +76,20 @@ static void message_send(void *context, uint16_t to, const struct weir_message *
 	target->messages[target->message_count++] = *message;
 }
 
+static const struct weir_lane_view *lane_find(void *context, uint64_t number)
+{
+	struct rig_worker *worker = context;
+	struct rig_lane *lane = number <= RIG_LANES ? &worker->rig->lanes[number] : NULL;
+	return lane && !lane->is_gone ? &lane->view : NULL;
+}
+
+static void lane_wake(void *context, uint64_t number)
+{
+	struct rig_worker *worker = context;
+	assert(number > 0 && number <= RIG_LANES);
+	worker->rig->lanes[number].wakes++;
+}
+
 static void worker_create(struct rig *rig, uint16_t number)
 {
 	struct rig_worker *worker = &rig->workers[number];
@@ -110,6 +124,8 @@ static void worker_create(struct rig *rig, uint16_t number)
 		.mesh_reserve = mesh_reserve,
 		.mesh_commit = mesh_commit,
 		.message_send = message_send,
+		.lane_find = lane_find,
+		.lane_wake = lane_wake,
 		.context = worker,
 	};
 	int error = weir_engine_create(&worker->engine, &config, &io);
@@ -186,6 +202,7 @@ static void topic_create(struct rig *rig)
 			.node = -1,
 			.hugepages = WEIR_HUGEPAGES_OFF,
 			.row = &rig->shard_rows[shard],
+			.head = &rig->heads[shard],
 		};
 		int error = weir_shard_create(&rig->shards[shard], &config);
 		assert(error == 0);
@@ -212,6 +229,8 @@ struct rig *rig_create(const struct rig_options *options)
 	rig->options.event_max += options->event_max ? 0 : (uint32_t)(rig->options.log_bytes / 8);
 	rig->options.streams_max += options->streams_max ? 0 : 16;
 	rig->now_ns = 1000000000000ull;
+	for (uint32_t i = 1; i <= RIG_LANES; i++)
+		rig->lanes[i].view = (struct weir_lane_view){ rig->lanes[i].cursors, RIG_CURSORS };
 	for (uint16_t worker = 0; worker < rig->options.workers; worker++)
 		worker_create(rig, worker);
 	topic_create(rig);
@@ -318,7 +337,40 @@ void rig_send(struct rig_client *client, struct weir_frame_header *header, const
 	frame->session = client->session;
 	memcpy(frame + 1, body, length);
 	weir_frame_seal(frame, length);
-	rig_arrive(client->rig, client->worker, &client->path, bytes, (uint32_t)sizeof(*frame) + length);
+	if (client->path.family != AF_UNIX) {
+		rig_arrive(client->rig, client->worker, &client->path, bytes, (uint32_t)sizeof(*frame) + length);
+		return;
+	}
+	// As the lane's port does it: of a publish that is no fragment the body stays where it is.
+	bool is_split = client->is_shared && frame->kind == WEIR_KIND_PUBLISH && !(frame->flags & WEIR_FLAG_FRAGMENT);
+	const struct weir_frame_header alone = *frame;
+	const struct weir_arrival arrival = {
+		.frame = is_split ? &alone : frame,
+		.path = &client->path,
+		.size = (uint32_t)sizeof(*frame) + length,
+		.trust_link = true,
+		.shared = is_split ? frame + 1 : NULL,
+	};
+	weir_engine_receive(client->rig->workers[client->worker].engine, &arrival, 1, client->rig->now_ns);
+}
+
+void rig_lane_use(struct rig_client *client, uint64_t lane)
+{
+	client->path = (struct weir_path){ .family = AF_UNIX, .port = 9 };
+	memcpy(client->path.remote_ip, &lane, sizeof(lane));
+	client->is_shared = true;
+}
+
+void rig_lane_gone(struct rig *rig, uint64_t lane)
+{
+	struct weir_path path = { .family = AF_UNIX, .port = 9 };
+	memcpy(path.remote_ip, &lane, sizeof(lane));
+	const struct weir_message gone = { .kind = WEIR_MESSAGE_LANE_GONE, .value = lane, .pointer = &path };
+	rig->lanes[lane].is_gone = true;
+	for (uint16_t worker = 0; worker < rig->options.workers; worker++)
+		rig_message(rig, worker, &gone);
+	// From here on its memory is not there any more.
+	rig->lanes[lane].view = (struct weir_lane_view){ 0 };
 }
 
 void rig_hello(struct rig_client *client, uint64_t cookie)
@@ -387,6 +439,7 @@ void rig_publish(struct rig_client *client, uint16_t shard, uint64_t sequence, u
 	}
 	struct weir_frame_header header = {
 		.kind = WEIR_KIND_PUBLISH,
+		.flags = client->is_shared ? WEIR_FLAG_HEADER_ONLY : 0,
 		.topic = RIG_TOPIC,
 		.shard = shard,
 		.stream = client->stream,

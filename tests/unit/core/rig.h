@@ -7,11 +7,14 @@
 #include <stdint.h>
 
 #include "dataplane/core/engine_state.h"
+#include "wire/lane.h"
 
 #define RIG_WORKERS 3
 #define RIG_SENT 2048
 #define RIG_TOPIC 7
 #define RIG_GROUP 5
+#define RIG_LANES 24   // numbers from 1 on
+#define RIG_CURSORS 20 // of each
 
 struct rig_sent {
 	struct weir_path path;
@@ -38,6 +41,14 @@ struct rig_worker {
 	uint32_t message_count;
 	uint16_t reserved_worker;
 	bool is_port_blocked;
+};
+
+// What a local client would have mapped.
+struct rig_lane {
+	struct weir_lane_cursor cursors[RIG_CURSORS];
+	struct weir_lane_view view;
+	uint32_t wakes;
+	bool is_gone;
 };
 
 struct rig_options {
@@ -69,6 +80,8 @@ struct rig {
 	struct weir_shard *shards[16];
 	struct weir_shard_row shard_rows[16];
 	struct weir_group_row group_rows[16];
+	struct weir_lane_head heads[16];
+	struct rig_lane lanes[RIG_LANES + 1];
 	struct weir_message done[256];
 	uint32_t done_count;
 };
@@ -85,6 +98,7 @@ struct rig_client {
 	uint32_t stream; // of the last opened
 	uint64_t next;
 	uint64_t limit;
+	bool is_shared; // publishes in two parts, with a checksum over the header alone
 };
 
 // All zero options take sensible values.
@@ -98,6 +112,10 @@ void rig_message(struct rig *rig, uint16_t worker, const struct weir_message *me
 void rig_move(struct rig *rig, uint16_t shard, uint16_t to);
 
 struct weir_path rig_path(uint16_t number);
+// The client speaks through the lane instead of a port.
+void rig_lane_use(struct rig_client *client, uint64_t lane);
+// Tells every worker that the lane is gone.
+void rig_lane_gone(struct rig *rig, uint64_t lane);
 void rig_client_init(struct rig *rig, struct rig_client *client, uint16_t worker, uint16_t number);
 // Hello, challenge, hello, welcome.
 void rig_connect(struct rig_client *client);
