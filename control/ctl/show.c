@@ -90,6 +90,28 @@ static void show_ports(const json_t *ports)
 	json_array_foreach(ports, index, port) show_port(port);
 }
 
+static void show_lanes(const json_t *lanes)
+{
+	size_t index;
+	json_t *lane;
+
+	if (json_array_size(lanes) == 0)
+		return;
+	printf("\n%-8s %-20s %8s %6s %8s %7s %8s %8s %8s %8s\n", "lane", "client", "pid", "worker", "memory", "readers",
+	       "received", "sent", "dropped", "lost");
+	json_array_foreach(lanes, index, lane)
+	{
+		printf("%-8llu %-20.20s %8d %6d %8s %7d %8s %8s %8s %8s\n",
+		       (unsigned long long)weir_json_number(lane, "lane"), or_dash(weir_json_text(lane, "name")),
+		       (int)weir_json_number(lane, "pid"), (int)weir_json_number(lane, "worker"),
+		       weir_text_bytes(weir_json_number(lane, "memory_bytes")).bytes, (int)weir_json_number(lane, "readers"),
+		       weir_text_count(weir_json_real(lane, "received")).bytes,
+		       weir_text_count(weir_json_real(lane, "sent")).bytes,
+		       weir_text_count(weir_json_real(lane, "dropped")).bytes,
+		       weir_text_count(weir_json_real(lane, "lost")).bytes);
+	}
+}
+
 static void show_group(const json_t *group)
 {
 	size_t index;
@@ -158,6 +180,7 @@ void weir_show_status(const json_t *status)
 	show_warnings(status);
 	show_workers(json_object_get(status, "workers"));
 	show_ports(json_object_get(status, "ports"));
+	show_lanes(json_object_get(status, "lanes"));
 	json_array_foreach(json_object_get(status, "topics"), index, topic) show_topic(topic);
 }
 

@@ -139,6 +139,10 @@ static const struct weir_field LANES[] = {
 	  AT(weir_topology, lanes_per_worker),
 	  .max = 4096,
 	  .expected = "a number of local clients from 0 to 4096" },
+	{ .key = "socket_mode",
+	  .bind = bind_file_mode,
+	  AT(weir_topology, lanes_mode),
+	  .expected = "an octal file mode such as \"0666\"" },
 	{ 0 },
 };
 

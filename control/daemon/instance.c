@@ -66,6 +66,7 @@ int weir_instance_take(struct weir_instance *instance, const char *name, const c
 		return refuse(trouble, "create it", "run weir as root, or create it owned by weir's user", -errno);
 	snprintf(instance->lock_path, sizeof(instance->lock_path), RUN_DIRECTORY "/%s.lock", name);
 	snprintf(instance->counters_path, sizeof(instance->counters_path), RUN_DIRECTORY "/%s.counters", name);
+	snprintf(instance->lanes_path, sizeof(instance->lanes_path), RUN_DIRECTORY "/%s.lanes.sock", name);
 	length = socket ? snprintf(instance->socket_path, sizeof(instance->socket_path), "%s", socket)
 			: snprintf(instance->socket_path, sizeof(instance->socket_path), RUN_DIRECTORY "/%s.sock", name);
 	if ((size_t)length >= sizeof(instance->socket_path)) {

@@ -9,6 +9,7 @@ struct weir_instance {
 	int lock; // descriptor; the lock ends with the process, however it ends
 	char lock_path[160];
 	char socket_path[108];
+	char lanes_path[108]; // of the socket for lanes alone, where it is configured
 	char counters_path[160];
 };
 

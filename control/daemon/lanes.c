@@ -25,6 +25,7 @@
 #define ASK_WAIT_MS 300u    // rows of the ledger lag behind decisions: so long an ask may come before its assignment
 #define ASK_AGAIN_MS 2      // between two looks at the rows
 #define IS_PROCESS 1u       // in an epoll event, beside the connection's number
+#define IS_LISTENER UINT64_MAX
 #define WELCOME_FDS 3u
 
 struct connection {
@@ -47,6 +48,7 @@ struct weir_lanes {
 	struct weir_router *router;
 	struct weir_lane_table *table;
 	int epoll;
+	int listener; // -1: none
 	struct connection *connections; // [room]
 	uint32_t room;
 	uint32_t greeting; // connections without lane
@@ -84,6 +86,7 @@ int weir_lanes_create(struct weir_lanes **out, struct weir_router *router, struc
 	}
 	for (uint32_t i = 0; i < lanes->room; i++)
 		lanes->connections[i].fd = -1;
+	lanes->listener = -1;
 	*out = lanes;
 	return 0;
 }
@@ -173,6 +176,12 @@ static bool watch(struct weir_lanes *lanes, int fd, uint64_t what)
 	struct epoll_event event = { .events = EPOLLIN, .data.u64 = what };
 
 	return epoll_ctl(lanes->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+int weir_lanes_listen(struct weir_lanes *lanes, int fd)
+{
+	lanes->listener = fd;
+	return watch(lanes, fd, IS_LISTENER) ? 0 : -errno;
 }
 
 void weir_lanes_take(struct weir_lanes *lanes, int fd)
@@ -421,10 +430,26 @@ static void quiet(const struct weir_lanes *lanes, const struct connection *conne
 	epoll_ctl(lanes->epoll, EPOLL_CTL_MOD, connection->fd, &event);
 }
 
+static void take_some(struct weir_lanes *lanes)
+{
+	for (uint32_t i = 0; i < WEIR_LANES_GREETING_MAX; i++) {
+		int fd = accept4(lanes->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd < 0)
+			return;
+		weir_lanes_take(lanes, fd);
+	}
+}
+
 static void hear(struct weir_lanes *lanes, const struct epoll_event *event)
 {
-	struct connection *connection = &lanes->connections[event->data.u64 >> 1];
+	struct connection *connection;
 
+	if (event->data.u64 == IS_LISTENER) {
+		take_some(lanes);
+		return;
+	}
+	connection = &lanes->connections[event->data.u64 >> 1];
 	if (connection->fd < 0 || connection->is_over)
 		return;
 	if ((event->data.u64 & IS_PROCESS) || (event->events & (EPOLLHUP | EPOLLERR)) || !serve(lanes, connection))

@@ -15,6 +15,8 @@ struct weir_lanes;
 
 // A router without lanes refuses every client. 0 or -errno with *trouble.
 int weir_lanes_create(struct weir_lanes **lanes, struct weir_router *router, struct weir_trouble *trouble);
+// Takes connections also on a listening socket that serves nothing else; it stays the caller's. 0 or -errno.
+int weir_lanes_listen(struct weir_lanes *lanes, int fd);
 // Closes all connections. The lanes themselves go with the dataplane, which may have gone already. NULL is allowed.
 void weir_lanes_destroy(struct weir_lanes *lanes);
 

@@ -30,6 +30,7 @@ struct daemon {
 	struct weir_router *router;
 	struct weir_server *server;
 	struct weir_lanes *lanes;
+	int lanes_fd; // listens for lanes alone, -1: does not
 	int signal_fd;
 	int wake_fd; // readable with a signal, or when there is something to do for lanes
 };
@@ -245,6 +246,34 @@ static void serve(struct daemon *daemon)
 	weir_say(WEIR_SAY_INFO, "ending on %s", strsignal((int)signal.ssi_signo));
 }
 
+// Connections of local clients: on the control socket, and on one of their own when the topology says so.
+static int serve_lanes(struct daemon *daemon, struct weir_trouble *trouble)
+{
+	uint32_t mode = daemon->router->topology->lanes_mode;
+	int err = weir_lanes_create(&daemon->lanes, daemon->router, trouble);
+
+	if (err)
+		return err;
+	if (mode) {
+		daemon->lanes_fd = weir_server_listen(daemon->instance.lanes_path, mode, WEIR_LANES_GREETING_MAX, trouble);
+		if (daemon->lanes_fd < 0)
+			return daemon->lanes_fd;
+		err = weir_lanes_listen(daemon->lanes, daemon->lanes_fd);
+	}
+	return err ? err : watch(daemon);
+}
+
+static void end_lanes(struct daemon *daemon)
+{
+	weir_lanes_destroy(daemon->lanes);
+	if (daemon->lanes_fd >= 0) {
+		close(daemon->lanes_fd);
+		unlink(daemon->instance.lanes_path);
+	}
+	if (daemon->wake_fd >= 0)
+		close(daemon->wake_fd);
+}
+
 static int run(struct daemon *daemon, struct weir_machine *machine, struct weir_topology *topology)
 {
 	struct weir_router_options router = { .counters_path = daemon->instance.counters_path };
@@ -268,22 +297,19 @@ static int run(struct daemon *daemon, struct weir_machine *machine, struct weir_
 		err = weir_router_start(&daemon->router, machine, topology, &router, &trouble);
 	}
 	if (!err)
-		err = weir_lanes_create(&daemon->lanes, daemon->router, &trouble);
-	if (!err)
-		err = watch(daemon);
+		err = serve_lanes(daemon, &trouble);
 	if (err) {
 		say_trouble(&trouble, trouble.mark.line ? daemon->options.config : NULL);
 		weir_server_destroy(daemon->server);
 		weir_router_stop(daemon->router);
-		weir_lanes_destroy(daemon->lanes);
+		end_lanes(daemon);
 		return EXIT_HOST;
 	}
 	say_start(daemon->router);
 	serve(daemon);
 	weir_server_destroy(daemon->server);
 	weir_router_stop(daemon->router);
-	weir_lanes_destroy(daemon->lanes);
-	close(daemon->wake_fd);
+	end_lanes(daemon);
 	weir_say(WEIR_SAY_INFO, "ended");
 	return 0;
 }
@@ -323,7 +349,7 @@ static int start(struct daemon *daemon)
 
 int main(int count, char **words)
 {
-	struct daemon daemon = { .signal_fd = -1 };
+	struct daemon daemon = { .signal_fd = -1, .wake_fd = -1, .lanes_fd = -1 };
 	int result = weir_options_parse(&daemon.options, count, words);
 
 	if (result != 0)

@@ -37,7 +37,7 @@ static int refuse(struct weir_trouble *trouble, const char *path, const char *ac
 {
 	char object[160];
 
-	snprintf(object, sizeof(object), "control socket %s", path);
+	snprintf(object, sizeof(object), "socket %s", path);
 	weir_trouble_set(trouble, object, action, fix, "%s", strerror(-err));
 	return err;
 }
@@ -52,54 +52,54 @@ static bool is_alive(const char *path)
 	return fd >= 0 || fd == -EAGAIN;
 }
 
-static int bind_socket(struct weir_server *server, struct weir_trouble *trouble)
+int weir_server_listen(const char *path, uint32_t mode, uint32_t queue, struct weir_trouble *trouble)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	mode_t mask;
-	int err;
+	int fd, err;
 
-	memcpy(address.sun_path, server->path, sizeof(address.sun_path));
-	if (is_alive(server->path))
-		return refuse(trouble, server->path, "listen there", "give this weir another --instance or --socket",
-			      -EADDRINUSE);
-	unlink(server->path);
-	server->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (server->fd < 0)
-		return refuse(trouble, server->path, "make a socket", "raise the limit of open files", -errno);
+	if (strlen(path) >= sizeof(address.sun_path))
+		return refuse(trouble, path, "listen there", "use a shorter path", -ENAMETOOLONG);
+	memcpy(address.sun_path, path, strlen(path) + 1);
+	if (is_alive(path))
+		return refuse(trouble, path, "listen there", "give this weir another --instance or --socket", -EADDRINUSE);
+	unlink(path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return refuse(trouble, path, "make a socket", "raise the limit of open files", -errno);
 	// Nobody may connect between bind and chmod.
 	mask = umask(0777);
-	err = bind(server->fd, (const struct sockaddr *)&address, sizeof(address)) ? -errno : 0;
+	err = bind(fd, (const struct sockaddr *)&address, sizeof(address)) ? -errno : 0;
 	umask(mask);
-	if (err)
-		return refuse(trouble, server->path, "bind it", "check that the directory exists and may be written", err);
-	if (chmod(server->path, server->config.mode) != 0 || listen(server->fd, WEIR_SERVER_CLIENTS_MAX) != 0)
-		return refuse(trouble, server->path, "listen there", "check the directory's permissions", -errno);
-	return 0;
+	if (err) {
+		close(fd);
+		return refuse(trouble, path, "bind it", "check that the directory exists and may be written", err);
+	}
+	if (chmod(path, mode) != 0 || listen(fd, (int)queue) != 0) {
+		err = -errno;
+		close(fd);
+		return refuse(trouble, path, "listen there", "check the directory's permissions", err);
+	}
+	return fd;
 }
 
 int weir_server_create(struct weir_server **out, const struct weir_server_config *config, struct weir_trouble *trouble)
 {
 	struct weir_server *server = calloc(1, sizeof(*server));
-	int err;
 
 	if (!server)
 		return refuse(trouble, config->path, "listen there", "free some memory", -ENOMEM);
-	server->fd = -1;
 	server->config = *config;
 	for (uint32_t i = 0; i < WEIR_SERVER_CLIENTS_MAX; i++)
 		server->clients[i].fd = -1;
-	if (strlen(config->path) >= sizeof(server->path)) {
-		free(server);
-		return refuse(trouble, config->path, "listen there", "use a shorter path", -ENAMETOOLONG);
-	}
-	memcpy(server->path, config->path, strlen(config->path) + 1);
-	err = bind_socket(server, trouble);
-	if (err) {
-		if (server->fd >= 0)
-			close(server->fd);
+	server->fd = weir_server_listen(config->path, config->mode, WEIR_SERVER_CLIENTS_MAX, trouble);
+	if (server->fd < 0) {
+		int err = server->fd;
+
 		free(server);
 		return err;
 	}
+	memcpy(server->path, config->path, strlen(config->path) + 1);
 	*out = server;
 	return 0;
 }

@@ -27,6 +27,9 @@ struct weir_server_config {
 	void *context;
 };
 
+// A listening socket with that file mode; the caller closes it and removes the file. -errno with *trouble.
+int weir_server_listen(const char *path, uint32_t mode, uint32_t queue, struct weir_trouble *trouble);
+
 // Binds and listens. A socket file that nobody listens on any more is replaced. 0 or -errno with *trouble.
 int weir_server_create(struct weir_server **server, const struct weir_server_config *config, struct weir_trouble *trouble);
 // Closes connections, removes the file. NULL is allowed.

@@ -185,6 +185,45 @@ static json_t *port_json(const struct weir_router *router, uint32_t index)
 	return json;
 }
 
+// ---- Lanes ----
+
+static json_t *lane_json(const struct weir_lane *lane)
+{
+	json_t *json = json_pack("{s:I, s:s, s:i, s:i, s:o}", "lane", (json_int_t)lane->number, "name", lane->name, "pid",
+				 (int)lane->pid, "worker", lane->worker, "session",
+				 weir_answer_id(weir_counted(&lane->session)));
+	const struct {
+		const char *key;
+		uint64_t value;
+	} numbers[] = {
+		{ "memory_bytes", weir_lane_bytes(lane) },
+		{ "received", weir_counted(&lane->frames_in) },
+		{ "received_bytes", weir_counted(&lane->bytes_in) },
+		{ "sent", weir_counted(&lane->frames_out) },
+		{ "sent_bytes", weir_counted(&lane->bytes_out) },
+		{ "dropped", weir_counted(&lane->dropped) },
+		{ "lost", weir_counted(&lane->lost) },
+	};
+
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
+		json_object_set_new(json, numbers[i].key, number(numbers[i].value));
+	return json;
+}
+
+static json_t *lanes_json(const struct weir_router *router)
+{
+	const struct weir_lane_table *table = weir_dataplane_lanes(router->dataplane);
+	json_t *lanes = json_array();
+
+	for (uint32_t i = 0; table && i < weir_lane_table_room(table); i++) {
+		const struct weir_lane *lane = weir_lane_table_at(table, i);
+
+		if (lane)
+			json_array_append_new(lanes, lane_json(lane));
+	}
+	return lanes;
+}
+
 static json_t *ports_json(const struct weir_router *router)
 {
 	json_t *ports = json_array();
@@ -324,10 +363,11 @@ json_t *weir_answer_status(const struct weir_router *router)
 		json_array_append_new(topics, topic_json(router, router->topics[t], warnings));
 	if (router->is_broken)
 		json_array_append_new(warnings, json_string("an apply ended half-way: restart weir"));
-	return json_pack("{s:s, s:s, s:i, s:o, s:I, s:f, s:I, s:s, s:I, s:o, s:o, s:o, s:o}", "instance",
+	return json_pack("{s:s, s:s, s:i, s:o, s:I, s:f, s:I, s:s, s:I, s:o, s:o, s:o, s:o, s:o}", "instance",
 			 router->topology->instance, "version", WEIR_VERSION_TEXT, "pid", (int)getpid(), "router",
 			 weir_answer_id(router->id), "revision", (json_int_t)router->revision, "uptime_seconds",
 			 (double)(time_ns - router->start_ns) / 1e9, "monotonic_ns", (json_int_t)time_ns, "poll",
 			 router->topology->poll == WEIR_POLL_ALWAYS ? "always" : "adaptive", "sessions", (json_int_t)sessions,
-			 "warnings", warnings, "workers", workers, "ports", ports_json(router), "topics", topics);
+			 "warnings", warnings, "workers", workers, "ports", ports_json(router), "lanes",
+			 lanes_json(router), "topics", topics);
 }

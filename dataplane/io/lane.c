@@ -161,6 +161,11 @@ void weir_lane_table_port(struct weir_lane_table *table, uint16_t worker, uint16
 	table->homes[worker].port = index;
 }
 
+const struct weir_lane *weir_lane_table_at(const struct weir_lane_table *table, uint32_t place)
+{
+	return table->lanes[place];
+}
+
 uint32_t weir_lane_table_per_worker(const struct weir_lane_table *table)
 {
 	return table->per_worker;

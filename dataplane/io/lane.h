@@ -72,6 +72,9 @@ void weir_lane_table_destroy(struct weir_lane_table *table);
 // Most lanes of all workers together.
 uint32_t weir_lane_table_room(const struct weir_lane_table *table);
 
+// The lane in a place from 0 to room - 1, also one that is going; NULL: free.
+const struct weir_lane *weir_lane_table_at(const struct weir_lane_table *table, uint32_t place);
+
 // A line that says how far a shard's log reaches; NULL when all are taken. It goes back when no lane can be told of the
 // shard any more: readers see incarnation 0.
 struct weir_lane_head *weir_lane_head_get(struct weir_lane_table *table, uint64_t incarnation);

@@ -29,6 +29,7 @@ Test(config, the_smallest_file_takes_every_default)
 	cr_assert_str_eq(topology->instance, "weir");
 	cr_assert_eq(topology->control_mode, 0660);
 	cr_assert_eq(topology->lanes_per_worker, 256);
+	cr_assert_eq(topology->lanes_mode, 0);
 	cr_assert_eq(topology->poll, WEIR_POLL_ADAPTIVE);
 	cr_assert_eq(topology->idle_sleep_max_ns, 1000000);
 	cr_assert_eq(topology->hugepages, WEIR_TOPOLOGY_HUGEPAGES_PREFER);
@@ -49,7 +50,7 @@ Test(config, every_key_reaches_its_field)
 	struct weir_topology *topology =
 		parse("instance: east\n"
 		      "control: {mode: \"0666\"}\n"
-		      "lanes: {per_worker: 7}\n"
+		      "lanes: {per_worker: 7, socket_mode: \"0622\"}\n"
 		      "poll: always\n"
 		      "idle_sleep_max: 250us\n"
 		      "hugepages: require\n"
@@ -78,6 +79,7 @@ Test(config, every_key_reaches_its_field)
 	cr_assert_str_eq(topology->instance, "east");
 	cr_assert_eq(topology->control_mode, 0666);
 	cr_assert_eq(topology->lanes_per_worker, 7);
+	cr_assert_eq(topology->lanes_mode, 0622);
 	cr_assert_eq(topology->poll, WEIR_POLL_ALWAYS);
 	cr_assert_eq(topology->idle_sleep_max_ns, 250000);
 	cr_assert_eq(topology->hugepages, WEIR_TOPOLOGY_HUGEPAGES_REQUIRE);
