@@ -85,13 +85,12 @@ static int add_processor(struct weir_result_facts *facts)
 static int add_memory(struct weir_result_facts *facts)
 {
 	static const char MEMINFO[] = "/proc/meminfo";
-	char total[64], size[64], all[64], left[64];
+	char total[64], size[64], all[64];
 	int code = add(facts, "memory", value_of(MEMINFO, "MemTotal", ':', total, sizeof(total)));
 	value_of(MEMINFO, "Hugepagesize", ':', size, sizeof(size));
 	value_of(MEMINFO, "HugePages_Total", ':', all, sizeof(all));
-	value_of(MEMINFO, "HugePages_Free", ':', left, sizeof(left));
 	if (code == 0 && size[0])
-		code = weir_result_fact_add(facts, "hugepages", "%s of %s, %s free", all, size, left);
+		code = weir_result_fact_add(facts, "hugepages", "%s of %s", all, size);
 	code = code ? code : add_file(facts, "transparent hugepages", "/sys/kernel/mm/transparent_hugepage/enabled");
 	return code ? code : add_file(facts, "numa nodes", "/sys/devices/system/node/online");
 }

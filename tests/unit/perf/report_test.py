@@ -95,9 +95,26 @@ def no_runs_no_page(page, said):
         assert done.returncode == 1 and os.path.join(folder, 'no') in done.stderr, done
 
 
+def comparison_is_a_page_too(page, said):
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, 'compare.html')
+        done = run(path, 'compare')
+        assert done.returncode == 0, done.stderr
+        page = xml.parse(path).getroot()
+    fetches_and_runs_nothing(page, said)
+    found = sections(page)
+    assert {'Figures', 'Throughput of every repeat', 'Latency by percentile', 'Cautions'} <= found.keys(), found.keys()
+    rows = [[text_of(cell) for cell in row] for row in found['Figures'].findall(f'.//{HTML}tr')]
+    assert all(len(row) == len(rows[0]) for row in rows)
+    verdicts = {row[0]: row[-1] for row in rows}
+    assert verdicts['delivered events/s'] == 'better' and verdicts['latency longest'] == 'noisy', verdicts
+    assert 'A: a <1>.json, sample 1, 5 repeats' in text_of(page)
+    assert text_of(page.find(f'.//{HTML}b')) in done.stdout, 'page and terminal disagree'
+
+
 def main():
     tests = [is_well_formed_and_whole, fetches_and_runs_nothing, pictures_are_svg_with_curves, terminal_gets_the_essentials,
-             gnuplot_missing_is_said_by_package, no_runs_no_page]
+             gnuplot_missing_is_said_by_package, no_runs_no_page, comparison_is_a_page_too]
     print(f'1..{len(tests)}')
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'report.html')
