@@ -3,6 +3,7 @@
 // instants. Control thread.
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -187,7 +188,7 @@ static json_t *port_json(const struct weir_router *router, uint32_t index)
 
 // ---- Lanes ----
 
-static json_t *lane_json(const struct weir_lane *lane)
+static json_t *lane_json(const struct weir_lane *lane, uint32_t readers)
 {
 	json_t *json = json_pack("{s:I, s:s, s:i, s:i, s:o}", "lane", (json_int_t)lane->number, "name", lane->name, "pid",
 				 (int)lane->pid, "worker", lane->worker, "session",
@@ -197,6 +198,7 @@ static json_t *lane_json(const struct weir_lane *lane)
 		uint64_t value;
 	} numbers[] = {
 		{ "memory_bytes", weir_lane_bytes(lane) },
+		{ "readers", readers },
 		{ "received", weir_counted(&lane->frames_in) },
 		{ "received_bytes", weir_counted(&lane->bytes_in) },
 		{ "sent", weir_counted(&lane->frames_out) },
@@ -210,17 +212,40 @@ static json_t *lane_json(const struct weir_lane *lane)
 	return json;
 }
 
+// Shards that each lane's client reads where they lie.
+static void count_readers(const struct weir_router *router, const struct weir_lane_table *table, uint32_t *readers)
+{
+	const struct weir_lane *lane;
+	struct weir_group_row row;
+
+	for (uint32_t t = 0; t < router->topic_count; t++) {
+		const struct weir_router_topic *topic = router->topics[t];
+
+		for (uint32_t i = 0; i < topic->group_count * topic->spec.shards; i++) {
+			const struct weir_group_row *at = topic->groups[i / topic->spec.shards]->rows[i % topic->spec.shards];
+
+			if (weir_row_read(&row, at, sizeof(row)) == 0 && (lane = weir_lane_find(table, row.lane)) != NULL)
+				readers[lane->slot]++;
+		}
+	}
+}
+
 static json_t *lanes_json(const struct weir_router *router)
 {
 	const struct weir_lane_table *table = weir_dataplane_lanes(router->dataplane);
+	uint32_t room = table ? weir_lane_table_room(table) : 0;
+	uint32_t *readers = calloc(room + 1u, sizeof(*readers));
 	json_t *lanes = json_array();
 
-	for (uint32_t i = 0; table && i < weir_lane_table_room(table); i++) {
+	if (table && readers)
+		count_readers(router, table, readers);
+	for (uint32_t i = 0; readers && i < room; i++) {
 		const struct weir_lane *lane = weir_lane_table_at(table, i);
 
 		if (lane)
-			json_array_append_new(lanes, lane_json(lane));
+			json_array_append_new(lanes, lane_json(lane, readers[i]));
 	}
+	free(readers);
 	return lanes;
 }
 
@@ -256,6 +281,7 @@ static json_t *owner_json(const struct weir_router *router, const struct weir_ro
 		{ "log_bytes", row.log_bytes }, { "held_bytes", row.held_bytes },
 		{ "streams", row.streams },     { "waiters", row.waiters },
 		{ "moves", row.moves },         { "move_pause_max_ns", row.move_pause_max_ns },
+		{ "pins", row.pins },
 	};
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)

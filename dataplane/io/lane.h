@@ -142,7 +142,5 @@ void weir_port_lane_doze(struct weir_port *port);
 void weir_port_lane_awake(struct weir_port *port);
 // Takes the words off bells that rang.
 void weir_port_lane_hush(struct weir_port *port);
-// A lane that is polled by another worker has cursors here: its client's bell does not ring for this one.
-bool weir_port_lane_is_unwatched(const struct weir_port *port);
 
 #endif

@@ -40,8 +40,6 @@ struct lane_port {
 	uint32_t dirty_count;
 	uint64_t *wakes;              // [lanes of all workers] lanes whose heads moved in this turn
 	uint32_t wake_count;
-	uint64_t *foreign;            // [lanes of all workers] of other workers, with cursors here
-	uint32_t foreign_count;
 	struct weir_lane *last;       // sent to last
 	struct weir_lane *sending;    // reserved; NULL: into the void
 	uint32_t arrival_count;
@@ -93,6 +91,13 @@ static const void *copy_frame(struct lane_port *lanes, const struct weir_frame_h
 	return copy;
 }
 
+// A publish whose checksum leaves out the body can stay where it is: the core copies its events before it judges them.
+static inline bool stays(const struct weir_frame_header *header)
+{
+	return header->kind == WEIR_KIND_PUBLISH && (header->flags & WEIR_FLAG_HEADER_ONLY) &&
+	       !(header->flags & WEIR_FLAG_FRAGMENT);
+}
+
 static inline void fetch(const struct weir_lane *lane, uint64_t position)
 {
 	uint64_t descriptor = __atomic_load_n(&lane->descriptors[position & lane->descriptor_mask], __ATOMIC_RELAXED);
@@ -121,9 +126,13 @@ static inline bool take_frame(struct lane_port *lanes, struct weir_lane *lane, u
 	// From here on the compiler must not look at the client's header instead of the copy.
 	__asm__ volatile("" : : "r"(header) : "memory");
 	*arrival = (struct weir_arrival){ .frame = header, .path = &lane->path, .size = size, .trust_link = true };
-	if (COPIES_SIZE - lanes->copied < WEIR_FRAME_MAX + 64)
-		return false;
-	arrival->frame = copy_frame(lanes, header, lane->arena + at, size);
+	if (stays(header)) {
+		arrival->shared = lane->arena + at + HEADER_SIZE;
+	} else {
+		if (COPIES_SIZE - lanes->copied < WEIR_FRAME_MAX + 64)
+			return false;
+		arrival->frame = copy_frame(lanes, header, lane->arena + at, size);
+	}
 	lanes->arrival_count++;
 	lane->frames_in_turn++;
 	lane->bytes_in_turn += size;
@@ -351,7 +360,6 @@ static void lane_close(struct weir_port *port)
 	free(lanes->polled);
 	free(lanes->dirty);
 	free(lanes->wakes);
-	free(lanes->foreign);
 	weir_memory_put(lanes->copies, COPIES_SIZE);
 	weir_memory_put(lanes->void_frame, WEIR_FRAME_MAX);
 	weir_memory_put(lanes, sizeof(*lanes));
@@ -381,11 +389,9 @@ int weir_port_lane_open(struct weir_port **port, struct weir_lane_table *table, 
 	lanes->polled = calloc(own, sizeof(*lanes->polled));
 	lanes->dirty = calloc(own, sizeof(*lanes->dirty));
 	lanes->wakes = calloc(all, sizeof(*lanes->wakes));
-	lanes->foreign = calloc(all, sizeof(*lanes->foreign));
 	lanes->copies = weir_memory_get(COPIES_SIZE, -1);
 	lanes->void_frame = weir_memory_get(WEIR_FRAME_MAX, -1);
-	if (!lanes->lanes || !lanes->polled || !lanes->dirty || !lanes->wakes || !lanes->foreign || !lanes->copies ||
-	    !lanes->void_frame) {
+	if (!lanes->lanes || !lanes->polled || !lanes->dirty || !lanes->wakes || !lanes->copies || !lanes->void_frame) {
 		lane_close(&lanes->port);
 		return weir_fault_set(fault, -ENOMEM, "lanes", "make their port", "free some memory", "out of memory");
 	}
@@ -410,19 +416,9 @@ int weir_port_lane_open(struct weir_port **port, struct weir_lane_table *table, 
 
 const struct weir_lane_view *weir_port_lane_find(struct weir_port *port, uint64_t number)
 {
-	struct lane_port *lanes = lane_port_of(port);
-	const struct weir_lane *lane = weir_lane_find(lanes->table, number);
-	uint32_t i = 0;
+	const struct weir_lane *lane = weir_lane_find(lane_port_of(port)->table, number);
 
-	if (!lane)
-		return NULL;
-	if (lane->worker != port->worker) {
-		while (i < lanes->foreign_count && lanes->foreign[i] != number)
-			i++;
-		if (i == lanes->foreign_count)
-			lanes->foreign[lanes->foreign_count++] = number;
-	}
-	return &lane->view;
+	return lane ? &lane->view : NULL;
 }
 
 void weir_port_lane_wake(struct weir_port *port, uint64_t number)
@@ -452,7 +448,6 @@ void weir_port_lane_gone(struct weir_port *port, uint64_t number)
 	uint32_t kept = 0;
 
 	lanes->wake_count = strike(lanes->wakes, lanes->wake_count, number);
-	lanes->foreign_count = strike(lanes->foreign, lanes->foreign_count, number);
 	for (uint32_t i = 0; i < lanes->dirty_count; i++) {
 		if (lanes->dirty[i]->number != number)
 			lanes->dirty[kept++] = lanes->dirty[i];
@@ -493,9 +488,4 @@ void weir_port_lane_hush(struct weir_port *port)
 		if (events[i].events & (EPOLLERR | EPOLLHUP))
 			epoll_ctl(port->fd, EPOLL_CTL_DEL, lane->bell, NULL);
 	}
-}
-
-bool weir_port_lane_is_unwatched(const struct weir_port *port)
-{
-	return ((const struct lane_port *)(const void *)port)->foreign_count > 0;
 }

@@ -313,12 +313,6 @@ static void pause_briefly(void)
 	}
 }
 
-// Whether every port, and every client of a lane that has cursors here, can end a sleep.
-static bool is_watched(const struct weir_worker *worker)
-{
-	return worker->is_watched && !(worker->lanes && weir_port_lane_is_unwatched(worker->lanes));
-}
-
 // false: clients were not told so far; now they are, and one more turn looks at everything they may have done before.
 static bool is_drowsy(struct weir_worker *worker)
 {
@@ -362,15 +356,14 @@ static void sleep_until_rung(struct weir_worker *worker, uint64_t most_ns)
 static void idle(struct weir_worker *worker, uint64_t now_ns)
 {
 	uint64_t idle_ns = now_ns - worker->input_ns;
-	bool can_wait = is_watched(worker);
-	uint64_t max_ns = can_wait ? SLEEP_WATCHED_NS : worker->settings.idle_sleep_max_ns;
+	uint64_t max_ns = worker->is_watched ? SLEEP_WATCHED_NS : worker->settings.idle_sleep_max_ns;
 	uint64_t deadline_ns;
 
 	if (worker->settings.poll == WEIR_POLL_MODE_ALWAYS || idle_ns < POLL_NS)
 		return;
 	stamp(worker, WEIR_STAGE_IDLE, 0);
 	if (idle_ns < POLL_NS + PAUSE_NS) {
-		worker->sleep_ns = can_wait ? max_ns : SLEEP_FIRST_NS;
+		worker->sleep_ns = worker->is_watched ? max_ns : SLEEP_FIRST_NS;
 		pause_briefly();
 		return;
 	}
