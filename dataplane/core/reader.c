@@ -227,18 +227,20 @@ static bool is_perhaps_reading(const struct weir_delivery_stream *delivery)
 
 // ---- Pins ----
 
-// Of `room`, or one of the same lane, which then holds for both until the lane is over.
+// A free one among `room`. When half of them are taken, one of the same lane comes first: it then holds for both terms until
+// the lane is over, so that no client takes the room of others.
 static struct weir_pin *pin_find(struct weir_shard *shard, uint64_t lane, uint32_t room)
 {
-	struct weir_pin *found = NULL;
+	struct weir_pin *unused = NULL;
+	bool is_scarce = shard->pins_used >= WEIR_PINS_MAX / 2;
 	for (uint32_t i = 0; i < WEIR_PINS_ROOM; i++) {
 		struct weir_pin *pin = &shard->pins[i];
-		if (pin->lane == lane || (pin->lane == 0 && !found && shard->pins_used < room))
-			found = pin;
-		if (pin->lane == lane)
-			break;
+		if (pin->lane == lane && is_scarce)
+			return pin;
+		if (pin->lane == 0 && !unused)
+			unused = pin;
 	}
-	return found;
+	return shard->pins_used < room ? unused : NULL;
 }
 
 static bool pin_put(struct weir_delivery_stream *delivery, uint32_t room)

@@ -441,6 +441,27 @@ Test(reader, term_waits_for_a_pin_when_there_is_none)
 	cr_expect_eq(rig->shards[0]->holders, 1);
 }
 
+Test(reader_progress, that_stalls_again_and_again_takes_no_more_than_half_of_the_pins)
+{
+	reader_begin(&reader, 0, LANE);
+	publish(3);
+	uint32_t terms = 0;
+	for (int i = 0; i < 1000 && terms < WEIR_PINS_MAX; i++) {
+		rig_advance_ms(rig, 100);
+		client_send(&reader.client, WEIR_KIND_PING);
+		if (row()->state == WEIR_DELIVERY_ASSIGNING && reader_assigned(&reader)) {
+			terms++;
+			reader_report(&reader, WEIR_REPORT_IN_PLACE, reader.cursor);
+		}
+		rig_forget(rig);
+	}
+	cr_expect_eq(terms, WEIR_PINS_MAX);
+	cr_expect_eq(shard_row()->pins, WEIR_PINS_MAX / 2);
+	rig_lane_gone(rig, LANE);
+	rig_run(rig);
+	cr_expect_eq(shard_row()->pins, 0);
+}
+
 Test(reader, of_a_removed_group_is_pinned)
 {
 	reader_begin(&reader, 0, LANE);
