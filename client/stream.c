@@ -4,51 +4,10 @@
 
 #include <string.h>
 
+#include "client/slot.h"
+
 #define RECOVER_LEAST_NS (1 * MS)
 #define BACKOFF_MAX 7u
-
-// ---- Slots ----
-
-static inline uint64_t slot_end(const struct slot *slot)
-{
-	return slot->first + (slot->is_fragment ? 1 : slot->count);
-}
-
-static void slot_state_set(struct stream *stream, struct slot *slot, enum slot_state state)
-{
-	struct weir_core *core = stream->producer->core;
-	if (slot->state == SLOT_FLYING) {
-		stream->flying--;
-		core->window.in_flight--;
-	} else if (slot->state == SLOT_QUEUED) {
-		core->backlog--;
-	}
-	if (state == SLOT_FLYING) {
-		stream->flying++;
-		core->window.in_flight++;
-	} else if (state == SLOT_QUEUED) {
-		core->backlog++;
-	}
-	slot->state = (uint8_t)state;
-}
-
-static void slot_queue(struct stream *stream, uint64_t index)
-{
-	slot_state_set(stream, stream_slot(stream, index), SLOT_QUEUED);
-	if (index < stream->send)
-		stream->send = index;
-}
-
-static void head_pop(struct stream *stream)
-{
-	struct slot *slot = stream_slot(stream, stream->head);
-	slot_state_set(stream, slot, SLOT_ARRIVED);
-	producer_frame_put(stream->producer, slot->frame);
-	slot->frame = NULL;
-	stream->head++;
-	if (stream->send < stream->head)
-		stream->send = stream->head;
-}
 
 void stream_activate(struct stream *stream)
 {
@@ -194,7 +153,7 @@ static void sent_drop(struct stream *stream)
 			counts->refused += slot->count;
 		else if (stream->level != WEIR_ACK_NONE)
 			counts->unknown += slot->count;
-		head_pop(stream);
+		slot_pop(stream);
 	}
 }
 
@@ -250,7 +209,7 @@ static struct arrived acked_drop(struct stream *stream, uint64_t next)
 			counts->routed += slot->count;
 		else if (!slot->sends)
 			counts->refused += slot->count; // level none: the router went past it when a piece was refused
-		head_pop(stream);
+		slot_pop(stream);
 	}
 	stream->acked = max_u64(stream->acked, next);
 	return arrived;
@@ -401,7 +360,8 @@ static bool may_send(const struct stream *stream, const struct slot *slot, bool 
 	if (slot->first >= stream->hold_from || slot_end(slot) > stream->limit)
 		return false;
 	// The oldest frame of a stream and what a nack asked for go past the window, which they alone can open again.
-	return window->in_flight < window->frames || slot->is_repair || (is_oldest && slot->sends);
+	return window->in_flight < window->frames || slot->is_repair || (is_oldest && slot->sends) ||
+	       stream->level == WEIR_ACK_NONE;
 }
 
 // Ends the frame under construction when it waited long enough.
@@ -541,11 +501,25 @@ void stream_ack(struct stream *stream, const struct weir_ack_entry *entry, uint6
 	core_due(core, now_ns);
 }
 
+static bool is_unread(const struct weir_core *core)
+{
+	return core->local && !core->local->is_taken(core->local->context);
+}
+
+// Level none: what left before this poll is forgotten.
+static void sent_forget(struct stream *stream, uint64_t now_ns)
+{
+	if (!is_unread(stream->producer->core)) {
+		while (stream->head < stream->tail && stream_slot(stream, stream->head)->state != SLOT_QUEUED)
+			slot_pop(stream);
+	}
+	stream->timer_ns = stream->flying ? now_ns + backed_off(stream) : NEVER;
+}
+
 static void timeout(struct stream *stream, uint64_t now_ns)
 {
 	struct weir_core *core = stream->producer->core;
-	const struct weir_core_local *local = core->local;
-	if (local && !local->is_taken(local->context)) {
+	if (is_unread(core)) {
 		// What the router has not read yet is not lost, and its memory is not to be written to.
 		stream->timer_ns = now_ns + backed_off(stream);
 		return;
@@ -559,10 +533,6 @@ static void timeout(struct stream *stream, uint64_t now_ns)
 		if (slot->state != SLOT_FLYING)
 			continue;
 		window_lost(&core->window, slot->sent_ns, now_ns);
-		if (stream->level == WEIR_ACK_NONE) {
-			slot_state_set(stream, slot, SLOT_ARRIVED);
-			continue;
-		}
 		// At first only the oldest: its acknowledgement tells whether the others are late or lost.
 		bool is_suspect = is_again && slot->sent_ns < stream->recover_ns;
 		if (is_oldest || is_suspect)
@@ -570,11 +540,6 @@ static void timeout(struct stream *stream, uint64_t now_ns)
 		is_oldest = false;
 		if (!is_again)
 			break;
-	}
-	if (stream->level == WEIR_ACK_NONE) {
-		while (stream->head < stream->tail && stream_slot(stream, stream->head)->state == SLOT_ARRIVED)
-			head_pop(stream);
-		return;
 	}
 	stream->recover_ns = now_ns;
 	stream->backoff += stream->backoff < BACKOFF_MAX;
@@ -716,7 +681,7 @@ void stream_dead(struct stream *stream, uint16_t reason)
 	sent_drop(stream);
 	while (stream->head < stream->tail) {
 		counts->refused += stream_slot(stream, stream->head)->count;
-		head_pop(stream);
+		slot_pop(stream);
 	}
 	state_set(stream, STREAM_DEAD);
 }
@@ -772,7 +737,9 @@ static void open_poll(struct stream *stream, uint64_t now_ns)
 {
 	struct weir_core *core = stream->producer->core;
 	linger_poll(stream, now_ns);
-	if (stream->flying && now_ns >= stream->timer_ns)
+	if (stream->flying && stream->level == WEIR_ACK_NONE)
+		sent_forget(stream, now_ns);
+	else if (stream->flying && now_ns >= stream->timer_ns)
 		timeout(stream, now_ns);
 	probe_poll(stream, now_ns);
 	core_due(core, stream->timer_ns);

@@ -8,6 +8,8 @@
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
 #define NACK_NS 10000000ull       // at most one nack per gap in this time
 #define CREDIT_EVENTS_MAX 65536u  // beyond `next`
+#define CREDIT_EVENTS_NONE 8192u  // the same of a stream of level none, which has no window: what a socket's buffer holds
+#define CREDIT_EVENTS_FIRST 256u  // and before the size of any event is known
 #define CREDIT_EVENTS_LOW 64u     // less is not worth a frame: the stream waits for more
 #define EVENT_BYTES_GUESS 256u    // before any was seen
 
@@ -65,9 +67,17 @@ static uint64_t credit_events(const struct weir_shard *shard)
 	return all < CREDIT_EVENTS_LOW ? all : CREDIT_EVENTS_LOW;
 }
 
+// Of level none nothing is sent again: what is refused as `full` because events grew is lost. So it gets less.
+static uint64_t credit_events_none(const struct weir_shard *shard)
+{
+	uint64_t credit = credit_events(shard) * 3 / 4;
+	uint64_t most = shard->recent_events ? CREDIT_EVENTS_NONE : CREDIT_EVENTS_FIRST;
+	return credit < most ? credit : most;
+}
+
 void weir_credit_renew(struct weir_shard *shard, struct weir_stream *stream)
 {
-	uint64_t limit = stream->next + credit_events(shard);
+	uint64_t limit = stream->next + (stream->level == WEIR_ACK_NONE ? credit_events_none(shard) : credit_events(shard));
 	if (limit > stream->limit)
 		stream->limit = limit;
 	if (stream->limit < stream->next + CREDIT_EVENTS_LOW)

@@ -427,6 +427,23 @@ Test(stream, level_none_is_sent_once_and_forgotten)
 	cr_assert_eq(rig_counts(producer).refused, 0);
 }
 
+// Nobody acknowledges it frame by frame: what left may not fill a window, or credit would go unused until a timer.
+Test(stream, level_none_is_bounded_by_credit_alone)
+{
+	struct weir_producer_options options = { .level = WEIR_LEVEL_NONE, .frame_events = 1 };
+	struct weir_producer *producer = rig_producer(&rig, &options);
+	struct weir_statistics before, after;
+	weir_core_statistics(rig.core, &before);
+	publish_frames(producer, 10 * before.window_frames);
+	cr_assert_eq(rig_counts(producer).routed, 10 * before.window_frames);
+	cr_assert_eq(rig_counts(producer).waiting, 0);
+	rig_pass(&rig, 2000 * RIG_MS);
+	weir_core_statistics(rig.core, &after);
+	cr_assert_eq(after.window_frames, before.window_frames);
+	cr_assert_eq(after.timeouts, 0);
+	cr_assert_eq(after.frames_resent, 0);
+}
+
 static void pieces_check(uint32_t first, uint32_t total)
 {
 	uint32_t at = 0;

@@ -324,11 +324,15 @@ Test(stream, level_none_counts_gaps_exactly_and_never_goes_back, .init = NULL)
 	cr_assert_eq(row()->accepted, 8);
 	cr_assert_eq(row()->skipped[WEIR_R_LOST], 6);
 	cr_assert_eq(row()->duplicate, 8);
-	cr_assert_eq(rig_count(&client, WEIR_KIND_ACK), 0, "credit is plenty: nothing to say");
+	cr_assert_eq(rig_count(&client, WEIR_KIND_ACK), 1, "more credit as soon as the size of events is known");
+	rig_publish(&client, 0, 14, 4);
+	rig_publish(&client, 0, 18, 4);
+	rig_run(rig);
+	cr_assert_eq(rig_count(&client, WEIR_KIND_ACK), 1, "credit is plenty: nothing to say");
 	rig_control(&client, WEIR_KIND_PROBE, 0, 0);
 	rig_run(rig);
-	cr_assert_eq(rig_ack(&client)->next, 14);
-	rig_control(&client, WEIR_KIND_CLOSE, 0, 20);
+	cr_assert_eq(rig_ack(&client)->next, 22);
+	rig_control(&client, WEIR_KIND_CLOSE, 0, 28);
 	rig_run(rig);
 	cr_assert_eq(row()->skipped[WEIR_R_LOST], 12);
 	cr_assert_eq(rig_count(&client, WEIR_KIND_CLOSED), 1);
