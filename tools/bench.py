@@ -9,6 +9,7 @@ import sys
 
 import lab as laboratory
 import micro
+import peers
 from lab import Failure, program, topic, wait_until
 from lanes import add_lanes_options, bench_lanes, report_lanes
 
@@ -142,8 +143,10 @@ BENCHES = {
 
 
 def main():
+    if 'peers' in sys.argv[1:]:
+        return peers.main([word for word in sys.argv[1:] if word != 'peers'])
     parser = argparse.ArgumentParser(prog='tools/bench', description='Measures weir on this machine.')
-    parser.add_argument('what', choices=BENCHES)
+    parser.add_argument('what', choices=(*BENCHES, 'peers'), help='peers has options of its own: peers --help')
     parser.add_argument('--json', action='store_true', help='one object on stdout')
     parser.add_argument('--pairs', type=int, default=5, help='rounds (5)')
     parser.add_argument('--seconds', type=float, default=None, help='length of each run (relay 3, micro 0.3, lanes 2)')

@@ -37,6 +37,7 @@ host_end() {
 			case $kind in
 			mount) umount "$argument" 2>/dev/null || say "host: $argument is still in use, left mounted" ;;
 			folder) rmdir "$argument" 2>/dev/null ;;
+		file) rm -f "$argument" ;;
 			hugepages)
 				pages=$(($(</proc/sys/vm/nr_hugepages) - argument))
 				echo $((pages > 0 ? pages : 0)) >/proc/sys/vm/nr_hugepages ;;
@@ -50,13 +51,13 @@ host_end() {
 
 host_note() { echo "$*" >>"$WEIR_HOST_STATE/changes"; }
 
-# Installs the packages of tools/packages that are missing.
-host_packages() {
-	local missing log
-	missing=$(comm -23 <(sort -u "$WEIR_TOP/tools/packages") \
+# Installs the packages of a list that are missing.
+host_packages() { # [LIST]
+	local missing log list=${1:-tools/packages}
+	missing=$(comm -23 <(sort -u "$WEIR_TOP/$list") \
 		<(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 2>/dev/null | awk '$1 == "ii" { print $2 }' | sort -u))
 	[ -n "$missing" ] || return 0
-	command -v apt-get >/dev/null || die "no apt-get here; install the packages named in tools/packages: "$missing
+	command -v apt-get >/dev/null || die "no apt-get here; install the packages named in $list: "$missing
 	say "host: installing" $missing
 	log=$(mktemp)
 	export DEBIAN_FRONTEND=noninteractive

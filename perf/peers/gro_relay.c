@@ -37,12 +37,12 @@ struct relay {
 	struct outgoing out[PEER_SHARDS_MAX];
 };
 
-static void send_out(struct relay *relay, uint32_t shard)
+static void send_out(struct relay *relay, uint32_t to)
 {
-	struct outgoing *out = &relay->out[shard];
+	struct outgoing *out = &relay->out[to];
 	if (out->count == 0)
 		return;
-	struct msghdr message = { .msg_name = &relay->options.destinations[shard], .msg_namelen = sizeof(struct sockaddr_in),
+	struct msghdr message = { .msg_name = &relay->options.destinations[to], .msg_namelen = sizeof(struct sockaddr_in),
 				  .msg_iov = out->vectors, .msg_iovlen = out->count };
 	if (out->count > 1) {
 		out->control.header = (struct cmsghdr){ .cmsg_level = SOL_UDP, .cmsg_type = UDP_SEGMENT,
@@ -57,20 +57,24 @@ static void send_out(struct relay *relay, uint32_t shard)
 	out->count = out->bytes = 0;
 }
 
-static void put(struct relay *relay, uint8_t *bytes, uint32_t size)
+static void put_to(struct relay *relay, uint32_t to, uint8_t *bytes, uint32_t size)
 {
-	uint32_t shard = peer_shard(&relay->options, bytes, size);
-	if (shard == PEER_SHARDS_MAX)
-		return;
-	struct outgoing *out = &relay->out[shard];
+	struct outgoing *out = &relay->out[to];
 	if (out->count && (out->count == SEGMENTS_MAX || out->bytes + size > MESSAGE_MAX || size > out->segment))
-		send_out(relay, shard);
+		send_out(relay, to);
 	if (out->count == 0)
 		out->segment = size;
 	out->vectors[out->count++] = (struct iovec){ bytes, size };
 	out->bytes += size;
 	if (size < out->segment)
-		send_out(relay, shard);
+		send_out(relay, to);
+}
+
+static void put(struct relay *relay, uint8_t *bytes, uint32_t size)
+{
+	uint32_t shard = peer_shard(&relay->options, bytes, size);
+	for (uint32_t group = 0; shard < PEER_SHARDS_MAX && group < relay->options.groups; group++)
+		put_to(relay, group * relay->options.shards + shard, bytes, size);
 }
 
 static uint32_t segment_of(const struct msghdr *message, uint32_t size)
@@ -113,7 +117,7 @@ int main(int argc, char **argv)
 			for (uint32_t at = 0; at < size; at += segment)
 				put(&relay, relay.bytes[i] + at, at + segment <= size ? segment : size - at);
 		}
-		for (uint32_t shard = 0; shard < relay.options.shards; shard++)
-			send_out(&relay, shard);
+		for (uint32_t to = 0; to < relay.options.shards * relay.options.groups; to++)
+			send_out(&relay, to);
 	}
 }

@@ -18,22 +18,26 @@
 struct peer_options {
 	uint16_t port;
 	uint32_t shards;
-	struct sockaddr_in destinations[PEER_SHARDS_MAX]; // one port a shard, from a base port on
+	uint32_t groups; // each gets every datagram
+	struct sockaddr_in destinations[PEER_SHARDS_MAX]; // one port for each group and shard, from a base port on
 };
 
-// PORT DESTINATION_IP BASE_PORT SHARDS; exits on anything else.
+// PORT DESTINATION_IP BASE_PORT SHARDS [GROUPS]; exits on anything else.
 static inline struct peer_options peer_options_of(int argc, char **argv)
 {
 	struct peer_options options = { 0 };
 	struct in_addr address;
-	int shards = argc == 5 ? atoi(argv[4]) : 0;
-	if (shards < 1 || shards > (int)PEER_SHARDS_MAX || inet_pton(AF_INET, argv[2], &address) != 1) {
-		fprintf(stderr, "usage: %s PORT DESTINATION_IP BASE_PORT SHARDS\n", argv[0]);
+	int shards = argc == 5 || argc == 6 ? atoi(argv[4]) : 0;
+	int groups = argc == 6 ? atoi(argv[5]) : 1;
+	if (shards < 1 || groups < 1 || shards > (int)PEER_SHARDS_MAX || groups > (int)PEER_SHARDS_MAX / shards ||
+	    inet_pton(AF_INET, argv[2], &address) != 1) {
+		fprintf(stderr, "usage: %s PORT DESTINATION_IP BASE_PORT SHARDS [GROUPS]\n", argv[0]);
 		exit(2);
 	}
 	options.port = (uint16_t)atoi(argv[1]);
 	options.shards = (uint32_t)shards;
-	for (uint32_t i = 0; i < options.shards; i++)
+	options.groups = (uint32_t)groups;
+	for (uint32_t i = 0; i < options.shards * options.groups; i++)
 		options.destinations[i] = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr = address,
 								.sin_port = htons((uint16_t)(atoi(argv[3]) + (int)i)) };
 	return options;

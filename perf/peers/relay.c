@@ -14,8 +14,8 @@ struct relay {
 	uint8_t bytes[BATCH][ROOM];
 	struct iovec in_vectors[BATCH];
 	struct mmsghdr in[BATCH];
-	struct iovec out_vectors[BATCH];
-	struct mmsghdr out[BATCH];
+	struct iovec out_vectors[BATCH * PEER_SHARDS_MAX];
+	struct mmsghdr out[BATCH * PEER_SHARDS_MAX];
 };
 
 static void prepare(struct relay *relay)
@@ -23,12 +23,14 @@ static void prepare(struct relay *relay)
 	for (int i = 0; i < BATCH; i++) {
 		relay->in_vectors[i] = (struct iovec){ relay->bytes[i], ROOM };
 		relay->in[i].msg_hdr = (struct msghdr){ .msg_iov = &relay->in_vectors[i], .msg_iovlen = 1 };
+	}
+	for (uint32_t i = 0; i < BATCH * PEER_SHARDS_MAX; i++) {
 		relay->out[i].msg_hdr = (struct msghdr){ .msg_namelen = sizeof(struct sockaddr_in), .msg_iovlen = 1,
 							 .msg_iov = &relay->out_vectors[i] };
 	}
 }
 
-// Gives each datagram its destination; returns how many have one.
+// Gives each datagram its destinations, one for each group; returns how many there are.
 static int route(struct relay *relay, int count)
 {
 	int routed = 0;
@@ -36,9 +38,11 @@ static int route(struct relay *relay, int count)
 		uint32_t shard = peer_shard(&relay->options, relay->bytes[i], relay->in[i].msg_len);
 		if (shard == PEER_SHARDS_MAX)
 			continue;
-		relay->out_vectors[routed] = (struct iovec){ relay->bytes[i], relay->in[i].msg_len };
-		relay->out[routed].msg_hdr.msg_name = &relay->options.destinations[shard];
-		routed++;
+		for (uint32_t group = 0; group < relay->options.groups; group++, routed++) {
+			uint32_t to = group * relay->options.shards + shard;
+			relay->out_vectors[routed] = (struct iovec){ relay->bytes[i], relay->in[i].msg_len };
+			relay->out[routed].msg_hdr.msg_name = &relay->options.destinations[to];
+		}
 	}
 	return routed;
 }

@@ -12,6 +12,11 @@ PROMISED = {
     'relay': (['--pairs', '1', '--seconds', '1'], ['weir_afxdp_events_per_second', 'weir_kernel_events_per_second',
                                                    'relay_events_per_second', 'gro_relay_events_per_second', 'ratio_afxdp',
                                                    'ratio_kernel']),
+    # Without the packages of others: weir and the relays alone.
+    'peers': (['--quick', '--peers', 'weir,weir-lane,relay,gro-relay', '--cases', '64 B,latency,at least once',
+               '--svg', '/dev/null'],
+              ['weir_events_per_second', 'weir_lane_events_per_second', 'relay_events_per_second', 'gro_relay_events_per_second',
+               'weir_p99_us', 'relay_p99_us']),
 }
 
 
