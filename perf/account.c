@@ -18,7 +18,7 @@
 
 static int map(struct weir_account *account, int fd, int protection)
 {
-	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+	int flags = MAP_SHARED | (fd < 0 ? MAP_ANONYMOUS : 0);
 	uint8_t *base = mmap(NULL, FILE_SIZE, protection, flags | MAP_NORESERVE, fd, 0);
 	if (base == MAP_FAILED)
 		return -errno;

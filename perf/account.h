@@ -98,7 +98,8 @@ struct weir_account_event {
 	bool is_marked;
 };
 
-// Creates or overwrites the file and maps it; path NULL: memory only. 0 or -errno.
+// Creates or overwrites the file and maps it; path NULL: memory that forked processes
+// share. 0 or -errno.
 int weir_account_create(struct weir_account *account, const char *path, const char *topic, const char *group);
 // Maps an existing file to read it. -EINVAL when it is none.
 int weir_account_open(struct weir_account *account, const char *path);

@@ -62,6 +62,7 @@ struct weir_result_second {
 	uint64_t latency_p50_ns;  // of what was received in the interval
 	uint64_t latency_p99_ns;
 	uint64_t latency_max_ns;
+	uint64_t router_bytes;    // resident memory of the router at the end of the interval, 0: not known
 };
 
 // What a core did in an interval or a run; the five add up to 1.

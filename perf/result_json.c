@@ -44,7 +44,7 @@ static const struct field SECOND[] = {
 	F(weir_result_second, redelivered, U64),    F(weir_result_second, credit_stalls, U64),
 	F(weir_result_second, credit_stall_ns, U64), F(weir_result_second, lag_max_ns, U64),
 	F(weir_result_second, latency_p50_ns, U64), F(weir_result_second, latency_p99_ns, U64),
-	F(weir_result_second, latency_max_ns, U64), END,
+	F(weir_result_second, latency_max_ns, U64), F(weir_result_second, router_bytes, U64), END,
 };
 
 static const struct field CPU[] = {
