@@ -236,8 +236,8 @@ class Rabbit(Peer):
         return f'{HOST}:{self.port}'
 
 
-PEERS = {'weir': Weir, 'weir-lane': WeirLane, 'relay': Relay, 'gro-relay': GroRelay, 'zmq': Zmq, 'nats': Nats, 'jetstream': JetStream,
-         'redis': Redis, 'redis-streams': RedisStreams, 'redis-durable': RedisDurable, 'rabbit': Rabbit}
+PEERS = {'weir': Weir, 'weir-lane': WeirLane, 'relay': Relay, 'gro-relay': GroRelay, 'zmq': Zmq, 'nats': Nats,
+         'jetstream': JetStream, 'redis': Redis, 'redis-streams': RedisStreams, 'redis-durable': RedisDurable, 'rabbit': Rabbit}
 ALWAYS = ('weir', 'weir-lane', 'relay', 'gro-relay')  # are never taken from a cache
 
 # name -> what peer-load is told.
