@@ -49,6 +49,8 @@ _Static_assert(sizeof(struct head) == 42, "headers in front of a frame");
 struct endpoint {
 	struct weir_ethdev_transport *transport;
 	struct weir_core *core;
+	weir_ethdev_transport_sink sink;
+	void *context; // of the sink
 	struct head head; // but for the lengths and the IP checksum
 	uint32_t sum;     // of head.ip without them
 };
@@ -272,7 +274,7 @@ static struct endpoint *endpoint_of(struct weir_ethdev_transport *transport, con
 		return NULL;
 	piece->data = (const uint8_t *)(head + 1);
 	piece->size = length - (uint32_t)sizeof(head->udp);
-	return transport->endpoints[index].core ? &transport->endpoints[index] : NULL;
+	return transport->endpoints[index].core || transport->endpoints[index].sink ? &transport->endpoints[index] : NULL;
 }
 
 // As many pieces as a receive buffer holds go into it, from where the core need not copy them again.
@@ -293,11 +295,23 @@ static uint32_t give_buffer(struct weir_core *core, const struct piece *pieces, 
 	return given;
 }
 
+static void show(const struct piece *pieces, uint32_t count)
+{
+	const struct endpoint *endpoint = pieces->endpoint;
+	uint16_t index = (uint16_t)(endpoint - endpoint->transport->endpoints);
+	for (uint32_t i = 0; i < count; i++)
+		endpoint->sink(endpoint->context, index, pieces[i].data, pieces[i].size);
+}
+
 // A run of one endpoint's datagrams.
 static void give(const struct piece *pieces, uint32_t count, uint64_t now_ns)
 {
 	struct weir_core *core = pieces->endpoint->core;
 	uint32_t bytes = 0, given = 0;
+	if (!core) {
+		show(pieces, count);
+		return;
+	}
 	for (uint32_t i = 0; i < count; i++)
 		bytes += pieces[i].size;
 	while (given < count) {
@@ -414,15 +428,16 @@ static int resolve(struct weir_ethdev_transport *transport, uint32_t wait_ms, ch
 {
 	uint64_t now = clock_ns(), asked = 0;
 	uint64_t end = now + wait_ms * 1000000ull;
-	for (; !transport->is_resolved && now < end; now = clock_ns()) {
-		if (now - asked > ASK_NS && link_is_up(transport)) {
+	bool is_known = transport->is_resolved;
+	for (; !(transport->is_resolved && (!is_known || link_is_up(transport))) && now < end; now = clock_ns()) {
+		if (!is_known && now - asked > ASK_NS && link_is_up(transport)) {
 			send_one(transport, arp_create(transport, RTE_ARP_OP_REQUEST, NULL, transport->router_ip));
 			asked = now;
 		}
 		if (weir_ethdev_transport_receive(transport, now) == 0)
 			usleep(200);
 	}
-	if (transport->is_resolved)
+	if (now < end)
 		return 0;
 	return refuse(why, -EHOSTUNREACH, "%s within %u ms: check the router's address and that it serves this device",
 		      link_is_up(transport) ? "the router's address answers no ARP" : "the link does not come up", wait_ms);
@@ -451,6 +466,9 @@ static int read_options(struct weir_ethdev_transport *transport, const struct we
 {
 	transport->frame_size = options->frame_size ? options->frame_size : WEIR_FRAME_DEFAULT;
 	transport->local_port = options->local_port;
+	transport->is_resolved = options->router_mac != NULL;
+	if (options->router_mac)
+		memcpy(&transport->router_mac, options->router_mac, sizeof(transport->router_mac));
 	if (transport->frame_size > WEIR_FRAME_MAX || options->local_port == 0 ||
 	    options->local_port + transport->endpoint_count > UINT16_MAX)
 		return refuse(why, -EINVAL, "frame size %u is over %u, or local ports %u and %u more are no UDP ports",
@@ -512,6 +530,15 @@ struct weir_core_output weir_ethdev_transport_attach(struct weir_ethdev_transpor
 {
 	transport->endpoints[endpoint].core = core;
 	return (struct weir_core_output){ .send = endpoint_send, .context = &transport->endpoints[endpoint] };
+}
+
+struct weir_core_output weir_ethdev_transport_attach_sink(struct weir_ethdev_transport *transport, uint16_t endpoint,
+							  weir_ethdev_transport_sink sink, void *context)
+{
+	struct weir_core_output output = weir_ethdev_transport_attach(transport, endpoint, NULL);
+	transport->endpoints[endpoint].sink = sink;
+	transport->endpoints[endpoint].context = context;
+	return output;
 }
 
 void weir_ethdev_transport_counts(const struct weir_ethdev_transport *transport, struct weir_ethdev_transport_counts *counts)

@@ -27,6 +27,7 @@ struct weir_ethdev_transport_options {
 	uint16_t endpoints;   // 0: one
 	uint32_t frame_size;  // largest datagram; 0: WEIR_FRAME_DEFAULT
 	uint32_t wait_ms;     // for the link and the router's answer to ARP; 0: 5 s
+	const uint8_t *router_mac; // [6] known already: no ARP, waits for the link alone; NULL: ask
 };
 
 // What DPDK was doing.
@@ -51,7 +52,12 @@ uint32_t weir_ethdev_transport_credit(const struct weir_ethdev_transport *transp
 struct weir_core_output weir_ethdev_transport_attach(struct weir_ethdev_transport *transport, uint16_t endpoint,
 						     struct weir_core *core);
 
-// One burst of the device. Returns the number of datagrams given to cores.
+// The same for clients without a core: each datagram is shown to the sink, where it lies, and is gone when it returns.
+typedef void (*weir_ethdev_transport_sink)(void *context, uint16_t endpoint, const void *datagram, uint32_t size);
+struct weir_core_output weir_ethdev_transport_attach_sink(struct weir_ethdev_transport *transport, uint16_t endpoint,
+							  weir_ethdev_transport_sink sink, void *context);
+
+// One burst of the device. Returns the number of datagrams given to cores and sinks.
 uint32_t weir_ethdev_transport_receive(struct weir_ethdev_transport *transport, uint64_t now_ns);
 
 void weir_ethdev_transport_counts(const struct weir_ethdev_transport *transport, struct weir_ethdev_transport_counts *counts);

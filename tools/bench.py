@@ -10,6 +10,7 @@ import sys
 import lab as laboratory
 import micro
 import peers
+from bound import bench_bound, report_bound
 from lab import Failure, program, topic, wait_until
 from lanes import add_lanes_options, bench_lanes, report_lanes
 
@@ -139,6 +140,7 @@ BENCHES = {
     'relay': (bench_relay, report_relay, 3),
     'micro': (bench_micro, micro.report, 0.3),
     'lanes': (lambda arguments: bench_lanes(arguments, Steal()), report_lanes, 2),
+    'bound': (lambda arguments: bench_bound(arguments, Steal()), report_bound, 3),
 }
 
 
@@ -149,9 +151,9 @@ def main():
     parser.add_argument('what', choices=(*BENCHES, 'peers'), help='peers has options of its own: peers --help')
     parser.add_argument('--json', action='store_true', help='one object on stdout')
     parser.add_argument('--pairs', type=int, default=5, help='rounds (5)')
-    parser.add_argument('--seconds', type=float, default=None, help='length of each run (relay 3, micro 0.3, lanes 2)')
+    parser.add_argument('--seconds', type=float, default=None, help='length of each run (relay 3, micro 0.3, lanes 2, bound 3)')
     parser.add_argument('--level', choices=('none', 'routed'), default='routed', help='of weir\'s streams (routed)')
-    parser.add_argument('--without', action='append', default=[], choices=('afxdp', 'kernel', 'gro_relay'),
+    parser.add_argument('--without', action='append', default=[], choices=('afxdp', 'kernel', 'gro_relay', 'vhost'),
                         help='leave one out')
     parser.add_argument('--table', action='store_true', help='micro: also over payload, frame, shards, sessions, groups, log')
     parser.add_argument('--accept', action='store_true', help='micro: write the instruction counts of now to perf/baseline')

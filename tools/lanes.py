@@ -4,6 +4,7 @@
 import json
 import os
 import statistics
+import sys
 
 import lab as laboratory
 from lab import program, topic, wait_until
@@ -77,7 +78,7 @@ def bench_lanes(arguments, steal):
             shares.append(rates['kib'][-1] / copies[-1])
             trips.append(lanes.round_trip())
             print(f'round {number + 1}: ' + ', '.join(f'{n} {r[-1] / 1e6:.1f}' for n, r in rates.items()) +
-                  f' M/s, round trip {trips[-1]["round_trip_p50_ns"]} ns', file=laboratory.sys.stderr)
+                  f' M/s, round trip {trips[-1]["round_trip_p50_ns"]} ns', file=sys.stderr)
         ledger = lanes.router.ledger()
         wait_until(lambda: lanes.router.status().get('sessions') == 0, 'sessions end')
         lanes.router.stop()

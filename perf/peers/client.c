@@ -1,42 +1,36 @@
-// Producer and consumers of the relay comparison in one thread: the same sender (UDP_SEGMENT), the same receivers (one
-// socket a shard, UDP_GRO), the same checks (every event's key and place in its shard's order, every body's CRC) for the
-// relays, which only forward, and for weir, which also wants sessions, streams, credit and reports, and gets them.
-// A window bounds what is under way, so that nothing is lost for want of buffers.
+// Producer and consumers of the relay comparison in one thread: the same sender, the same receivers (one endpoint a shard),
+// the same checks (every event's key and place in its shard's order, every body's CRC) for the relays, which only forward,
+// for who sends each frame back (testpmd), and for weir, which also wants sessions, streams, credit and reports, and gets
+// them. A window bounds what is under way, so that nothing is lost for want of buffers.
 //
-//   peer-client relay|weir ROUTER_IP PORT BASE_PORT SHARDS SECONDS WINDOW [none|routed]   prints one JSON object
-#include <arpa/inet.h>
+//   peer-client relay|echo|weir ROUTER_IP PORT BASE_PORT SHARDS SECONDS WINDOW [none|routed [EVENTS [DEVARGS OWN_IP]]]
+//   prints one JSON object. EVENTS in a frame, at most 18; with DEVARGS over a DPDK device instead of sockets.
 #include <errno.h>
-#include <fcntl.h>
-#include <netinet/udp.h>
-#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/socket.h>
 #include <time.h>
 
+#include "perf/peers/link.h"
 #include "wire/codec.h"
 #include "wire/key.h"
 
 #define SHARDS_MAX 64u
 #define KEYS 1024u
-#define EVENTS 18u
+#define EVENTS_MAX 18u
 #define PAYLOAD 64u
 #define EVENT_SIZE (sizeof(struct weir_event_header) + PAYLOAD)
-#define BODY_SIZE (EVENTS * EVENT_SIZE)
-#define PUBLISH_SIZE (sizeof(struct weir_frame_header) + BODY_SIZE)
-#define FRAME_SIZE 1552u  // so that a publish is delivered in one frame
+#define PUBLISH_MAX (sizeof(struct weir_frame_header) + EVENTS_MAX * EVENT_SIZE)
+#define FRAME_MAX 1552u   // so that a publish is delivered in one frame
 #define SEGMENTS 40u      // frames in one send
 #define RUN 8u            // of them in a row to one shard
-#define BATCH 64u         // buffers of one receive
-#define ROOM 65536u
 #define REPORT_FRAMES 32u // a report goes out after so many, or when nothing moves
 #define STALL_NS 100000000ull
 
 struct session {
-	int fd;
+	uint32_t endpoint;
 	uint64_t id;
 	uint64_t nonce;
 	uint64_t heard_ns;
@@ -54,6 +48,7 @@ struct shard {
 	uint64_t offset;       // weir: received_to
 	uint64_t written_off;  // relay: what is below and comes later was given up, not overtaken
 	uint64_t progress_ns;
+	uint64_t looked_at;    // received, when somebody looked last
 	uint32_t stream;
 	uint32_t handle;
 	uint32_t term;
@@ -64,17 +59,20 @@ struct shard {
 
 struct client {
 	bool is_weir;
+	bool is_echo;          // what comes back comes to the producer
+	bool is_one_read;      // one read brings all that arrived: echo, or a device
+	uint32_t events_a_frame;
+	uint32_t frame_size;   // of a session
+	struct peer_link *link;
 	uint32_t level;
 	uint32_t shards;
 	uint32_t window;       // frames
 	uint32_t topic;
 	uint32_t group;
-	struct sockaddr_in router;
 	struct session producer;
 	struct session consumers[SHARDS_MAX];
 	struct shard shard[SHARDS_MAX];
-	uint8_t out[SEGMENTS][PUBLISH_SIZE] __attribute__((aligned(64)));
-	uint8_t in[BATCH][ROOM];
+	uint8_t out[SEGMENTS * PUBLISH_MAX] __attribute__((aligned(64)));
 	uint64_t events;
 	uint64_t wrong;
 	uint64_t lost;         // relay: skipped sequences; weir: events sent again
@@ -94,32 +92,11 @@ static void die(const char *what)
 	exit(1);
 }
 
-static int open_socket(uint16_t port)
-{
-	int size = 16 << 20;
-	int on = 1;
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port) };
-	setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
-	setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)))
-		die("UDP socket");
-	if (setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof(on)))
-		die("UDP_GRO");
-	return fd;
-}
-
-static void send_bytes(struct client *client, const struct session *session, const void *bytes, size_t size)
-{
-	const struct sockaddr *to = (const struct sockaddr *)&client->router;
-	(void)!sendto(session->fd, bytes, size, 0, to, sizeof(client->router));
-}
-
 static void send_frame(struct client *client, const struct session *session, struct weir_frame_header *frame, uint32_t length)
 {
 	frame->session = session->id;
 	weir_frame_seal(frame, (uint16_t)length);
-	send_bytes(client, session, frame, sizeof(*frame) + length);
+	peer_link_send(client->link, session->endpoint, frame, (uint32_t)sizeof(*frame) + length, 1);
 }
 
 // ---- The consumers' side ----
@@ -315,11 +292,11 @@ static void hello(struct client *client, struct session *session, uint64_t cooki
 	struct {
 		struct weir_frame_header header;
 		struct weir_hello body;
-		uint8_t padding[FRAME_SIZE - sizeof(struct weir_frame_header) - sizeof(struct weir_hello)];
+		uint8_t padding[FRAME_MAX - sizeof(struct weir_frame_header) - sizeof(struct weir_hello)];
 	} frame = { .header.kind = WEIR_KIND_HELLO };
 	frame.body = (struct weir_hello){ .nonce = session->nonce, .cookie = cookie, .producer = session->nonce | 1,
-					  .frame_size = FRAME_SIZE, .versions = { WEIR_VERSION } };
-	send_frame(client, session, &frame.header, FRAME_SIZE - sizeof(frame.header));
+					  .frame_size = client->frame_size, .versions = { WEIR_VERSION } };
+	send_frame(client, session, &frame.header, client->frame_size - (uint32_t)sizeof(frame.header));
 }
 
 static void greeted(struct client *client, struct session *session, const struct weir_frame_header *frame)
@@ -333,8 +310,10 @@ static void greeted(struct client *client, struct session *session, const struct
 		session->id = ((const struct weir_welcome *)(const void *)challenge)->session;
 }
 
-static void received(struct client *client, struct session *session, const uint8_t *bytes, uint32_t size)
+static void received(void *context, uint32_t endpoint, const uint8_t *bytes, uint32_t size)
 {
+	struct client *client = context;
+	struct session *session = endpoint ? &client->consumers[endpoint - 1] : &client->producer;
 	const struct weir_frame_header *frame = (const void *)bytes;
 	if (!client->is_weir) {
 		relayed(client, frame, size);
@@ -350,41 +329,19 @@ static void received(struct client *client, struct session *session, const uint8
 	}
 }
 
-// All that has arrived for a session, as the kernel gathered it.
-static int receive(struct client *client, struct session *session)
+static uint32_t receive(struct client *client, const struct session *session)
 {
-	struct mmsghdr messages[BATCH];
-	struct iovec vectors[BATCH];
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control[BATCH];
-	for (uint32_t i = 0; i < BATCH; i++) {
-		vectors[i] = (struct iovec){ client->in[i], ROOM };
-		messages[i].msg_hdr = (struct msghdr){ .msg_iov = &vectors[i], .msg_iovlen = 1, .msg_control = &control[i],
-						       .msg_controllen = sizeof(control[i].room) };
-	}
-	int count = recvmmsg(session->fd, messages, BATCH, MSG_DONTWAIT, NULL);
-	for (int i = 0; i < count; i++) {
-		int size = (int)messages[i].msg_len;
-		int segment = size;
-		struct cmsghdr *c = CMSG_FIRSTHDR(&messages[i].msg_hdr);
-		if (c && c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO)
-			memcpy(&segment, CMSG_DATA(c), sizeof(segment));
-		for (int at = 0; at < size; at += segment)
-			received(client, session, client->in[i] + at, (uint32_t)(at + segment <= size ? segment : size - at));
-	}
-	return count > 0 ? count : 0;
+	return peer_link_receive(client->link, session->endpoint);
 }
 
 // ---- Sending ----
 
 static bool may_send(const struct client *client, const struct shard *shard)
 {
-	uint64_t window = (uint64_t)client->window * EVENTS / client->shards;
-	if (shard->next + EVENTS > shard->received + window)
+	uint64_t window = (uint64_t)client->window * client->events_a_frame / client->shards;
+	if (shard->next + client->events_a_frame > shard->received + window)
 		return false;
-	return !client->is_weir || shard->next + EVENTS <= shard->limit;
+	return !client->is_weir || shard->next + client->events_a_frame <= shard->limit;
 }
 
 static void frame_make(struct client *client, uint8_t *at, uint32_t number)
@@ -392,29 +349,30 @@ static void frame_make(struct client *client, uint8_t *at, uint32_t number)
 	struct shard *shard = &client->shard[number];
 	struct weir_frame_header *frame = (void *)at;
 	uint8_t *event_at = (uint8_t *)(frame + 1);
-	*frame = (struct weir_frame_header){ .kind = WEIR_KIND_PUBLISH, .count = EVENTS, .session = client->producer.id,
-					     .stream = shard->stream, .topic = client->topic, .sequence = shard->next,
-					     .shard = (uint16_t)number };
-	for (uint32_t i = 0; i < EVENTS; i++, event_at += EVENT_SIZE) {
+	*frame = (struct weir_frame_header){ .kind = WEIR_KIND_PUBLISH, .session = client->producer.id,
+					     .count = (uint16_t)client->events_a_frame, .stream = shard->stream,
+					     .topic = client->topic, .sequence = shard->next, .shard = (uint16_t)number };
+	for (uint32_t i = 0; i < client->events_a_frame; i++, event_at += EVENT_SIZE) {
 		struct weir_event_header *event = (void *)event_at;
 		uint64_t sequence = shard->next + i;
 		*event = (struct weir_event_header){ .length = EVENT_SIZE, .type = 1, .key = shard->keys[sequence % KEYS] };
 		memcpy(event + 1, &sequence, 8);
 	}
-	shard->next += EVENTS;
-	weir_frame_seal(frame, BODY_SIZE);
+	shard->next += client->events_a_frame;
+	weir_frame_seal(frame, (uint16_t)(client->events_a_frame * EVENT_SIZE));
 }
 
-// Up to SEGMENTS frames in one message, in runs of one shard. Returns how many.
+// Up to SEGMENTS frames at once, in runs of one shard. Returns how many.
 static uint32_t send_some(struct client *client)
 {
+	uint32_t size = (uint32_t)(sizeof(struct weir_frame_header) + client->events_a_frame * EVENT_SIZE);
 	uint32_t count = 0;
 	uint32_t idle = 0;
 	while (count < SEGMENTS && idle < client->shards) {
 		uint32_t number = client->shard_turn;
 		uint32_t run = 0;
 		while (run < RUN && count < SEGMENTS && may_send(client, &client->shard[number])) {
-			frame_make(client, client->out[count++], number);
+			frame_make(client, client->out + size * count++, number);
 			run++;
 		}
 		idle = run ? 0 : idle + 1;
@@ -422,25 +380,19 @@ static uint32_t send_some(struct client *client)
 	}
 	if (count == 0)
 		return 0;
-	struct iovec vector = { client->out, count * PUBLISH_SIZE };
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(uint16_t))];
-	} control = { .header = { .cmsg_level = SOL_UDP, .cmsg_type = UDP_SEGMENT, .cmsg_len = CMSG_LEN(sizeof(uint16_t)) } };
-	uint16_t segment = PUBLISH_SIZE;
-	memcpy(CMSG_DATA(&control.header), &segment, sizeof(segment));
-	struct msghdr message = { .msg_name = &client->router, .msg_namelen = sizeof(client->router), .msg_iov = &vector,
-				  .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control.room) };
-	if (sendmsg(client->producer.fd, &message, 0) < 0 && errno != EAGAIN && errno != ECONNREFUSED)
-		die("send");
-	return count;
+	uint32_t taken = peer_link_send(client->link, client->producer.endpoint, client->out, size, count);
+	for (uint32_t i = taken; i < count; i++) {
+		const struct weir_frame_header *frame = (const void *)(client->out + size * i);
+		client->shard[frame->shard].next -= client->events_a_frame; // made again next time
+	}
+	return taken;
 }
 
 static void probe(struct client *client, uint32_t number)
 {
 	const struct shard *shard = &client->shard[number];
 	struct weir_frame_header frame = { .kind = WEIR_KIND_PROBE, .stream = shard->stream, .topic = client->topic,
-					   .shard = (uint16_t)number, .sequence = shard->next + EVENTS };
+					   .shard = (uint16_t)number, .sequence = shard->next + client->events_a_frame };
 	send_frame(client, &client->producer, &frame, 0);
 }
 
@@ -449,7 +401,10 @@ static void recover(struct client *client, uint64_t now)
 {
 	for (uint32_t i = 0; i < client->shards; i++) {
 		struct shard *shard = &client->shard[i];
-		bool is_starved = client->is_weir && shard->next + EVENTS > shard->limit;
+		bool is_starved = client->is_weir && shard->next + client->events_a_frame > shard->limit;
+		if (shard->received != shard->looked_at)
+			shard->progress_ns = now;
+		shard->looked_at = shard->received;
 		if ((shard->next == shard->received && !is_starved) || now < shard->progress_ns + STALL_NS)
 			continue;
 		shard->progress_ns = now;
@@ -465,15 +420,6 @@ static void recover(struct client *client, uint64_t now)
 	}
 }
 
-static void wait_for_input(struct client *client)
-{
-	struct pollfd fds[SHARDS_MAX + 1];
-	for (uint32_t i = 0; i < client->shards; i++)
-		fds[i] = (struct pollfd){ .fd = client->consumers[i].fd, .events = POLLIN };
-	fds[client->shards] = (struct pollfd){ .fd = client->producer.fd, .events = POLLIN };
-	poll(fds, client->shards + 1, 1);
-}
-
 // ---- Beginning ----
 
 // Sends `ask` every 50 ms until `is_done`; everything that arrives is taken meanwhile.
@@ -482,7 +428,7 @@ static void until(struct client *client, void (*ask)(struct client *), bool (*is
 	for (int i = 0; i < 100 && !is_done(client); i++) {
 		ask(client);
 		for (uint64_t end = now_ns() + 50000000; now_ns() < end && !is_done(client);) {
-			wait_for_input(client);
+			peer_link_wait(client->link);
 			receive(client, &client->producer);
 			for (uint32_t k = 0; k < client->shards; k++) {
 				receive(client, &client->consumers[k]);
@@ -559,11 +505,10 @@ static bool is_spread(const struct client *client)
 	return (uint32_t)__builtin_popcountll(consumers) == client->shards;
 }
 
-static void begin(struct client *client, uint16_t base_port)
+static void begin(struct client *client)
 {
-	client->producer.fd = open_socket((uint16_t)(base_port - 1));
 	for (uint32_t i = 0; i < client->shards; i++)
-		client->consumers[i].fd = open_socket((uint16_t)(base_port + i));
+		client->consumers[i].endpoint = i + 1;
 	for (uint32_t i = 0; i < client->shards; i++) {
 		uint64_t key = i * 7919u;
 		for (uint32_t k = 0; k < KEYS; key++) {
@@ -596,7 +541,7 @@ static void idle(struct client *client)
 		if (client->consumers[i].is_dirty)
 			report(client, i);
 	}
-	wait_for_input(client);
+	peer_link_wait(client->link);
 }
 
 // Sends and receives until `end`; then only receives, until all is there or 1 s passed.
@@ -605,14 +550,12 @@ static void run(struct client *client, uint64_t end)
 	uint64_t now = now_ns();
 	for (uint64_t look = now; now < end; now = now_ns()) {
 		uint32_t moved = send_some(client);
-		if (client->is_weir)
-			moved += (uint32_t)receive(client, &client->producer);
+		if (client->is_weir || client->is_one_read)
+			moved += receive(client, &client->producer);
 		for (uint32_t i = 0; i < client->shards; i++) {
 			struct session *consumer = &client->consumers[i];
-			uint64_t before = client->events;
-			moved += (uint32_t)receive(client, consumer);
-			if (client->events != before)
-				client->shard[i].progress_ns = now;
+			if (!client->is_one_read)
+				moved += receive(client, consumer);
 			if (consumer->is_dirty && consumer->unreported >= REPORT_FRAMES)
 				report(client, i);
 		}
@@ -625,21 +568,47 @@ static void run(struct client *client, uint64_t end)
 	}
 }
 
+static void usage(void)
+{
+	fputs("usage: peer-client relay|echo|weir ROUTER_IP PORT BASE_PORT SHARDS SECONDS WINDOW [none|routed [EVENTS [DEVARGS "
+	      "OWN_IP]]]\n",
+	      stderr);
+	exit(2);
+}
+
+static void read_arguments(struct client *client, int argc, char **argv)
+{
+	struct peer_link_options options = { .sink = received, .context = client };
+	if (argc < 8 || argc == 11 || atoi(argv[5]) < 1 || atoi(argv[5]) > (int)SHARDS_MAX)
+		usage();
+	client->is_weir = strcmp(argv[1], "weir") == 0;
+	client->is_echo = strcmp(argv[1], "echo") == 0;
+	client->shards = (uint32_t)atoi(argv[5]);
+	client->window = (uint32_t)atoi(argv[7]);
+	client->level = argc > 8 && strcmp(argv[8], "none") == 0 ? WEIR_ACK_NONE : WEIR_ACK_ROUTED;
+	client->events_a_frame = argc > 9 ? (uint32_t)atoi(argv[9]) : EVENTS_MAX;
+	if ((!client->is_weir && !client->is_echo && strcmp(argv[1], "relay") != 0) || client->events_a_frame < 1 ||
+	    client->events_a_frame > EVENTS_MAX)
+		usage();
+	client->frame_size = (uint32_t)(WEIR_DELIVER_OVERHEAD + client->events_a_frame * EVENT_SIZE);
+	if (client->frame_size < WEIR_FRAME_MIN)
+		client->frame_size = WEIR_FRAME_MIN;
+	options.router = argv[2];
+	options.port = (uint16_t)atoi(argv[3]);
+	options.local_port = (uint16_t)(atoi(argv[4]) - 1);
+	options.endpoints = client->shards + 1;
+	options.device = argc > 11 ? argv[10] : NULL;
+	options.address = argc > 11 ? argv[11] : NULL;
+	options.is_mute = !client->is_weir;
+	client->is_one_read = client->is_echo || options.device;
+	client->link = peer_link_open(&options);
+}
+
 int main(int argc, char **argv)
 {
 	static struct client client;
-	bool is_fine = argc >= 8 && (strcmp(argv[1], "relay") == 0 || strcmp(argv[1], "weir") == 0);
-	if (!is_fine || inet_pton(AF_INET, argv[2], &client.router.sin_addr) != 1 || atoi(argv[5]) < 1 || atoi(argv[5]) > 64) {
-		fputs("usage: peer-client relay|weir ROUTER_IP PORT BASE_PORT SHARDS SECONDS WINDOW [none|routed]\n", stderr);
-		return 2;
-	}
-	client.is_weir = strcmp(argv[1], "weir") == 0;
-	client.router.sin_family = AF_INET;
-	client.router.sin_port = htons((uint16_t)atoi(argv[3]));
-	client.shards = (uint32_t)atoi(argv[5]);
-	client.window = (uint32_t)atoi(argv[7]);
-	client.level = argc > 8 && strcmp(argv[8], "none") == 0 ? WEIR_ACK_NONE : WEIR_ACK_ROUTED;
-	begin(&client, (uint16_t)atoi(argv[4]));
+	read_arguments(&client, argc, argv);
+	begin(&client);
 	// A fifth of the time to warm up, which is not counted.
 	uint64_t length = (uint64_t)(atof(argv[6]) * 1e9);
 	run(&client, now_ns() + length / 5);
@@ -650,8 +619,11 @@ int main(int argc, char **argv)
 	uint64_t took = now_ns() - start;
 	if (client.is_weir)
 		bye(&client);
-	printf("{\"events\":%lu,\"seconds\":%.3f,\"events_per_second\":%.0f,\"wrong\":%lu,\"lost\":%lu,\"level\":\"%s\"}\n",
-	       client.events - events, (double)took / 1e9, (double)(client.events - events) * 1e9 / (double)took, client.wrong,
-	       client.lost - lost, client.is_weir ? (client.level ? "routed" : "none") : "-");
+	peer_link_close(client.link);
+	double rate = (double)(client.events - events) * 1e9 / (double)took;
+	printf("{\"events\":%lu,\"seconds\":%.3f,\"events_per_second\":%.0f,\"frames_per_second\":%.0f,\"wrong\":%lu,"
+	       "\"lost\":%lu,\"level\":\"%s\"}\n",
+	       client.events - events, (double)took / 1e9, rate, rate / client.events_a_frame, client.wrong, client.lost - lost,
+	       client.is_weir ? (client.level ? "routed" : "none") : "-");
 	return client.wrong || client.events == events;
 }

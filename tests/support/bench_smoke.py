@@ -12,6 +12,9 @@ PROMISED = {
     'relay': (['--pairs', '1', '--seconds', '1'], ['weir_afxdp_events_per_second', 'weir_kernel_events_per_second',
                                                    'relay_events_per_second', 'gro_relay_events_per_second', 'ratio_afxdp',
                                                    'ratio_kernel']),
+    'bound': (['--pairs', '1', '--seconds', '1'],
+              ['afxdp_testpmd_frames_per_second', 'afxdp_weir_frames_per_second', 'vhost_testpmd_frames_per_second',
+               'vhost_weir_frames_per_second', 'ratio_afxdp', 'ratio_vhost']),
     # Without the packages of others: weir and the relays alone.
     'peers': (['--quick', '--peers', 'weir,weir-lane,relay,gro-relay', '--cases', '64 B,latency,at least once',
                '--svg', '/dev/null'],
