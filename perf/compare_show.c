@@ -134,14 +134,15 @@ static void range_cell(FILE *stream, struct weir_format_text median, struct weir
 static void write_rows(const struct weir_compare *compare, FILE *stream)
 {
 	static const char *const BADGES[] = { "same", "good", "bad", "noisy", "noisy" };
-	fputs("<section>\n<h2>Figures</h2>\n<table>\n<tr><th>median of the repeats, smallest &#8230; largest</th><th>A</th><th>B</th>"
-	      "<th>B over A, by pairs</th><th>spread</th><th>chance</th><th>verdict</th></tr>\n", stream);
+	fputs("<section>\n<h2>Figures</h2>\n<table>\n<tr><th>median of the repeats, smallest &#8230; largest</th><th>A</th>"
+	      "<th>B</th><th>B over A, by pairs</th><th>spread</th><th>chance</th><th>verdict</th></tr>\n", stream);
 	for (uint32_t i = 0; i < compare->row_count; i++) {
 		const struct weir_compare_row *row = &compare->rows[i];
 		const struct weir_compare_side *sides[] = { &row->a_side, &row->b_side };
 		fprintf(stream, "<tr><td>%s</td>", row->name);
 		for (int s = 0; s < 2; s++)
-			range_cell(stream, figure(row, sides[s]->median), figure(row, sides[s]->min), figure(row, sides[s]->max));
+			range_cell(stream, figure(row, sides[s]->median), figure(row, sides[s]->min),
+				   figure(row, sides[s]->max));
 		range_cell(stream, change(row, row->change.median), change(row, row->change.min), change(row, row->change.max));
 		fprintf(stream, "<td>%.1f %%</td><td>%.3f</td><td><span class=\"badge %s\">%s</span></td></tr>\n",
 			row->spread * 100, row->chance, BADGES[row->verdict], weir_compare_verdict_name(row->verdict));

@@ -249,6 +249,14 @@ static void write_selftest(FILE *stream, const struct weir_result_selftest *self
 	fprintf(stream, " (50 %%) and %s (99 %%).</p>\n</section>\n", weir_format_ns((double)selftest->latency_p99_ns).text);
 }
 
+void weir_report_write_circumstances(const struct weir_result *result, FILE *stream)
+{
+	write_selftest(stream, &result->selftest);
+	write_facts(stream, "Scenario", &result->parameters);
+	write_facts(stream, "Machine", &result->machine);
+	write_facts(stream, "Placement", &result->placement);
+}
+
 static const char WORDS[] =
 	"<section>\n<h2>What the words mean</h2>\n<table class=\"facts\">\n"
 	"<tr><td>latency</td><td>from the time an event should have been sent to its consumer's callback: an event that had to "
@@ -284,10 +292,7 @@ int weir_report_write_html(const struct weir_result *result, FILE *stream, char 
 	write_account(stream, result);
 	write_steps(stream, run);
 	write_workers(stream, result);
-	write_selftest(stream, &result->selftest);
-	write_facts(stream, "Scenario", &result->parameters);
-	write_facts(stream, "Machine", &result->machine);
-	write_facts(stream, "Placement", &result->placement);
+	weir_report_write_circumstances(result, stream);
 	fputs(WORDS, stream);
 	weir_html_end(stream);
 	if (fflush(stream) || ferror(stream)) {

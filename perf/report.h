@@ -13,6 +13,9 @@ int weir_report_write_html(const struct weir_result *result, FILE *stream, char 
 // The same to a file, which is there only when it is whole.
 int weir_report_save_html(const struct weir_result *result, const char *path, char error[WEIR_RESULT_ERROR]);
 
+// What a result knows about its circumstances, as sections of a page: selftest, scenario, machine, placement.
+void weir_report_write_circumstances(const struct weir_result *result, FILE *stream);
+
 // A few lines for a terminal: verdict, rates, loss, percentiles, what disturbed the run.
 void weir_report_print(const struct weir_result *result, FILE *stream);
 

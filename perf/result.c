@@ -166,6 +166,24 @@ double weir_result_loss_ratio(const struct weir_result_counts *counts)
 	return gone >= whole ? 1 : (double)gone / (double)whole;
 }
 
+int weir_result_append(struct weir_result *into, struct weir_result *from)
+{
+	if (into->run_count == 0) {
+		*into = *from;
+		memset(from, 0, sizeof(*from));
+		return 0;
+	}
+	if (strcmp(into->scenario, from->scenario) || strcmp(into->transport, from->transport) ||
+	    strcmp(into->label, from->label))
+		return -EINVAL;
+	if (into->run_count + from->run_count > WEIR_RESULT_RUNS_MAX)
+		return -ENOSPC;
+	memcpy(&into->runs[into->run_count], from->runs, from->run_count * sizeof(from->runs[0]));
+	into->run_count += from->run_count;
+	memset(from, 0, sizeof(*from));
+	return 0;
+}
+
 void weir_result_latency(const struct weir_result *result, struct weir_histogram *into)
 {
 	for (uint32_t i = 0; i < result->run_count; i++)

@@ -191,6 +191,10 @@ double weir_result_delivered_rate(const struct weir_result_run *run);
 // Lost, missed or refused events for each intended one (each published one when no schedule was counted).
 double weir_result_loss_ratio(const struct weir_result_counts *counts);
 
+// Moves the runs of `from` behind those of `into`, which takes everything else from `from` when it was empty; `from` is empty
+// afterwards. -EINVAL when scenario, transport or label differ, -ENOSPC when they are too many; then nothing is moved.
+int weir_result_append(struct weir_result *into, struct weir_result *from);
+
 // The latencies of all runs in one histogram.
 void weir_result_latency(const struct weir_result *result, struct weir_histogram *into);
 

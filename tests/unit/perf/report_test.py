@@ -2,6 +2,7 @@
 # The report page is one well-formed file that fetches nothing and runs nothing; its pictures are SVG with the sample's curves;
 # without gnuplot there is no page and the message names the package. `report_test.py SAMPLE-PROGRAM`; prints TAP.
 import base64
+import json
 import os
 import subprocess
 import sys
@@ -112,9 +113,29 @@ def comparison_is_a_page_too(page, said):
     assert text_of(page.find(f'.//{HTML}b')) in done.stdout, 'page and terminal disagree'
 
 
+def search_is_a_page_too(page, said):
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, 'search.html')
+        done = run(path, 'search')
+        assert done.returncode == 0, done.stderr
+        page = xml.parse(path).getroot()
+    fetches_and_runs_nothing(page, said)
+    found = sections(page)
+    assert {'Goals', 'Course', 'Trials', 'Machine'} <= found.keys(), found.keys()
+    *lines, document = done.stdout.splitlines()
+    document = json.loads(document)
+    none, some = document['goals']
+    assert none['regular'] and none['lower'] <= 1.2e6 <= none['upper'] <= none['lower'] * 1.011, none
+    assert some['lower'] <= 1.2e6 / 0.98 <= some['upper'] + 1, some
+    assert not none['generator_bound'] and document['trials'][0]['generator_late']
+    assert len(found['Trials'].findall(f'.//{HTML}tr')) == 1 + len(document['trials'])
+    assert all(t['missed'] == t['gone'] for t in document['trials'])
+    assert lines[1].startswith('no loss: 1.') and 'M/s' in lines[1], lines
+
+
 def main():
     tests = [is_well_formed_and_whole, fetches_and_runs_nothing, pictures_are_svg_with_curves, terminal_gets_the_essentials,
-             gnuplot_missing_is_said_by_package, no_runs_no_page, comparison_is_a_page_too]
+             gnuplot_missing_is_said_by_package, no_runs_no_page, comparison_is_a_page_too, search_is_a_page_too]
     print(f'1..{len(tests)}')
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'report.html')

@@ -173,6 +173,29 @@ Test(result, rates_and_ratios_come_from_the_counts)
 	weir_result_fini(&result);
 }
 
+Test(result, repeats_from_several_files_become_one_result)
+{
+	static struct weir_result all;
+	static struct weir_result more;
+	struct weir_histogram *latency = calloc(1, sizeof(*latency));
+	sample_fill(&more, 2, 1, 1);
+	cr_assert_eq(weir_result_append(&all, &more), 0);
+	sample_fill(&more, 3, 1, 1);
+	uint64_t count = all.runs[1]->latency.count + more.runs[2]->latency.count;
+	cr_assert_eq(weir_result_append(&all, &more), 0);
+	cr_assert_eq(more.run_count, 0);
+	cr_assert_eq(all.run_count, 5);
+	cr_assert_eq(all.runs[1]->latency.count + all.runs[4]->latency.count, count);
+	weir_result_latency(&all, latency);
+	cr_assert_geq(latency->count, count);
+	sample_fill(&more, 1, 1, 2);
+	cr_assert_eq(weir_result_append(&all, &more), -EINVAL, "another label is another variant");
+	cr_assert_eq(all.run_count, 5);
+	free(latency);
+	weir_result_fini(&all);
+	weir_result_fini(&more);
+}
+
 Test(result, limits_are_kept)
 {
 	struct weir_result result = { 0 };
