@@ -16,7 +16,7 @@ static const char USAGE[] =
 
 static const struct option OPTIONS[] = {
 	{ "html", required_argument, NULL, 'h' }, { "json", no_argument, NULL, 'j' },
-	{ "gate", no_argument, NULL, 'g' },       { "help", no_argument, NULL, '?' },
+	{ "gate", no_argument, NULL, 'g' },       { "help", no_argument, NULL, 'H' },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -77,7 +77,8 @@ int weir_compare_verb(int argc, char **argv)
 		case 'h': options.html = optarg; break;
 		case 'j': options.is_json = true; break;
 		case 'g': options.is_gate = true; break;
-		default: fputs(USAGE, stderr); return 2;
+		case '?': fputs(USAGE, stderr); return 2;
+		default: fputs(USAGE, stdout); return 0;
 		}
 	}
 	if (argc - optind != 2) {

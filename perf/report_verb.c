@@ -19,7 +19,7 @@ static const char USAGE[] =
 static const struct option OPTIONS[] = {
 	{ "html", required_argument, NULL, 'h' }, { "csv", required_argument, NULL, 'c' },
 	{ "hgrm", required_argument, NULL, 'g' }, { "output", required_argument, NULL, 'o' },
-	{ "json", no_argument, NULL, 'j' },       { "help", no_argument, NULL, '?' },
+	{ "json", no_argument, NULL, 'j' },       { "help", no_argument, NULL, 'H' },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -109,7 +109,8 @@ int weir_report_verb(int argc, char **argv)
 		case 'g': options.hgrm = optarg; break;
 		case 'o': options.output = optarg; break;
 		case 'j': options.is_json = true; break;
-		default: fputs(USAGE, stderr); return 2;
+		case '?': fputs(USAGE, stderr); return 2;
+		default: fputs(USAGE, stdout); return 0;
 		}
 	}
 	if (optind == argc) {

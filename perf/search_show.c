@@ -178,9 +178,9 @@ static void write_goals(const struct weir_search_document *document, FILE *strea
 			remark(document, g));
 	}
 	fputs("</table>\n<p class=\"quiet\">The lower bound is the highest rate that the goal holds at: of the time it was "
-	      "tried with full trials, no more than the share that may exceed lost more than the goal allows. Loss is what was lost, "
-	      "refused, or missed its send time because the router gave no credit: a router that blocks loses nothing, it is "
-	      "late. Multiple Loss Ratio Search, draft-ietf-bmwg-mlrsearch.</p>\n</section>\n", stream);
+	      "tried with full trials, no more than the share that may exceed lost more than the goal allows. Loss is what "
+	      "was lost, refused, or missed its send time because the router gave no credit: a router that blocks loses "
+	      "nothing, it is late. Multiple Loss Ratio Search, draft-ietf-bmwg-mlrsearch.</p>\n</section>\n", stream);
 }
 
 static void write_trials(const struct weir_search_document *document, FILE *stream)

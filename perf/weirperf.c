@@ -13,6 +13,7 @@
 #include "perf/run.h"
 #include "perf/selftest.h"
 #include "perf/soak.h"
+#include "perf/verbs.h"
 
 #define REPEATS_MAX 32u
 
@@ -22,6 +23,10 @@ static const char USAGE[] =
 	"       weirperf soak [SCENARIO.yaml] [OPTION...]     a long run: does latency or the router's memory drift?\n"
 	"       weirperf selftest [OPTION...]                 what the generator and its clock are worth, without a router\n"
 	"       weirperf topology SCENARIO.yaml               the topology file of a router that serves the scenario\n"
+	"       weirperf search SCENARIO.yaml                 the highest rate without loss, and with a given loss\n"
+	"       weirperf report RESULT.json...                page, series, latencies of saved results; joins repeats\n"
+	"       weirperf compare A.json B.json                what changed beyond noise\n"
+	"search, report and compare have options of their own: weirperf compare --help. The others:\n"
 	"\n"
 	"  --router ADDRESS   udp://HOST:PORT, unix:PATH, dpdk:DEVARGS;address=IP;router=IP[:PORT], or spawn: start a\n"
 	"                     private router with the scenario's topology on the loopback (default)\n"
@@ -344,7 +349,8 @@ static const struct verb {
 	int (*run)(int argc, char **argv);
 } VERBS[] = {
 	{ "run", verb_run }, { "latency", verb_latency }, { "soak", verb_soak },
-	{ "selftest", verb_selftest }, { "topology", verb_topology },
+	{ "selftest", verb_selftest }, { "topology", verb_topology }, { "search", weir_search_verb },
+	{ "report", weir_report_verb }, { "compare", weir_compare_verb },
 };
 
 int main(int argc, char **argv)
