@@ -15,22 +15,96 @@ static inline const uint8_t *body_of(const struct weir_frame_header *frame)
 	return (const uint8_t *)(frame + 1);
 }
 
+static inline uint32_t header_crc(uint32_t body_crc, const struct weir_frame_header *frame)
+{
+	return weir_crc32c_small(body_crc, frame, HEADER_SEALED_SIZE);
+}
+
 // The sealed part of a deliver frame: prefix and run headers. The runs were walked before.
 static uint32_t deliver_crc(const struct weir_frame_header *frame)
 {
 	const uint8_t *body = body_of(frame);
-	uint32_t crc = weir_crc32c(0, body, sizeof(struct weir_delivery));
+	uint32_t crc = weir_crc32c_small(0, body, sizeof(struct weir_delivery));
 	uint32_t at = sizeof(struct weir_delivery);
 	for (uint32_t i = 0; i < frame->count; i++) {
 		const struct weir_run_header *run = (const void *)(body + at);
-		crc = weir_crc32c(crc, run, sizeof(*run));
+		crc = weir_crc32c_small(crc, run, sizeof(*run));
 		at += sizeof(*run) + run->length;
 	}
 	return crc;
 }
 
+#if defined(__SSE4_2__) && !defined(WEIR_CRC32C_PORTABLE)
+
+#include <immintrin.h>
+
+// Each CRC step waits for the one before, and a frame of twelve short runs has 70 of them. So every header gets a register
+// of its own, all at once; each is moved forward over the headers behind it by one carry-less multiplication, and their sum
+// is brought back to 32 bits once. JOIN[i]: what moves a register over i run headers and the frame's header, x^(n - 32) mod P
+// for n bits, reflected, with the extra bit that a reflected product lacks (see crc32c.c).
+#define RUNS_JOINED 64u
+#define POLYNOMIAL 0x82f63b78u
+
+static uint64_t JOIN[RUNS_JOINED + 1];
+static bool HAS_JOIN;
+
+__attribute__((constructor)) static void join_build(void)
+{
+	uint32_t power = 1u << 31;
+	uint32_t bits = 8 * HEADER_SEALED_SIZE - 32;
+	for (uint32_t i = 0; i <= RUNS_JOINED; i++) {
+		for (; bits; bits--)
+			power = power >> 1 ^ (power & 1 ? POLYNOMIAL : 0);
+		JOIN[i] = (uint64_t)power << 1;
+		bits = 8 * sizeof(struct weir_run_header);
+	}
+	__builtin_cpu_init();
+	HAS_JOIN = __builtin_cpu_supports("pclmul");
+}
+
+__attribute__((target("pclmul"))) static inline __m128i moved(uint32_t crc, uint64_t by)
+{
+	return _mm_clmulepi64_si128(_mm_cvtsi32_si128((int)crc), _mm_cvtsi64_si128((int64_t)by), 0);
+}
+
+__attribute__((target("pclmul"))) static uint32_t runs_frame_crc_joined(const struct weir_frame_header *frame)
+{
+	const uint8_t *at = body_of(frame);
+	uint32_t count = frame->count;
+	__m128i sum = moved(weir_crc32c_register(UINT32_MAX, at, sizeof(struct weir_delivery)), JOIN[count]);
+	at += sizeof(struct weir_delivery);
+	while (count) {
+		const struct weir_run_header *run = (const void *)at;
+		sum = _mm_xor_si128(sum, moved(weir_crc32c_register(0, run, sizeof(*run)), JOIN[--count]));
+		at += sizeof(*run) + run->length;
+	}
+	uint32_t body = (uint32_t)_mm_crc32_u64(0, (uint64_t)_mm_cvtsi128_si64(sum));
+	return ~(body ^ weir_crc32c_register(0, frame, HEADER_SEALED_SIZE));
+}
+
+#else
+#define RUNS_JOINED 0u
+#define HAS_JOIN false
+#define runs_frame_crc_joined(frame) 0
+#endif
+
+// Of a deliver frame of runs.
+static uint32_t runs_frame_crc(const struct weir_frame_header *frame)
+{
+	if (HAS_JOIN && frame->count <= RUNS_JOINED)
+		return runs_frame_crc_joined(frame);
+	return header_crc(deliver_crc(frame), frame);
+}
+
+static inline bool has_runs(const struct weir_frame_header *frame)
+{
+	return frame->kind == WEIR_KIND_DELIVER && !(frame->flags & (WEIR_FLAG_FRAGMENT | WEIR_FLAG_HEADER_ONLY));
+}
+
 uint32_t weir_frame_crc(const struct weir_frame_header *frame, uint32_t *body_crc)
 {
+	if (!body_crc && has_runs(frame))
+		return runs_frame_crc(frame);
 	uint32_t crc = 0;
 	if (frame->flags & WEIR_FLAG_HEADER_ONLY)
 		crc = 0;
@@ -40,7 +114,7 @@ uint32_t weir_frame_crc(const struct weir_frame_header *frame, uint32_t *body_cr
 		crc = weir_crc32c(0, body_of(frame), frame->body_length);
 	if (body_crc)
 		*body_crc = crc;
-	return weir_crc32c(crc, frame, HEADER_SEALED_SIZE);
+	return header_crc(crc, frame);
 }
 
 void weir_frame_seal(struct weir_frame_header *frame, uint16_t body_length)
@@ -56,7 +130,7 @@ void weir_frame_seal_with(struct weir_frame_header *frame, uint16_t body_length,
 	frame->magic = WEIR_MAGIC;
 	frame->version = WEIR_VERSION;
 	frame->body_length = body_length;
-	frame->crc = weir_crc32c(frame->flags & WEIR_FLAG_HEADER_ONLY ? 0 : body_crc, frame, HEADER_SEALED_SIZE);
+	frame->crc = header_crc(frame->flags & WEIR_FLAG_HEADER_ONLY ? 0 : body_crc, frame);
 }
 
 // A piece of a large event: its run header describes the event alone, and only the last piece covers its offset.
@@ -123,11 +197,37 @@ static enum weir_reason runs_check(const struct weir_frame_header *frame)
 	return WEIR_R_NONE;
 }
 
+// Whether the general way below would find nothing wrong with the header of a publish of whole events: most frames that a
+// router gets, judged by one comparison of what they all begin with. 237 -> 129 instructions for one event of 64 bytes.
+static inline bool is_plain_publish(const struct weir_frame_header *frame, size_t size, bool trust_link)
+{
+	uint64_t head;
+	memcpy(&head, frame, sizeof(head));
+	const uint64_t begin = WEIR_MAGIC | WEIR_VERSION << 16 | (uint64_t)WEIR_KIND_PUBLISH << 24;
+	const uint64_t flags = trust_link ? (uint64_t)WEIR_FLAG_HEADER_ONLY << 32 : 0;
+	uint64_t length = frame->body_length;
+	uint64_t count = head >> 48;
+	return (head << 16 & ~(flags << 16)) == begin << 16 && size == HEADER_SIZE + length && size <= WEIR_FRAME_MAX &&
+	       length % 8 == 0 && count - 1 < WEIR_COUNT_MAX && length >= count * sizeof(struct weir_event_header);
+}
+
+static enum weir_reason plain_publish_check(const struct weir_frame_header *frame, uint32_t *body_crc)
+{
+	uint32_t crc = frame->flags & WEIR_FLAG_HEADER_ONLY ? 0 : weir_crc32c(0, body_of(frame), frame->body_length);
+	if (header_crc(crc, frame) != frame->crc)
+		return WEIR_R_CRC;
+	if (body_crc)
+		*body_crc = crc;
+	return WEIR_R_NONE;
+}
+
 enum weir_reason weir_frame_check(const void *data, size_t size, bool from_client, bool trust_link, uint32_t *body_crc)
 {
 	const struct weir_frame_header *frame = data;
 	if (size < HEADER_SIZE)
 		return WEIR_R_SHORT;
+	if (from_client && is_plain_publish(frame, size, trust_link))
+		return plain_publish_check(frame, body_crc);
 	if (size > UINT32_MAX)
 		return WEIR_R_LENGTH;
 	enum weir_reason reason =
@@ -139,7 +239,7 @@ enum weir_reason weir_frame_check(const void *data, size_t size, bool from_clien
 	if (reason != WEIR_R_NONE)
 		return reason;
 	uint32_t sealed_crc = 0;
-	if (weir_frame_crc(frame, &sealed_crc) != frame->crc)
+	if (weir_frame_crc(frame, has_runs(frame) ? NULL : &sealed_crc) != frame->crc)
 		return WEIR_R_CRC;
 	if (frame->kind == WEIR_KIND_DELIVER && !(frame->flags & WEIR_EVENT_FLAGS))
 		reason = runs_check(frame);

@@ -87,18 +87,29 @@ static inline uint32_t block(uint32_t start, const uint8_t *p, uint32_t lane_siz
 static inline uint32_t tail(uint32_t start, const uint8_t *p, size_t size)
 {
 	uint64_t crc = start;
-	for (; size >= 32; size -= 32, p += 32)
+	for (; size >= 64; size -= 64, p += 64) {
 		crc = STEP8(STEP8(STEP8(STEP8(crc, load8(p)), load8(p + 8)), load8(p + 16)), load8(p + 24));
-	for (; size >= 8; size -= 8, p += 8)
+		crc = STEP8(STEP8(STEP8(STEP8(crc, load8(p + 32)), load8(p + 40)), load8(p + 48)), load8(p + 56));
+	}
+	if (size & 32) {
+		crc = STEP8(STEP8(STEP8(STEP8(crc, load8(p)), load8(p + 8)), load8(p + 16)), load8(p + 24));
+		p += 32;
+	}
+	if (size & 16) {
+		crc = STEP8(STEP8(crc, load8(p)), load8(p + 8));
+		p += 16;
+	}
+	if (size & 8) {
 		crc = STEP8(crc, load8(p));
-	if (size >= 4) {
+		p += 8;
+	}
+	if (size & 4) {
 		uint32_t value;
 		memcpy(&value, p, 4);
 		crc = STEP4(crc, value);
-		size -= 4;
 		p += 4;
 	}
-	for (; size; size--, p++)
+	for (size &= 3; size; size--, p++)
 		crc = STEP1(crc, *p);
 	return (uint32_t)crc;
 }

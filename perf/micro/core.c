@@ -1,8 +1,8 @@
 // What one event costs in the core: parse, check, admit, append, cursor, frame, acknowledge, report; everything the
 // engine does but input and output. The clients' own work is not timed. One thread, pinned by tools/bench.
 //
-//   micro-core [--events N|full] [--payload BYTES] [--shards N] [--sessions N] [--train FRAMES] [--groups N] [--log-kib KIB]
-//              [--link] [--seconds S | --stages ROUNDS [--virtual]]
+//   micro-core [--events N|full] [--payload BYTES] [--shards N] [--sessions N] [--train FRAMES] [--burst FRAMES] [--groups N]
+//              [--log-kib KIB] [--link] [--seconds S | --stages ROUNDS [--virtual]]
 //
 // prints one JSON object: the whole path's nanoseconds, or each stage's (perf/micro/stages.h).
 #include <getopt.h>
@@ -77,10 +77,11 @@ static bool path_run(struct weir_rig *rig, double seconds)
 	uint64_t left = weir_rig_drain(rig);
 	struct costs costs = costs_of(turns, count);
 	const struct weir_rig_setup *setup = &rig->setup;
-	printf("{\"frame_events\":%u,\"payload\":%u,\"shards\":%u,\"sessions\":%u,\"train\":%u,\"groups\":%u,\"log_bytes\":%lu,"
-	       "\"body_crc\":%s,\"events\":%lu,\"frames_out\":%lu,\"turns\":%lu,\"ns_per_event\":%.3f,"
+	printf("{\"frame_events\":%u,\"payload\":%u,\"shards\":%u,\"sessions\":%u,\"train\":%u,\"burst\":%u,"
+	       "\"groups\":%u,\"log_bytes\":%lu,\"body_crc\":%s,\"events\":%lu,\"frames_out\":%lu,\"turns\":%lu,\"ns_per_event\":%.3f,"
 	       "\"with_interruptions_ns_per_event\":%.3f,\"interrupted_turns\":%.4f,\"wrong\":%lu,\"left\":%lu}\n",
-	       setup->frame_events, setup->payload, setup->shards, setup->sessions, setup->train, setup->groups,
+	       setup->frame_events, setup->payload, setup->shards, setup->sessions, setup->train, setup->burst,
+	       setup->groups,
 	       setup->log_bytes, setup->is_link ? "false" : "true", sent, rig->frames_out, count, costs.undisturbed, costs.all,
 	       costs.interrupted, rig->wrong, left);
 	return !rig->wrong && !left && sent;
@@ -89,7 +90,8 @@ static bool path_run(struct weir_rig *rig, double seconds)
 __attribute__((noreturn)) static void usage(void)
 {
 	fputs("usage: micro-core [--events N|full] [--payload BYTES] [--shards N] [--sessions N] [--train FRAMES]\n"
-	      "                  [--groups N] [--log-kib KIB] [--link] [--seconds S | --stages ROUNDS [--virtual]]\n",
+	      "                  [--burst FRAMES] [--groups N] [--log-kib KIB] [--link]\n"
+	      "                  [--seconds S | --stages ROUNDS [--virtual]]\n",
 	      stderr);
 	exit(2);
 }
@@ -102,10 +104,11 @@ int main(int argc, char **argv)
 		{ "train", required_argument, NULL, 't' },   { "groups", required_argument, NULL, 'g' },
 		{ "log-kib", required_argument, NULL, 'l' }, { "link", no_argument, NULL, 'L' },
 		{ "seconds", required_argument, NULL, 'S' }, { "stages", required_argument, NULL, 'r' },
-		{ "virtual", no_argument, NULL, 'v' },       { 0 },
+		{ "virtual", no_argument, NULL, 'v' },       { "burst", required_argument, NULL, 'b' },
+		{ 0 },
 	};
 	struct weir_rig_setup setup = { .frame_events = 18, .payload = 64, .shards = 4, .sessions = 1, .groups = 1,
-					.train = WEIR_RIG_BURST, .log_bytes = 1 << 20 };
+					.train = 32, .burst = 128, .log_bytes = 1 << 20 };
 	double seconds = 1;
 	uint32_t rounds = 0;
 	for (int option; (option = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
@@ -116,6 +119,7 @@ int main(int argc, char **argv)
 		case 's': setup.shards = number; break;
 		case 'n': setup.sessions = number; break;
 		case 't': setup.train = number; break;
+		case 'b': setup.burst = number; break;
 		case 'g': setup.groups = number; break;
 		case 'l': setup.log_bytes = (uint64_t)number << 10; break;
 		case 'L': setup.is_link = true; break;

@@ -18,6 +18,7 @@
 #define TURN_NS 8000u     // of the virtual clock
 #define JOIN_TURNS 4096u  // until all shards are assigned
 #define JOIN_TURN_NS 1000000u
+#define HELLOS 32u        // in a turn
 #define REPORT_ENTRIES ((WEIR_RIG_FRAME_SIZE - sizeof(struct weir_frame_header)) / sizeof(struct weir_report_entry))
 
 __attribute__((noreturn, format(printf, 1, 2))) static void fail(const char *format, ...)
@@ -160,7 +161,7 @@ static void publish_put(struct weir_rig *rig, uint32_t session, uint32_t shard)
 
 void weir_rig_publish(struct weir_rig *rig)
 {
-	for (uint32_t i = 0; i < WEIR_RIG_BURST; i++) {
+	for (uint32_t i = 0; i < rig->setup.burst; i++) {
 		if (rig->train_left == 0) {
 			rig->session_next = (rig->session_next + 1) % rig->setup.sessions;
 			rig->train_left = rig->setup.train;
@@ -431,7 +432,7 @@ static void clients_greet(struct weir_rig *rig)
 		rig->paths[client] = (struct weir_path){ .family = AF_INET, .remote_port = 1000, .local_port = 9347 };
 		memcpy(rig->paths[client].remote_ip, &client, sizeof(client));
 		hello_put(rig, client, 0);
-		if (rig->arrival_count == WEIR_RIG_BURST || client == rig->clients - 1) {
+		if (rig->arrival_count == HELLOS || client == rig->clients - 1) {
 			turn(rig);
 			turn(rig);
 		}
@@ -446,7 +447,7 @@ static void streams_open(struct weir_rig *rig)
 		frame->shard = (uint16_t)(i % rig->setup.shards);
 		*(struct weir_open *)(frame + 1) = (struct weir_open){ .request = i, .level = WEIR_ACK_ROUTED };
 		frame_end(rig, frame, sizeof(struct weir_open));
-		if (rig->arrival_count == WEIR_RIG_BURST || i == count - 1)
+		if (rig->arrival_count == HELLOS || i == count - 1)
 			turn(rig);
 	}
 	for (uint32_t i = 0; i < count; i++) {
@@ -515,8 +516,9 @@ static void setup_complete(struct weir_rig *rig)
 	    setup->sessions > WEIR_RIG_SESSIONS_MAX || setup->sessions * setup->shards > WEIR_RIG_STREAMS_MAX)
 		fail("1 to %u shards, 1 to %u sessions, at most %u streams", WEIR_RIG_SHARDS_MAX, WEIR_RIG_SESSIONS_MAX,
 		     WEIR_RIG_STREAMS_MAX);
-	if (setup->groups < 1 || setup->groups > WEIR_RIG_GROUPS_MAX || setup->train < 1)
-		fail("1 to %u groups, trains of at least 1 frame", WEIR_RIG_GROUPS_MAX);
+	if (setup->groups < 1 || setup->groups > WEIR_RIG_GROUPS_MAX || setup->train < 1 || setup->burst < 1 ||
+	    setup->burst > WEIR_RIG_BURST_MAX)
+		fail("1 to %u groups, trains of at least 1 frame, bursts of 1 to %u", WEIR_RIG_GROUPS_MAX, WEIR_RIG_BURST_MAX);
 }
 
 struct weir_rig *weir_rig_create(const struct weir_rig_setup *setup)

@@ -10,9 +10,9 @@
 #include "dataplane/core/engine.h"
 #include "dataplane/core/shard.h"
 
-#define WEIR_RIG_BURST 32u         // frames in one turn, as a port gives them
-#define WEIR_RIG_ARRIVALS 64u      // of a turn: the burst and reports
-#define WEIR_RIG_SLOTS 256u        // frames that one turn may send
+#define WEIR_RIG_BURST_MAX 512u    // frames in one turn: the kernel UDP port's, those of a DPDK device give 128
+#define WEIR_RIG_ARRIVALS 640u     // of a turn: the burst and reports
+#define WEIR_RIG_SLOTS 1024u       // frames that one turn may send
 #define WEIR_RIG_SLOT_SIZE 2048u
 #define WEIR_RIG_FRAME_AT 42u      // behind Ethernet, IP and UDP: where a NIC leaves it
 #define WEIR_RIG_FRAME_SIZE 1552u  // 18 events of 64 bytes, delivered in one frame
@@ -29,6 +29,7 @@ struct weir_rig_setup {
 	uint32_t sessions; // producers
 	uint32_t groups;   // with one consumer each
 	uint32_t train;    // frames of one session, one behind the other
+	uint32_t burst;    // frames of a turn
 	uint64_t log_bytes;
 	bool is_link;        // no CRC over bodies
 	bool is_clock_virtual; // every turn takes the same time: instruction counts repeat

@@ -17,7 +17,7 @@ struct stages {
 	struct weir_log *logs;      // [shards] of the stages append and cursor, filled by them alone
 	struct weir_cursor *cursors; // [shards]
 	struct weir_mesh *mesh;
-	struct weir_shard *ready[WEIR_RIG_BURST]; // shards with something to deliver
+	struct weir_shard *ready[WEIR_RIG_BURST_MAX]; // shards with something to deliver
 	uint32_t ready_count;
 	uint64_t wrong;
 };
@@ -78,7 +78,7 @@ static void to_acknowledged(struct stages *stages)
 	to_received(stages);
 	(void)weir_stream_flush(rig->engine, rig->now_ns);
 	stages->ready_count = 0;
-	for (uint32_t i = 0; i < rig->setup.shards && stages->ready_count < WEIR_RIG_BURST; i++) {
+	for (uint32_t i = 0; i < rig->setup.shards && stages->ready_count < rig->setup.burst; i++) {
 		struct weir_shard *shard = weir_engine_shard(rig->engine, 1, (uint16_t)i);
 		if (shard->is_deliverable)
 			stages->ready[stages->ready_count++] = shard;
@@ -88,7 +88,7 @@ static void to_acknowledged(struct stages *stages)
 static void deliver(struct stages *stages)
 {
 	for (uint32_t i = 0; i < stages->ready_count; i++)
-		(void)weir_delivery_run(stages->ready[i], WEIR_RIG_BURST, stages->rig->now_ns);
+		(void)weir_delivery_run(stages->ready[i], stages->rig->setup.burst, stages->rig->now_ns);
 }
 
 static void to_delivered(struct stages *stages)
@@ -274,7 +274,7 @@ bool weir_stages_run(struct weir_rig *rig, uint32_t rounds)
 		exit(1);
 	}
 	CALLGRIND_START_INSTRUMENTATION;
-	printf("{\"rounds\":%u,\"frames\":%u,\"frame_events\":%u,\"stages\":{", rounds, WEIR_RIG_BURST,
+	printf("{\"rounds\":%u,\"frames\":%u,\"frame_events\":%u,\"stages\":{", rounds, rig->setup.burst,
 	       rig->setup.frame_events);
 	for (uint32_t i = 0; i < STAGE_COUNT; i++) {
 		// What the stage before left does not belong to this one.
