@@ -201,6 +201,34 @@ Test(codec, no_single_bit_of_a_deliver_may_turn)
 	}
 }
 
+Test(codec, a_deliver_frame_of_any_number_of_runs_has_the_crc_of_its_headers_in_a_row)
+{
+	for (uint32_t count = 0; count <= 150; count++) {
+		uint8_t headers[sizeof(struct weir_delivery) + 150 * sizeof(struct weir_run_header)];
+		uint32_t length = (uint32_t)sizeof(struct weir_delivery);
+		uint32_t summed = length;
+		srand(count);
+		for (uint32_t i = 0; i < sizeof(buffer.body); i++)
+			buffer.body[i] = (uint8_t)rand();
+		memcpy(headers, buffer.body, length);
+		for (uint32_t i = 0; i < count; i++) {
+			struct weir_run_header *run = (void *)(buffer.body + length);
+			run->length = 8u * ((uint32_t)rand() % 3);
+			memcpy(headers + summed, run, sizeof(*run));
+			summed += (uint32_t)sizeof(*run);
+			length += (uint32_t)sizeof(*run) + run->length;
+		}
+		buffer.frame = (struct weir_frame_header){ .kind = WEIR_KIND_DELIVER, .session = 77, .sequence = count };
+		buffer.frame.count = (uint16_t)count;
+		weir_frame_seal(&buffer.frame, (uint16_t)length);
+		uint32_t crc = weir_crc32c(0, headers, summed);
+		cr_assert_eq(buffer.frame.crc, weir_crc32c(crc, &buffer.frame, 44), "%u runs", count);
+		uint32_t body_crc = 0;
+		cr_assert_eq(weir_frame_crc(&buffer.frame, &body_crc), buffer.frame.crc, "%u runs", count);
+		cr_assert_eq(body_crc, crc, "%u runs", count);
+	}
+}
+
 Test(codec, names_are_short_plain_and_zero_padded)
 {
 	char name[WEIR_NAME_SIZE] = "positions.v2_eu-west";
@@ -258,15 +286,19 @@ static enum weir_reason events_judge(const uint8_t *at, uint32_t left, uint32_t 
 
 Test(codec, events_of_one_size_are_judged_like_any_others)
 {
-	_Alignas(8) uint8_t events[1440];
+	_Alignas(8) uint8_t events[1848];
 	uint32_t seen[WEIR_REASON_COUNT] = { 0 };
 	srand(9);
 	for (int round = 0; round < 200000; round++) {
 		uint32_t size = 16 + 8 * ((uint32_t)rand() % 10);
-		uint32_t count = 1 + (uint32_t)rand() % 12;
+		uint32_t count = 1 + (uint32_t)rand() % 21;
+		uint32_t shorter = size > 16 ? (uint32_t)rand() % 8 : 0;
+		bool is_same = rand() % 2;
 		memset(events, 0, sizeof(events));
 		for (uint32_t i = 0; i < count; i++) {
-			struct weir_event_header event = { .length = size - (size > 16 ? (uint32_t)rand() % 8 : 0) };
+			struct weir_event_header event = { .length = size - shorter, .type = (uint16_t)(rand() % 3) };
+			if (size > 16 && !is_same)
+				event.length = size - (uint32_t)rand() % 8;
 			do
 				event.key = (uint64_t)rand();
 			while (weir_shard_of(event.key, 4) != 2);
