@@ -98,11 +98,15 @@ static struct weir_result_second gather(const struct weir_result_run *run, uint3
 static void put_second(struct weir_plot *plot, const struct weir_result_second *second, uint64_t at_ns)
 {
 	double time = fmax(seconds_of(second->duration_ns), 1e-9);
-	fprintf(plot->script, "%.6g %.6g %.6g %.6g %.6g %.6g %.6g %.4g %.4g %.4g %.4g\n", seconds_of(at_ns),
-		(double)second->intended / time, (double)second->sent / time, (double)second->received / time,
-		(double)second->lost / time, (double)second->refused / time, (double)second->missed / time,
-		shown_time(second->latency_p50_ns), shown_time(second->latency_p99_ns), shown_time(second->latency_max_ns),
-		seconds_of(second->credit_stall_ns) / time);
+	fprintf(plot->script, "%.6g %.6g %.6g %.6g %.6g %.6g %.6g", seconds_of(at_ns), (double)second->intended / time,
+		(double)second->sent / time, (double)second->received / time, (double)second->lost / time,
+		(double)second->refused / time, (double)second->missed / time);
+	if (second->received)
+		fprintf(plot->script, " %.4g %.4g %.4g", shown_time(second->latency_p50_ns),
+			shown_time(second->latency_p99_ns), shown_time(second->latency_max_ns));
+	else
+		fputs(" NaN NaN NaN", plot->script);
+	fprintf(plot->script, " %.4g\n", seconds_of(second->credit_stall_ns) / time);
 }
 
 // The curve begins where its first interval does; each further point is an interval's end.
