@@ -14,6 +14,7 @@
 
 static const char *const TITLES[WEIR_REPORT_PLOTS] = {
 	"Throughput", "Latency by percentile", "Latency over time", "Loss and backpressure", "Cores over time", "Cores",
+	"The router's memory",
 };
 
 static const char *const CAPTIONS[WEIR_REPORT_PLOTS] = {
@@ -23,6 +24,7 @@ static const char *const CAPTIONS[WEIR_REPORT_PLOTS] = {
 	"Events per second that were lost, refused or missed their send time; behind, how many producers waited for credit.",
 	"Share of time each core was busy over the run; dotted: taken by the hypervisor.",
 	"What each core did over the whole run.",
+	"Resident memory of the router: it should not grow.",
 };
 
 const char *weir_report_plot_title(enum weir_report_plot kind)
@@ -87,6 +89,7 @@ static struct weir_result_second gather(const struct weir_result_run *run, uint3
 		sum.refused += second->refused;
 		sum.missed += second->missed;
 		sum.credit_stall_ns += second->credit_stall_ns;
+		sum.router_bytes = second->router_bytes;
 		sum.latency_p50_ns = larger(sum.latency_p50_ns, second->latency_p50_ns);
 		sum.latency_p99_ns = larger(sum.latency_p99_ns, second->latency_p99_ns);
 		sum.latency_max_ns = larger(sum.latency_max_ns, second->latency_max_ns);
@@ -106,7 +109,11 @@ static void put_second(struct weir_plot *plot, const struct weir_result_second *
 			shown_time(second->latency_p99_ns), shown_time(second->latency_max_ns));
 	else
 		fputs(" NaN NaN NaN", plot->script);
-	fprintf(plot->script, " %.4g\n", seconds_of(second->credit_stall_ns) / time);
+	fprintf(plot->script, " %.4g", seconds_of(second->credit_stall_ns) / time);
+	if (second->router_bytes)
+		fprintf(plot->script, " %.6g\n", (double)second->router_bytes);
+	else
+		fputs(" NaN\n", plot->script);
 }
 
 // The curve begins where its first interval does; each further point is an interval's end.
@@ -197,6 +204,20 @@ static int draw_loss(struct weir_plot *plot, const struct weir_result_run *run)
 		"$run u 1:5 w l lw 2 lc rgb '%s' t 'lost', $run u 1:6 w l lw 2 lc rgb '%s' t 'refused', "
 		"$run u 1:7 w l lw 2 lc rgb '%s' t 'missed'\n",
 		WEIR_PLOT_COLOUR[0], WEIR_PLOT_COLOUR[3], WEIR_PLOT_COLOUR[1], WEIR_PLOT_COLOUR[4]);
+	return 0;
+}
+
+static int draw_memory(struct weir_plot *plot, const struct weir_result_run *run)
+{
+	uint64_t most = 0;
+	for (uint32_t i = 0; i < run->second_count; i++)
+		most = larger(most, run->seconds[i].router_bytes);
+	int code = most ? begin_over_time(plot, run, "bytes") : -ENODATA;
+	if (code)
+		return code;
+	fprintf(plot->script,
+		"set yrange [0:*]\nset offsets 0, 0, graph 0.08, 0\nset format y '%%.0b %%BB'\n"
+		"plot $run u 1:12 w l lw 2 lc rgb '%s' t 'resident'\n", WEIR_PLOT_COLOUR[0]);
 	return 0;
 }
 
@@ -404,6 +425,7 @@ static int prepare(struct weir_plot *plot, const struct weir_result *result, enu
 	case WEIR_REPORT_LOSS: return draw_loss(plot, run);
 	case WEIR_REPORT_CPU_TIME: return draw_cpu_time(plot, run);
 	case WEIR_REPORT_CPU: return draw_cpu(plot, run);
+	case WEIR_REPORT_MEMORY: return draw_memory(plot, run);
 	case WEIR_REPORT_PLOTS: break;
 	}
 	return -ENODATA;

@@ -13,6 +13,7 @@ enum weir_report_plot {
 	WEIR_REPORT_LOSS,
 	WEIR_REPORT_CPU_TIME,
 	WEIR_REPORT_CPU, // by core and kind
+	WEIR_REPORT_MEMORY, // the router's
 	WEIR_REPORT_PLOTS,
 };
 

@@ -17,7 +17,8 @@ static void quote(FILE *stream, const char *text)
 static void head_write(FILE *stream, uint32_t cores)
 {
 	fputs("run,step,start_s,duration_s,intended,sent,acknowledged,received,lost,refused,missed,redelivered,credit_stalls,"
-	      "credit_stall_ms,lag_max_us,latency_p50_us,latency_p99_us,latency_max_us", stream);
+	      "credit_stall_ms,lag_max_us,latency_p50_us,latency_p99_us,latency_max_us,"
+	      "router_mib", stream);
 	for (uint32_t c = 0; c < cores; c++)
 		fprintf(stream, ",core%u_busy_ratio,core%u_steal_ratio", c, c);
 	fputs("\r\n", stream);
@@ -28,12 +29,12 @@ static void row_write(FILE *stream, uint32_t number, const struct weir_result_ru
 	const struct weir_result_second *second = &run->seconds[index];
 	fprintf(stream, "%u,", number);
 	quote(stream, second->step < run->step_count ? run->steps[second->step]->name : "");
-	fprintf(stream, ",%.3f,%.3f,%lu,%lu,%lu,%lu,%lu,%lu,%lu,%lu,%lu,%.3f,%.3f,%.3f,%.3f,%.3f",
+	fprintf(stream, ",%.3f,%.3f,%lu,%lu,%lu,%lu,%lu,%lu,%lu,%lu,%lu,%.3f,%.3f,%.3f,%.3f,%.3f,%.2f",
 		(double)second->start_ns / 1e9, (double)second->duration_ns / 1e9, second->intended, second->sent,
 		second->acknowledged, second->received, second->lost, second->refused, second->missed, second->redelivered,
 		second->credit_stalls, (double)second->credit_stall_ns / 1e6, (double)second->lag_max_ns / 1e3,
 		(double)second->latency_p50_ns / 1e3, (double)second->latency_p99_ns / 1e3,
-		(double)second->latency_max_ns / 1e3);
+		(double)second->latency_max_ns / 1e3, (double)second->router_bytes / (1 << 20));
 	for (uint32_t c = 0; c < cores; c++) {
 		if (c >= run->core_count) {
 			fputs(",,", stream);

@@ -149,7 +149,7 @@ Test(result, csv_has_a_row_a_second)
 			columns = count;
 		cr_assert_eq(count, columns, "row %u", rows);
 	}
-	cr_assert_eq(columns, 18 + 2 * SAMPLE_CORES);
+	cr_assert_eq(columns, 19 + 2 * SAMPLE_CORES);
 	cr_assert_eq(rows, 1 + 2 * SAMPLE_SECONDS);
 	free(text);
 	weir_result_fini(&result);

@@ -24,6 +24,7 @@ static inline void sample_second(struct weir_result_run *run, uint32_t index, do
 		.redelivered = 3,
 		.credit_stalls = 4, .credit_stall_ns = 5000000, .lag_max_ns = 6000, .latency_p50_ns = (uint64_t)(30000 / speed),
 		.latency_p99_ns = (uint64_t)(90000 / speed), .latency_max_ns = (uint64_t)(400000 / speed),
+		.router_bytes = (80 + index) << 20,
 	};
 	for (uint32_t c = 0; c < SAMPLE_CORES; c++) {
 		double user = 0.5 * sample_random();
