@@ -54,8 +54,12 @@ static int router_open(struct weir_run *run, char error[WEIR_RESULT_ERROR])
 {
 	const char *router = run->options.router;
 	char why[WEIR_LINK_ERROR];
-	if (strcmp(router, "spawn") == 0)
-		return run_router_start(run, error);
+	if (strcmp(router, "spawn") == 0 || strcmp(router, "spawn:unix") == 0) {
+		int result = run_router_start(run, error);
+		if (router[5] == ':')
+			snprintf(run->address, sizeof(run->address), "unix:/run/weir/%s.sock", run->instance);
+		return result;
+	}
 	snprintf(run->address, sizeof(run->address), "%s", router);
 	snprintf(run->instance, sizeof(run->instance), "%s", run->options.instance ? run->options.instance : "");
 	if (!weir_link_is_dpdk(router))

@@ -15,7 +15,8 @@ struct weir_run;
 
 // What is not set (zero) takes its default.
 struct weir_run_options {
-	const char *router;   // weir_open()'s address, "dpdk:DEVARGS,..." (perf/link.h), or "spawn": a daemon of its own
+	const char *router;   // weir_open()'s address, "dpdk:DEVARGS,..." (perf/link.h), or "spawn", "spawn:unix":
+			      // a daemon of its own, spoken to over UDP or lanes
 	const char *instance; // of the router, for weirctl; NULL: not asked (spawn knows its own)
 	const char *label;    // the result's
 	bool has_progress;    // a line a second on stderr

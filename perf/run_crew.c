@@ -1,7 +1,6 @@
 // The crew of a run: brings its clients to life as threads, as processes, or over a DPDK port on one polling thread, and sees
 // that all of them end. The conductor's thread calls it; processes are forked before the first thread starts.
 #include <errno.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,7 +87,6 @@ static void *polling_main(void *at)
 			else
 				step(client, run_now_ns());
 		}
-		sched_yield();
 	}
 	for (uint32_t i = 0; i < crew->client_count; i++) {
 		if (crew->clients[i].is_open)
