@@ -11,6 +11,7 @@
 #define CREDIT_EVENTS_NONE 8192u  // the same of a stream of level none, which has no window: what a socket's buffer holds
 #define CREDIT_EVENTS_FIRST 256u  // and before the size of any event is known
 #define CREDIT_EVENTS_LOW 64u     // less is not worth a frame: the stream waits for more
+#define RECENT_EVENTS_MAX 8192u   // then the older half is forgotten
 #define EVENT_BYTES_GUESS 256u    // before any was seen
 
 void weir_ack_mark(struct weir_engine *engine, struct weir_stream *stream)
@@ -41,11 +42,18 @@ void weir_ack_detach(struct weir_engine *engine, struct weir_shard *shard)
 }
 
 // Events of the recent size that fit `bytes`.
-static uint64_t events_in(const struct weir_shard *shard, uint64_t bytes)
+static uint64_t events_in(struct weir_shard *shard, uint64_t bytes)
 {
-	if (shard->recent_events == 0)
+	uint64_t recent_bytes = shard->log.head - shard->recent_position;
+	uint64_t recent_events = shard->log.head_offset - shard->recent_offset;
+	if (recent_events == 0)
 		return bytes / EVENT_BYTES_GUESS;
-	return bytes * shard->recent_events / shard->recent_bytes;
+	if (recent_events > RECENT_EVENTS_MAX || recent_bytes > shard->log.size) {
+		// The older half is forgotten; both stay above 0.
+		shard->recent_position += recent_bytes / 2;
+		shard->recent_offset += recent_events / 2;
+	}
+	return bytes * recent_events / recent_bytes;
 }
 
 static uint64_t free_bytes(const struct weir_shard *shard)
@@ -53,7 +61,7 @@ static uint64_t free_bytes(const struct weir_shard *shard)
 	return shard->log.size - (shard->log.head - weir_shard_hold(shard));
 }
 
-static uint64_t credit_events(const struct weir_shard *shard)
+static uint64_t credit_events(struct weir_shard *shard)
 {
 	if (shard->policy != WEIR_POLICY_BLOCK || !shard->holders)
 		return CREDIT_EVENTS_MAX;
@@ -68,10 +76,10 @@ static uint64_t credit_events(const struct weir_shard *shard)
 }
 
 // Of level none nothing is sent again: what is refused as `full` because events grew is lost. So it gets less.
-static uint64_t credit_events_none(const struct weir_shard *shard)
+static uint64_t credit_events_none(struct weir_shard *shard)
 {
 	uint64_t credit = credit_events(shard) * 3 / 4;
-	uint64_t most = shard->recent_events ? CREDIT_EVENTS_NONE : CREDIT_EVENTS_FIRST;
+	uint64_t most = shard->log.head_offset ? CREDIT_EVENTS_NONE : CREDIT_EVENTS_FIRST;
 	return credit < most ? credit : most;
 }
 

@@ -613,6 +613,12 @@ bool weir_delivery_run(struct weir_shard *shard, uint32_t frames, uint64_t now_n
 
 // ---- Groups come and go, shards move ----
 
+static void followers_add(struct weir_shard *shard, int change)
+{
+	shard->followers += (uint32_t)change;
+	shard->is_lossless = shard->policy == WEIR_POLICY_BLOCK && shard->followers == 0;
+}
+
 int weir_delivery_create(struct weir_shard *shard, const struct weir_group_place *place, uint64_t *start_offset)
 {
 	if (find(shard, place->spec.id.value))
@@ -642,7 +648,7 @@ int weir_delivery_create(struct weir_shard *shard, const struct weir_group_place
 	if (handle >= shard->deliveries_limit)
 		shard->deliveries_limit = handle + 1;
 	shard->holders += delivery->kind == WEIR_GROUP_HOLD;
-	shard->followers += delivery->kind == WEIR_GROUP_FOLLOW;
+	followers_add(shard, delivery->kind == WEIR_GROUP_FOLLOW);
 	(void)weir_delivery_hold_update(shard);
 	*start_offset = delivery->row.start_offset;
 	touch(delivery);
@@ -685,7 +691,7 @@ int weir_delivery_remove(struct weir_shard *shard, uint32_t group, uint64_t now_
 	weir_shard_publish(shard, now_ns);
 	delivery->in_use = false;
 	shard->holders -= delivery->kind == WEIR_GROUP_HOLD;
-	shard->followers -= delivery->kind == WEIR_GROUP_FOLLOW;
+	followers_add(shard, -(delivery->kind == WEIR_GROUP_FOLLOW));
 	while (shard->deliveries_limit && !shard->deliveries[shard->deliveries_limit - 1].in_use)
 		shard->deliveries_limit--;
 	if (weir_delivery_hold_update(shard) && shard->waiters_first)

@@ -198,6 +198,7 @@ static bool deliver(struct weir_engine *engine)
 			engine->deliverable.last = NULL;
 		shard->deliver_next = NULL;
 		shard->is_deliverable = false;
+		weir_engine_mark_dirty(engine, shard);
 		if (weir_delivery_run(shard, DELIVER_FRAMES, engine->now_ns)) {
 			weir_engine_mark_deliverable(engine, shard);
 			is_left = true;

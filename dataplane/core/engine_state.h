@@ -139,6 +139,17 @@ bool weir_session_is_gone(const struct weir_engine *engine, uint64_t id);
 // BYE to every session while there is room; true when all are gone.
 bool weir_session_stop_all(struct weir_engine *engine);
 
+// ---- publish.c ----
+// The session that was heard last in this burst, and its path: both are good as long as nothing but publishes is looked at.
+struct weir_heard {
+	const struct weir_path *path;
+	struct weir_session *session; // NULL: none
+};
+
+// A publish in two parts, in order, on an open stream of a shard that is here and has room: nearly all that come through a
+// lane. false: it is not like that, nothing was done, the general way knows.
+bool weir_publish_shared(struct weir_engine *engine, const struct weir_arrival *arrival, struct weir_heard *heard);
+
 // ---- dispatch.c ----
 // A shard frame or a report's entries, here or forwarded.
 enum weir_reason weir_dispatch_shard(struct weir_engine *engine, const struct weir_ingress *ingress, uint8_t hops);

@@ -108,6 +108,10 @@ void weir_shard_publish(struct weir_shard *shard, uint64_t now_ns)
 		if (delivery->in_use && (delivery->is_dirty || delivery->row.head_offset != shard->log.head_offset))
 			delivery_publish(delivery, now_ns);
 	}
+	// Everything appended was offered and accepted; its bytes are where the log ends.
+	row->offered += shard->log.head_offset - row->accepted;
+	row->accepted = shard->log.head_offset;
+	row->accepted_bytes = shard->log.head;
 	row->head_offset = shard->log.head_offset;
 	row->earliest_offset = shard->log.tail_offset;
 	row->held_bytes = shard->log.head - weir_shard_hold(shard);

@@ -123,38 +123,6 @@ void weir_log_destroy(struct weir_log *log)
 	*log = (struct weir_log){ .fd = -1 };
 }
 
-void *weir_log_reserve(struct weir_log *log, uint32_t length)
-{
-	uint64_t end = log->head + weir_log_run_size(length);
-	while (end - log->tail > log->size) {
-		const struct weir_run_header *oldest = weir_log_run(log, log->tail);
-		log->tail_offset += oldest->count;
-		log->tail += weir_log_run_size(oldest->length);
-	}
-	return weir_log_run(log, log->head) + 1;
-}
-
-void weir_log_commit(struct weir_log *log, const struct weir_run_header *run, uint64_t now_ns)
-{
-	if (now_ns > log->last_append_ns)
-		log->last_append_ns = now_ns;
-	struct weir_run_header *place = weir_log_run(log, log->head);
-	*place = *run;
-	place->append_ns = log->last_append_ns;
-	log->head += weir_log_run_size(run->length);
-	log->head_offset += run->count;
-	// A ring is written end to end, so the next run's place is seldom in the cache: fetched now, it is by the time it is
-	// needed. 1,440 bytes into a ring of 4 MiB: 86 ns without, 62 ns with; of 1 MiB: 48 and 42.
-	const uint8_t *next = (const uint8_t *)weir_log_run(log, log->head);
-	const uint8_t *end = next + weir_log_run_size(run->length);
-	for (; next < end; next += 256) {
-		__builtin_prefetch(next, 1);
-		__builtin_prefetch(next + 64, 1);
-		__builtin_prefetch(next + 128, 1);
-		__builtin_prefetch(next + 192, 1);
-	}
-}
-
 void weir_log_append(struct weir_log *log, const struct weir_run_header *run, const void *events, uint64_t now_ns)
 {
 	memcpy(weir_log_reserve(log, run->length), events, run->length);

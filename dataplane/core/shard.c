@@ -52,6 +52,7 @@ int weir_shard_create(struct weir_shard **shard, const struct weir_shard_config 
 	fresh->shard = config->shard;
 	fresh->shards = spec->shards;
 	fresh->policy = spec->policy;
+	fresh->is_lossless = spec->policy == WEIR_POLICY_BLOCK;
 	fresh->ack_min = spec->ack_min;
 	fresh->event_max = spec->event_max;
 	fresh->streams_max = spec->streams_max;

@@ -170,6 +170,7 @@ struct weir_shard {
 	uint64_t hold;      // position of the slowest hold cursor, see weir_shard_hold()
 	uint32_t holders;   // hold groups and pins
 	uint32_t followers; // follow groups
+	bool is_lossless;   // policy block and no follow group: an append takes nothing from anybody
 	struct weir_stream *streams; // [streams_max]
 	struct weir_stream *streams_free;
 	uint32_t streams_used; // open and dormant
@@ -179,9 +180,9 @@ struct weir_shard {
 	uint32_t round_active;
 	uint32_t round_active_last;
 	uint64_t round_ns; // when this round began
-	// Recent runs, halved now and then: how large an event is in the log.
-	uint64_t recent_bytes;
-	uint64_t recent_events;
+	// Recent runs: how large an event is in the log since about here.
+	uint64_t recent_position;
+	uint64_t recent_offset;
 	struct weir_stream *waiters_first;
 	struct weir_stream *waiters_last;
 	struct weir_delivery_stream deliveries[WEIR_SHARD_GROUPS_MAX];

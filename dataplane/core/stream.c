@@ -8,7 +8,6 @@
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
 #define NS_PER_MS 1000000ull
 #define ROUND_NS (50 * NS_PER_MS)  // streams that published within the last two share the free space
-#define RECENT_EVENTS_MAX 8192u    // then the averages are halved
 #define NONE_NEWS_EVENTS 4096u     // a stream that needs no acknowledgement is told of credit when it has less than this
 
 static struct weir_session_ref ref_of(const struct weir_stream *stream)
@@ -89,23 +88,18 @@ static void round_note(struct weir_shard *shard, struct weir_stream *stream, uin
 	}
 }
 
-static void recent_note(struct weir_shard *shard, uint64_t bytes, uint32_t count)
+void weir_stream_appended(struct weir_shard *shard, struct weir_stream *stream, uint64_t now_ns)
 {
-	shard->recent_bytes += bytes;
-	shard->recent_events += count;
-	if (shard->recent_events > RECENT_EVENTS_MAX || shard->recent_bytes > shard->log.size) {
-		shard->recent_bytes = (shard->recent_bytes + 1) / 2;
-		shard->recent_events = (shard->recent_events + 1) / 2;
-	}
-}
-
-// level routed: each burst is acknowledged. level none: only news of credit is.
-static inline void ack_after_append(struct weir_shard *shard, struct weir_stream *stream)
-{
-	if (stream->is_ack_due)
-		return;
+	round_note(shard, stream, now_ns);
+	// level routed: each burst is acknowledged. level none: only news of credit is.
 	if (stream->level != WEIR_ACK_NONE || stream->limit < stream->next + NONE_NEWS_EVENTS)
 		weir_ack_mark(shard->engine, stream);
+}
+
+void weir_shard_grew(struct weir_shard *shard)
+{
+	weir_engine_mark_dirty(shard->engine, shard);
+	weir_engine_mark_deliverable(shard->engine, shard);
 }
 
 // The part below next is trimmed; its events were checked, so walking them is safe.
@@ -129,38 +123,6 @@ static void duplicates_count(struct weir_shard *shard, struct weir_stream *strea
 	weir_engine_mark_dirty(shard->engine, shard);
 	if (stream->level != WEIR_ACK_NONE)
 		weir_ack_mark(shard->engine, stream);
-}
-
-// The batch, which was judged, goes into the log; it may have been copied to its place already.
-static void commit(struct weir_shard *shard, struct weir_stream *stream, const struct weir_batch *batch, bool is_in_log,
-		   uint64_t now_ns)
-{
-	const struct weir_run_header run = {
-		.producer = stream->producer,
-		.sequence = batch->sequence,
-		.length = batch->length,
-		.crc = batch->is_unchecked ? 0 : batch->crc,
-		.count = (uint16_t)batch->count,
-		.flags = batch->is_unchecked ? WEIR_RUN_UNCHECKED : 0,
-	};
-	if (is_in_log)
-		weir_log_commit(&shard->log, &run, now_ns);
-	else
-		weir_log_append(&shard->log, &run, batch->events, now_ns);
-	stream->next = batch->sequence + batch->count;
-	if (stream->is_assembling)
-		weir_reassembly_give(&shard->engine->reassembly, stream);
-	uint64_t bytes = weir_log_run_size(batch->length);
-	shard->row.offered += batch->count;
-	shard->row.accepted += batch->count;
-	shard->row.accepted_bytes += bytes;
-	recent_note(shard, bytes, batch->count);
-	round_note(shard, stream, now_ns);
-	ack_after_append(shard, stream);
-	if (!shard->is_dirty)
-		weir_engine_mark_dirty(shard->engine, shard);
-	if (!shard->is_deliverable)
-		weir_engine_mark_deliverable(shard->engine, shard);
 }
 
 enum weir_reason weir_stream_append(struct weir_shard *shard, struct weir_stream *stream, const struct weir_batch *batch,
@@ -188,34 +150,8 @@ enum weir_reason weir_stream_append(struct weir_shard *shard, struct weir_stream
 		weir_stream_refuse(shard, stream, batch->sequence, batch->count, reason);
 		return reason;
 	}
-	commit(shard, stream, batch, false, now_ns);
+	weir_stream_commit(shard, stream, batch, false, now_ns);
 	return WEIR_R_NONE;
-}
-
-// Whether the log may be written before it is known that the events are good: nobody loses anything by it.
-static bool may_copy_first(struct weir_shard *shard, const struct weir_stream *stream, const struct weir_batch *batch)
-{
-	return batch->sequence == stream->next && batch->sequence >= stream->refused_to && shard->policy == WEIR_POLICY_BLOCK &&
-	       shard->followers == 0 && weir_log_has_room(&shard->log, weir_shard_hold(shard), batch->length);
-}
-
-// Events that their producer may change at any time: they are copied once, and the copy is judged.
-static enum weir_reason append_shared(struct weir_shard *shard, struct weir_stream *stream, struct weir_batch *batch,
-				      uint64_t now_ns)
-{
-	if (!may_copy_first(shard, stream, batch)) {
-		batch->events = memcpy(shard->engine->bounce, batch->events, batch->length);
-		return weir_stream_append(shard, stream, batch, now_ns);
-	}
-	void *place = weir_log_reserve(&shard->log, batch->length);
-	batch->events = memcpy(place, batch->events, batch->length);
-	enum weir_reason reason =
-		weir_events_check(place, batch->length, batch->count, shard->event_max, shard->shard, shard->shards);
-	if (reason == WEIR_R_NONE)
-		commit(shard, stream, batch, true, now_ns);
-	else
-		weir_stream_refuse(shard, stream, batch->sequence, batch->count, reason);
-	return reason;
 }
 
 static void skip_apply(struct weir_shard *shard, struct weir_stream *stream, uint64_t sequence, uint64_t count, uint16_t reason)
@@ -354,9 +290,9 @@ static void publish(struct weir_shard *shard, struct weir_stream *stream, const 
 		}
 		weir_stream_lose(shard, stream, batch.sequence);
 	}
-	enum weir_reason reason = ingress->shared ? append_shared(shard, stream, &batch, now_ns) :
-						    weir_stream_append(shard, stream, &batch, now_ns);
-	if (reason == WEIR_R_NONE && stream->parked_count)
+	if (ingress->shared)
+		batch.events = memcpy(shard->engine->bounce, batch.events, batch.length);
+	if (weir_stream_append(shard, stream, &batch, now_ns) == WEIR_R_NONE && stream->parked_count)
 		parked_drain(shard, stream, now_ns);
 }
 

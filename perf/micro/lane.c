@@ -151,7 +151,7 @@ static void router_create(struct bench *bench)
 		.park_frames = 64,
 		.reassembly_slots = 1,
 		.reassembly_bytes = 64 << 10,
-		.limits = { .frame_size = 1472, .window_frames = 4096, .ping_ms = 1000, .lease_ms = 600000, .dedup_window_ms = 60000 },
+		.limits = { .frame_size = 1472, .window_frames = 4096, .ping_ms = 1000, .lease_ms = 600000 },
 		.seed = 1,
 		.router = 2,
 		.row = &bench->worker_row,
@@ -339,7 +339,8 @@ int main(int argc, char **argv)
 	bench.shard_count = argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 0) : 4;
 	bench.burst = argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 0) : 64;
 	if (bench.frame_events < 1 || bench.frame_events * EVENT_SIZE > SLOT_SIZE - sizeof(struct weir_frame_header) ||
-	    seconds <= 0 || bench.shard_count < 1 || bench.shard_count > SHARDS_MAX || bench.burst < 1 || bench.burst > BURST_MAX) {
+	    seconds <= 0 || bench.shard_count < 1 || bench.shard_count > SHARDS_MAX || bench.burst < 1 ||
+	    bench.burst > BURST_MAX) {
 		fputs("usage: micro-lane FRAME_EVENTS SECONDS [SHARDS [FRAMES_A_TURN]]\n", stderr);
 		return 2;
 	}
