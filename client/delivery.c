@@ -248,15 +248,14 @@ void consumers_deliver(struct weir_core *core, struct weir_frame_header *frame, 
 
 // ---- Out ----
 
-static void view_fill(struct weir_view *view, const struct parcel *parcel, const struct weir_event_header *event)
+// The header is checked; what is the same for all events of a run comes from it and the parcel.
+static inline void view_fill(struct weir_view *view, const struct parcel *parcel, const struct weir_event_header *event)
 {
 	const struct weir_run_header *run = parcel->run;
 	uint32_t attributes = event->attribute_words * 8u;
 	const uint8_t *bytes = (const uint8_t *)(event + 1);
 	view->key = event->key;
-	view->offset = parcel->offset;
 	view->producer = run->producer;
-	view->sequence = run->sequence + (run->count - parcel->events);
 	view->append_ns = run->append_ns;
 	view->payload = bytes + attributes;
 	view->attributes = bytes;
@@ -265,19 +264,56 @@ static void view_fill(struct weir_view *view, const struct parcel *parcel, const
 	view->attributes_size = (uint16_t)attributes;
 	view->type = event->type;
 	view->shard = parcel->shard;
-	view->flags = 0;
 }
 
-// Size of the event at parcel->at, padded; 0 when it does not fit its run.
-static uint32_t event_size(const struct parcel *parcel)
+// Padded; 0 when the event does not fit what is left of its run.
+static inline uint32_t event_size(const struct weir_event_header *event, uint32_t left)
 {
-	const uint8_t *end = (const uint8_t *)(parcel->run + 1) + parcel->run->length;
-	const struct weir_event_header *event = (const void *)parcel->at;
-	uint32_t left = (uint32_t)(end - parcel->at);
 	if (left < EVENT_HEADER || event->length > left || event->length < EVENT_HEADER + event->attribute_words * 8u)
 		return 0;
 	uint32_t size = weir_pad8(event->length);
 	return size <= left ? size : 0;
+}
+
+static inline const uint8_t *run_end(const struct parcel *parcel)
+{
+	return (const uint8_t *)(parcel->run + 1) + parcel->run->length;
+}
+
+// Hands out up to `most` events of the parcel's run; events below parcel->from are passed over.
+static int run_walk(struct weir_consumer *consumer, const struct assignment *assignment, struct parcel *parcel,
+		    struct weir_view *views, int most)
+{
+	const uint8_t *at = parcel->at;
+	uint64_t offset = parcel->offset;
+	uint64_t sequence = parcel->run->sequence + parcel->run->count - parcel->events;
+	uint32_t left = (uint32_t)(run_end(parcel) - at);
+	uint32_t events = parcel->events;
+	int count = 0;
+	while (events && count < most) {
+		const struct weir_event_header *event = (const void *)at;
+		uint32_t size = event_size(event, left);
+		if (size == 0)
+			break;
+		if (offset >= parcel->from) {
+			struct weir_view *view = &views[count++];
+			bool is_marked = offset < assignment->redelivered_to;
+			view_fill(view, parcel, event);
+			view->offset = offset;
+			view->sequence = sequence;
+			view->flags = is_marked ? WEIR_VIEW_REDELIVERED : 0;
+			consumer->counts.redelivered += is_marked;
+		}
+		at += size;
+		left -= size;
+		offset++;
+		sequence++;
+		events--;
+	}
+	parcel->at = at;
+	parcel->offset = offset;
+	parcel->events = (uint16_t)events;
+	return count;
 }
 
 // Hands out up to `most` events of the parcel. Its runs are used up when parcel->runs is 0.
@@ -286,32 +322,17 @@ static int parcel_walk(struct weir_consumer *consumer, const struct assignment *
 {
 	int count = 0;
 	while (parcel->runs && count < most) {
-		uint32_t size = parcel->events ? event_size(parcel) : 0;
-		if (size == 0) {
-			// End of the run; or its events disagree with their lengths, and the rest cannot be told apart.
-			consumer->core->statistics.frames_bad += parcel->events != 0;
-			const uint8_t *end = (const uint8_t *)(parcel->run + 1) + parcel->run->length;
-			parcel->offset += parcel->events;
-			parcel->run = (const void *)end;
-			if (--parcel->runs) {
-				parcel->events = parcel->run->count;
-				parcel->at = (const uint8_t *)(parcel->run + 1);
-			}
-			continue;
+		count += run_walk(consumer, assignment, parcel, views + count, most - count);
+		if (parcel->events && count == most)
+			break;
+		// End of the run; or its events disagree with their lengths, and the rest cannot be told apart.
+		consumer->core->statistics.frames_bad += parcel->events != 0;
+		parcel->offset += parcel->events;
+		parcel->run = (const void *)run_end(parcel);
+		if (--parcel->runs) {
+			parcel->events = parcel->run->count;
+			parcel->at = (const uint8_t *)(parcel->run + 1);
 		}
-		if (parcel->offset >= parcel->from) {
-			struct weir_view *view = &views[count++];
-			view_fill(view, parcel, (const void *)parcel->at);
-			if (parcel->offset < assignment->redelivered_to) {
-				view->flags = WEIR_VIEW_REDELIVERED;
-				consumer->counts.redelivered++;
-			}
-		}
-		parcel->at += size;
-		parcel->events--;
-		parcel->offset++;
-		if (parcel->events == 0 && parcel->runs == 1)
-			parcel->runs = 0;
 	}
 	return count;
 }

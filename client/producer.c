@@ -467,7 +467,8 @@ int weir_core_publish(struct weir_producer *producer, const struct weir_event *e
 	uint8_t *at = stream->write;
 	event_header_fill((struct weir_event_header *)(void *)at, event, key);
 	// The padding first: whole words below, so that the last one is zero where nothing is written over it.
-	memset(at + size - 8, 0, size > EVENT_HEADER ? 8 : 0);
+	if (size > EVENT_HEADER)
+		memset(at + size - 8, 0, 8);
 	if (event->attributes_size)
 		memcpy(at + EVENT_HEADER, event->attributes, event->attributes_size);
 	if (event->payload_size)

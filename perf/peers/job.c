@@ -82,31 +82,38 @@ static void add(_Atomic uint64_t *counter, uint64_t more)
 	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more, memory_order_relaxed);
 }
 
-void job_take(struct job *job, uint32_t group, const void *payload, uint32_t size, uint64_t now_ns)
+void job_take_of(struct job *job, struct job_inlet *inlet, const void *payload, uint32_t size, uint64_t now_ns)
 {
 	struct job_head head;
 	uint64_t last;
-	memcpy(&head, payload, sizeof(head));
-	uint32_t shard = weir_shard_of(head.key, JOB_SHARDS);
-	struct job_inlet *inlet = &job->inlets[group][shard];
-	uint64_t next = atomic_load_explicit(&inlet->next, memory_order_relaxed);
-	if (size != job->payload_size || head.key != job->keys[shard][head.sequence % JOB_KEYS]) {
+	if (size != job->payload_size) {
 		add(&inlet->wrong, 1);
 		return;
 	}
+	memcpy(&head, payload, sizeof(head));
 	memcpy(&last, (const uint8_t *)payload + size - sizeof(last), sizeof(last));
-	if (last != head.sequence)
+	uint64_t next = atomic_load_explicit(&inlet->next, memory_order_relaxed);
+	if (last != head.sequence || head.key != inlet->keys[head.sequence % JOB_KEYS]) {
 		add(&inlet->wrong, 1);
+		return;
+	}
 	if (head.sequence < next) {
 		add(&inlet->repeated, 1);
 		return;
 	}
 	if (head.sequence > next)
 		add(&inlet->lost, head.sequence - next);
-	add(&inlet->events, 1);
 	atomic_store_explicit(&inlet->next, head.sequence + 1, memory_order_relaxed);
 	if (now_ns && head.send_ns >= job->record_from_ns)
 		weir_histogram_add(&inlet->latency, now_ns > head.send_ns ? now_ns - head.send_ns : 0, 1);
+}
+
+void job_take(struct job *job, uint32_t group, const void *payload, uint32_t size, uint64_t now_ns)
+{
+	struct job_head head = { 0 };
+	if (size == job->payload_size)
+		memcpy(&head, payload, sizeof(head));
+	job_take_of(job, &job->inlets[group][weir_shard_of(head.key, JOB_SHARDS)], payload, size, now_ns);
 }
 
 // Of the slowest group.
@@ -132,10 +139,11 @@ static struct sums sums_of(const struct job *job)
 	for (uint32_t group = 0; group < job->groups; group++) {
 		for (uint32_t shard = 0; shard < JOB_SHARDS; shard++) {
 			const struct job_inlet *inlet = &job->inlets[group][shard];
-			sums.events += atomic_load_explicit(&inlet->events, memory_order_relaxed);
+			sums.events += atomic_load_explicit(&inlet->next, memory_order_relaxed);
 			sums.wrong += atomic_load_explicit(&inlet->wrong, memory_order_relaxed);
 			sums.repeated += atomic_load_explicit(&inlet->repeated, memory_order_relaxed);
 			sums.lost += atomic_load_explicit(&inlet->lost, memory_order_relaxed);
+			sums.events -= atomic_load_explicit(&inlet->lost, memory_order_relaxed);
 		}
 	}
 	return sums;
@@ -321,6 +329,10 @@ static void keys_choose(struct job *job)
 			continue;
 		job->keys[shard][chosen[shard]++] = key;
 		full += chosen[shard] == JOB_KEYS;
+	}
+	for (uint32_t group = 0; group < JOB_GROUPS_MAX; group++) {
+		for (uint32_t shard = 0; shard < JOB_SHARDS; shard++)
+			job->inlets[group][shard].keys = job->keys[shard];
 	}
 }
 

@@ -33,11 +33,11 @@ struct job_head {
 
 // One group's view of one shard. One thread writes.
 struct job_inlet {
-	_Atomic uint64_t next;     // sequence expected
-	_Atomic uint64_t events;
+	_Atomic uint64_t next;     // sequence expected; what lies below came, or is lost
 	_Atomic uint64_t wrong;    // not the event that was published
 	_Atomic uint64_t repeated; // seen before
 	_Atomic uint64_t lost;     // passed over
+	const uint64_t *keys;      // of the shard
 	struct weir_histogram latency;
 } __attribute__((aligned(64)));
 
@@ -86,6 +86,9 @@ static inline uint64_t job_arrival_ns(const struct job *job)
 
 // An event has arrived for a group. By the one thread that serves this group's shard.
 void job_take(struct job *job, uint32_t group, const void *payload, uint32_t size, uint64_t now_ns);
+
+// The same where the peer says which shard it is; another one than the key's is wrong.
+void job_take_of(struct job *job, struct job_inlet *inlet, const void *payload, uint32_t size, uint64_t now_ns);
 
 // "HOST:PORT" cut in two; exits on anything else.
 void job_address(const struct job *job, char host[64], uint16_t *port);

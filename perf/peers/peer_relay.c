@@ -166,8 +166,9 @@ static void frame_take(struct peer *peer, uint32_t group, const uint8_t *bytes, 
 	if (weir_frame_check(frame, size, true, false, NULL) != WEIR_R_NONE)
 		job_fail("relay: a frame of %u bytes came damaged", size);
 	const uint8_t *at = bytes + sizeof(*frame);
+	struct job_inlet *inlet = &peer->job->inlets[group][frame->shard % JOB_SHARDS];
 	for (uint32_t i = 0; i < frame->count; i++, at += peer->event_size)
-		job_take(peer->job, group, at + sizeof(struct weir_event_header), peer->job->payload_size, now_ns);
+		job_take_of(peer->job, inlet, at + sizeof(struct weir_event_header), peer->job->payload_size, now_ns);
 }
 
 static uint32_t segment_of(struct msghdr *message, uint32_t size)

@@ -100,8 +100,11 @@ static bool weir_peer_receive(struct peer *peer)
 			job_fail("weir: receive: %s", strerror(-count));
 		uint64_t now_ns = job_arrival_ns(peer->job);
 		while ((count = weir_consume(peer->consumers[group], peer->views, VIEWS)) > 0) {
-			for (int i = 0; i < count; i++)
-				job_take(peer->job, group, peer->views[i].payload, peer->views[i].payload_size, now_ns);
+			for (int i = 0; i < count; i++) {
+				const struct weir_view *view = &peer->views[i];
+				job_take_of(peer->job, &peer->job->inlets[group][view->shard % JOB_SHARDS], view->payload,
+					    view->payload_size, now_ns);
+			}
 			has_some = true;
 		}
 	}
