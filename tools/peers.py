@@ -394,7 +394,7 @@ def pair_ratio(a, b):
     a, b = a['values'], b['values']
     if len(b) != len(a):
         b = [statistics.median(b)] * len(a)
-    return summary([round(x / y, 3) for x, y in zip(a, b) if y])
+    return summary([round(x / y, 3) for x, y in zip(a, b)]) if all(a) and all(b) else None
 
 
 class Targets:
@@ -403,6 +403,10 @@ class Targets:
 
     # A ratio, or a plain value, that should be at least (sign 1) or at most (sign -1) `must`.
     def add(self, text, value, must, unit='', sign=1):
+        if value is None:
+            self.lines.append({'target': text, 'value': None, 'must': must, 'at': 'least' if sign > 0 else 'most', 'unit': unit,
+                               'met': False})
+            return
         median = value['median'] if isinstance(value, dict) else value
         line = {'target': text, 'value': round(median, 3), 'must': must, 'at': 'least' if sign > 0 else 'most', 'unit': unit,
                 'met': sign * median >= sign * must}
@@ -471,6 +475,9 @@ def table(answer):
         lines.append('')
     for line in answer['targets']:
         range_text = f' ({line["min"]:.2f} to {line["max"]:.2f}{", noisy" if line["noisy"] else ""})' if 'min' in line else ''
+        if line['value'] is None:
+            lines.append(f'MISSED {line["target"]}: nothing arrived')
+            continue
         lines.append(f'{"met   " if line["met"] else "MISSED"} {line["target"]}: {line["value"]}{line["unit"]}{range_text}, '
                      f'must be at {line["at"]} {line["must"]:g}{line["unit"]}')
     for name, what in answer['durable_means'].items():

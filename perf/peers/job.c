@@ -244,7 +244,7 @@ static void publish_until(struct run *run, uint64_t end_ns)
 static uint64_t drain(struct run *run)
 {
 	bool is_confirmed = run->job->guarantee != JOB_AT_MOST_ONCE && run->ops->confirmed;
-	uint64_t patience = is_confirmed ? 10 : 1;
+	uint64_t patience = is_confirmed ? 30 : 3;
 	run->progress_ns = job_now_ns();
 	for (;;) {
 		uint64_t unconfirmed = is_confirmed ? run->published - run->ops->confirmed(run->peer) : 0;
