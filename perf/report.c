@@ -348,6 +348,14 @@ void weir_report_print(const struct weir_result *result, FILE *stream)
 		for (size_t s = 0; s < SHARES_COUNT; s++)
 			fprintf(stream, "%s %s %s", s ? "," : "", SHARE_NAMES[s],
 				weir_format_ns((double)weir_histogram_percentile(&run->latency, SHARES[s])).text);
+		for (uint32_t g = 0; g < run->group_count && run->group_count > 1; g++) {
+			const struct weir_result_group *group = run->groups[g];
+			fprintf(stream, "\n  group %s of %s: %u consumers, delivered %lu, lost %lu, latency", group->name,
+				group->topic, group->consumers, group->counts.delivered, group->counts.lost);
+			for (size_t s = 0; s < SHARES_COUNT; s++)
+				fprintf(stream, "%s %s %s", s ? "," : "", SHARE_NAMES[s],
+					weir_format_ns((double)weir_histogram_percentile(&group->latency, SHARES[s])).text);
+		}
 		fprintf(stream, "\n  generator late %s (99.9 %%)",
 			weir_format_ns((double)weir_histogram_percentile(&run->lag, 0.999)).text);
 		fprintf(stream, ", stolen %s, workers pushed off %lu times\n", weir_format_ratio(steal_of(run)).text, pushed);

@@ -12,6 +12,8 @@ static void run_free(struct weir_result_run *run)
 {
 	for (uint32_t i = 0; i < run->step_count; i++)
 		free(run->steps[i]);
+	for (uint32_t i = 0; i < run->group_count; i++)
+		free(run->groups[i]);
 	free(run->cores);
 	free(run->seconds);
 	free(run->second_cpus);
@@ -45,6 +47,16 @@ struct weir_result_step *weir_result_step_add(struct weir_result_run *run, const
 	snprintf(step->name, sizeof(step->name), "%s", name);
 	run->steps[run->step_count++] = step;
 	return step;
+}
+
+struct weir_result_group *weir_result_group_add(struct weir_result_run *run)
+{
+	if (run->group_count == WEIR_RESULT_GROUPS_MAX)
+		return NULL;
+	struct weir_result_group *group = calloc(1, sizeof(*group));
+	if (group)
+		run->groups[run->group_count++] = group;
+	return group;
 }
 
 static bool seconds_grow(struct weir_result_run *run)

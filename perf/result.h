@@ -19,6 +19,7 @@
 #define WEIR_RESULT_CORES_MAX 1024u
 #define WEIR_RESULT_WORKERS_MAX 64u
 #define WEIR_RESULT_FACTS_MAX 64u
+#define WEIR_RESULT_GROUPS_MAX 256u // of one run
 #define WEIR_RESULT_NAME 64u        // bytes of a text with its zero
 #define WEIR_RESULT_TEXT 256u
 #define WEIR_RESULT_ERROR 512u
@@ -100,6 +101,17 @@ struct weir_result_step {
 	struct weir_histogram latency; // ns, from the intended send time to the consumer's callback
 };
 
+// What one group of consumers got. Of the counts: acknowledged (events of its topic), expected, delivered, lost, duplicated,
+// reordered, redelivered, damaged, bytes; the others are 0.
+struct weir_result_group {
+	char topic[WEIR_RESULT_NAME];
+	char name[WEIR_RESULT_NAME];
+	uint32_t consumers;
+	uint32_t killed; // of them
+	struct weir_result_counts counts;
+	struct weir_histogram latency; // as in a step
+};
+
 // One repeat.
 struct weir_result_run {
 	uint64_t start_unix_ns; // CLOCK_REALTIME
@@ -116,6 +128,8 @@ struct weir_result_run {
 	uint32_t worker_count;
 	uint32_t second_count;
 	struct weir_result_step *steps[WEIR_RESULT_STEPS_MAX];
+	uint32_t group_count;
+	struct weir_result_group *groups[WEIR_RESULT_GROUPS_MAX];
 	struct weir_result_core *cores;      // [core_count], weir_result_cores()
 	struct weir_result_second *seconds;  // [second_count], weir_result_second_add()
 	struct weir_result_cpu *second_cpus; // [second_count][core_count]
@@ -167,6 +181,7 @@ void weir_result_fini(struct weir_result *result);
 // where they are; a second moves when the next one is added.
 struct weir_result_run *weir_result_run_add(struct weir_result *result);
 struct weir_result_step *weir_result_step_add(struct weir_result_run *run, const char *name);
+struct weir_result_group *weir_result_group_add(struct weir_result_run *run);
 struct weir_result_second *weir_result_second_add(struct weir_result_run *run);
 struct weir_result_worker *weir_result_worker_add(struct weir_result_run *run);
 

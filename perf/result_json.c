@@ -69,6 +69,11 @@ static const struct field STEP[] = {
 	F(weir_result_step, duration_ns, U64), F(weir_result_step, rate, REAL), END,
 };
 
+static const struct field GROUP[] = {
+	T(weir_result_group, topic),       T(weir_result_group, name), F(weir_result_group, consumers, U32),
+	F(weir_result_group, killed, U32), END,
+};
+
 static const struct field RUN[] = {
 	F(weir_result_run, start_unix_ns, U64), F(weir_result_run, duration_ns, U64), F(weir_result_run, drain_ns, U64),
 	F(weir_result_run, is_passed, BOOL),    T(weir_result_run, verdict),          END,
@@ -158,14 +163,25 @@ static json_t *step_put(const struct weir_result_step *step)
 	return json;
 }
 
+static json_t *group_put(const struct weir_result_group *group)
+{
+	json_t *json = object_put(group, GROUP);
+	json_object_set_new(json, "counts", object_put(&group->counts, COUNTS));
+	json_object_set_new(json, "latency_ns", histogram_put(&group->latency));
+	return json;
+}
+
 static json_t *run_put(const struct weir_result_run *run)
 {
 	json_t *json = object_put(run, RUN);
 	json_t *steps = json_array();
+	json_t *groups = json_array();
 	json_t *cores = json_array();
 	json_t *workers = json_array();
 	for (uint32_t i = 0; i < run->step_count; i++)
 		json_array_append_new(steps, step_put(run->steps[i]));
+	for (uint32_t i = 0; i < run->group_count; i++)
+		json_array_append_new(groups, group_put(run->groups[i]));
 	for (uint32_t i = 0; i < run->core_count; i++) {
 		json_t *core = object_put(&run->cores[i], CORE);
 		fields_put(core, &run->cores[i].cpu, CPU);
@@ -178,6 +194,7 @@ static json_t *run_put(const struct weir_result_run *run)
 	json_object_set_new(json, "service_ns", histogram_put(&run->service));
 	json_object_set_new(json, "lag_ns", histogram_put(&run->lag));
 	json_object_set_new(json, "steps", steps);
+	json_object_set_new(json, "groups", groups);
 	json_object_set_new(json, "cores", cores);
 	json_object_set_new(json, "workers", workers);
 	json_object_set_new(json, "seconds", seconds_put(run));
@@ -322,6 +339,17 @@ static int step_get(const struct reader *reader, const json_t *json, struct weir
 	return code ? code : histogram_get(reader, json, "latency_ns", &step->latency);
 }
 
+static int group_get(const struct reader *reader, const json_t *json, struct weir_result_run *run)
+{
+	struct weir_result_group *group = weir_result_group_add(run);
+	if (!group)
+		return refuse(reader, "a run has more than %u groups, or there is no memory", WEIR_RESULT_GROUPS_MAX);
+	int code = fields_get(reader, json, group, GROUP);
+	if (code == 0)
+		code = fields_get(reader, json_object_get(json, "counts"), &group->counts, COUNTS);
+	return code ? code : histogram_get(reader, json, "latency_ns", &group->latency);
+}
+
 static int cores_get(const struct reader *reader, const json_t *cores, struct weir_result_run *run)
 {
 	const json_t *json;
@@ -393,6 +421,8 @@ static int run_get(const struct reader *reader, const json_t *json, struct weir_
 		code = histogram_get(reader, json, "lag_ns", &run->lag);
 	json_array_foreach(json_object_get(json, "steps"), index, entry)
 		code = code ? code : step_get(reader, entry, run);
+	json_array_foreach(json_object_get(json, "groups"), index, entry)
+		code = code ? code : group_get(reader, entry, run);
 	json_array_foreach(json_object_get(json, "workers"), index, entry) {
 		struct weir_result_worker *worker = code ? NULL : weir_result_worker_add(run);
 		if (worker)

@@ -60,32 +60,51 @@ static void consumer_steps_sum(const struct run_slot *slot, struct weir_result_r
 	}
 }
 
+static void group_latency_add(const struct run_crew *crew, const struct run_client *client, struct weir_result_group *group)
+{
+	group->consumers++;
+	group->killed += atomic_load(&client->slot->died);
+	for (uint32_t s = 0; s < crew->scenario->step_count; s++)
+		weir_histogram_merge(&group->latency, &client->slot->steps[s].latency);
+}
+
+static void counts_take(struct weir_result_group *into, const struct weir_group_verdict *from, uint64_t routed)
+{
+	into->counts = (struct weir_result_counts){ .acknowledged = routed, .expected = routed, .delivered = from->delivered,
+						    .lost = from->lost, .duplicated = from->duplicated,
+						    .reordered = from->reordered, .redelivered = from->redelivered,
+						    .damaged = from->damaged, .bytes = from->bytes };
+}
+
 // One group of one topic: all consumers that are its members.
 static int group_judge(const struct run_crew *crew, struct weir_result_run *result, uint32_t topic, const char *name,
 		       uint64_t routed)
 {
+	struct weir_result_group *row = weir_result_group_add(result);
 	struct weir_group_verdict *group = calloc(1, sizeof(*group));
-	int error = group ? 0 : -ENOMEM;
+	int error = group && row ? 0 : -ENOMEM;
 	for (uint32_t i = crew->board->producers; i < crew->client_count && error == 0; i++) {
 		const struct run_client *client = &crew->clients[i];
 		const struct weir_scenario_consumers *set = &crew->scenario->consumers[client->set];
-		if (set->topic_index == topic && strcmp(set->group, name) == 0)
-			error = weir_verdict_add(group, &client->account);
+		if (set->topic_index != topic || strcmp(set->group, name))
+			continue;
+		group_latency_add(crew, client, row);
+		error = weir_verdict_add(group, &client->account);
 	}
 	if (error) {
+		if (group)
+			weir_verdict_fini(group);
 		free(group);
 		return error;
 	}
 	weir_verdict_judge(group, routed);
-	struct weir_result_counts *counts = &result->counts;
-	counts->expected += routed;
-	counts->delivered += group->delivered;
-	counts->lost += group->lost;
-	counts->duplicated += group->duplicated;
-	counts->reordered += group->reordered;
-	counts->redelivered += group->redelivered;
-	counts->damaged += group->damaged;
-	counts->bytes += group->bytes;
+	snprintf(row->topic, sizeof(row->topic), "%s", crew->scenario->topics[topic].name);
+	snprintf(row->name, sizeof(row->name), "%s", name);
+	counts_take(row, group, routed);
+	// Published events were acknowledged once, whatever the number of groups.
+	struct weir_result_counts delivered = row->counts;
+	delivered.acknowledged = 0;
+	weir_result_counts_add(&result->counts, &delivered);
 	uint64_t lost = crew->scenario->is_loss_allowed ? 0 : group->lost;
 	if (lost + group->duplicated + group->reordered + group->damaged)
 		object_to(result, "group %s: lost %lu, duplicated %lu, reordered %lu, damaged %lu of %lu", name, group->lost,

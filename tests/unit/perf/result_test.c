@@ -33,6 +33,9 @@ static void expect_same_run(const struct weir_result_run *a, const struct weir_r
 		cr_assert_eq(a->steps[i]->rate, b->steps[i]->rate);
 		cr_assert_arr_eq((const char *)&a->steps[i]->latency, (const char *)&b->steps[i]->latency, sizeof(a->latency));
 	}
+	cr_assert_eq(a->group_count, b->group_count);
+	for (uint32_t i = 0; i < a->group_count; i++)
+		cr_assert_arr_eq((const char *)a->groups[i], (const char *)b->groups[i], sizeof(*a->groups[i]));
 	cr_assert_eq(a->second_count, b->second_count);
 	cr_assert_arr_eq((const char *)a->seconds, (const char *)b->seconds, a->second_count * sizeof(*a->seconds));
 	cr_assert_eq(a->core_count, b->core_count);
@@ -52,6 +55,13 @@ Test(result, comes_back_from_its_file_as_it_was)
 	char path[PATH_ROOM];
 	make_path(path);
 	sample_fill(&out, 3, 1.0, 1);
+	struct weir_result_group *group = weir_result_group_add(out.runs[1]);
+	snprintf(group->topic, sizeof(group->topic), "positions");
+	snprintf(group->name, sizeof(group->name), "map");
+	group->consumers = 3;
+	group->killed = 1;
+	group->counts.delivered = 12345;
+	weir_histogram_add(&group->latency, 77777, 12345);
 	cr_assert_eq(weir_result_save(&out, path, error), 0, "%s", error);
 	cr_assert_eq(weir_result_load(&in, path, error), 0, "%s", error);
 	unlink(path);
@@ -206,6 +216,9 @@ Test(result, limits_are_kept)
 	for (uint32_t i = 0; i < WEIR_RESULT_STEPS_MAX; i++)
 		cr_assert_not_null(weir_result_step_add(run, "step"));
 	cr_assert_null(weir_result_step_add(run, "step"));
+	for (uint32_t i = 0; i < WEIR_RESULT_GROUPS_MAX; i++)
+		cr_assert_not_null(weir_result_group_add(run));
+	cr_assert_null(weir_result_group_add(run));
 	cr_assert_eq(weir_result_cores(run, WEIR_RESULT_CORES_MAX + 1), -EINVAL);
 	for (uint32_t i = 0; i < WEIR_RESULT_FACTS_MAX; i++)
 		cr_assert_eq(weir_result_fact_add(&result.machine, "fact", "%u", i), 0);
