@@ -45,6 +45,14 @@ uint64_t weir_histogram_percentile(const struct weir_histogram *histogram, doubl
 	return value_at(histogram, rank_of(share, histogram->count), &passed);
 }
 
+uint64_t weir_histogram_above(const struct weir_histogram *histogram, uint64_t value)
+{
+	uint64_t count = 0;
+	for (uint32_t i = weir_histogram_bucket(value) + 1; i < WEIR_HISTOGRAM_BUCKETS; i++)
+		count += histogram->buckets[i];
+	return count;
+}
+
 void weir_histogram_merge(struct weir_histogram *into, const struct weir_histogram *from)
 {
 	into->count += from->count;

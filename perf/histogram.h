@@ -48,6 +48,9 @@ uint64_t weir_histogram_bucket_top(uint32_t bucket);
 // the largest value seen. 0 when empty. A share is taken as meant: 0.99999 of 100,000 values are 99,999 of them.
 uint64_t weir_histogram_percentile(const struct weir_histogram *histogram, double share);
 
+// How many values are in buckets above that of `value`: those larger than it, but for 1.6 %.
+uint64_t weir_histogram_above(const struct weir_histogram *histogram, uint64_t value);
+
 void weir_histogram_merge(struct weir_histogram *into, const struct weir_histogram *from);
 
 // The mean is exact (but for values beyond the largest), the standard deviation takes each value for its bucket's middle.

@@ -1,5 +1,5 @@
 // A search as text, JSON and page. Bounds are asked of the search, what a trial was made of comes from the document; loss
-// means the same everywhere: lost, refused, or missed its send time.
+// means the same everywhere: lost, refused, missed its send time, or later than allowed.
 #include "perf/search_show.h"
 
 #include <assert.h>
@@ -92,10 +92,11 @@ int weir_search_write_json(const struct weir_search_document *document, FILE *st
 		json_t *json = json_pack("{s:f,s:f,s:f,s:I,s:I,s:f}", "rate", trial->rate, "duration_s", trial->duration_s,
 					 "took_s", trial->took_s, "intended", (json_int_t)trial->intended, "gone",
 					 (json_int_t)trial->lost, "loss_ratio", weir_search_loss_ratio(trial));
-		json_t *more = json_pack("{s:I,s:I,s:I,s:I,s:I,s:b}", "lost", (json_int_t)detail->lost, "refused",
-					 (json_int_t)detail->refused, "missed", (json_int_t)detail->missed, "lag_p99_ns",
-					 (json_int_t)detail->lag_p99_ns, "latency_p99_ns", (json_int_t)detail->latency_p99_ns,
-					 "generator_late", detail->is_generator_late);
+		json_t *more = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:b}", "lost", (json_int_t)detail->lost, "refused",
+					 (json_int_t)detail->refused, "missed", (json_int_t)detail->missed, "late",
+					 (json_int_t)detail->late, "lag_p99_ns", (json_int_t)detail->lag_p99_ns,
+					 "latency_p99_ns", (json_int_t)detail->latency_p99_ns, "generator_late",
+					 detail->is_generator_late);
 		json_object_update_new(json, more);
 		json_array_append_new(trials, json);
 	}
@@ -179,23 +180,24 @@ static void write_goals(const struct weir_search_document *document, FILE *strea
 	}
 	fputs("</table>\n<p class=\"quiet\">The lower bound is the highest rate that the goal holds at: of the time it was "
 	      "tried with full trials, no more than the share that may exceed lost more than the goal allows. Loss is what "
-	      "was lost, refused, or missed its send time because the router gave no credit: a router that blocks loses "
-	      "nothing, it is late. Multiple Loss Ratio Search, draft-ietf-bmwg-mlrsearch.</p>\n</section>\n", stream);
+	      "was lost, refused, missed its send time because the router gave no credit (a router that blocks loses "
+	      "nothing, it is late), or arrived later than was allowed. Multiple Loss Ratio Search, "
+	      "draft-ietf-bmwg-mlrsearch.</p>\n</section>\n", stream);
 }
 
 static void write_trials(const struct weir_search_document *document, FILE *stream)
 {
 	const struct weir_search *search = document->search;
 	fputs("<section>\n<h2>Trials</h2>\n<table>\n<tr><th>trial</th><th>rate</th><th>seconds</th><th>intended</th>"
-	      "<th>lost</th>"
-	      "<th>refused</th><th>missed</th><th>loss</th><th>latency, 99 %</th><th>generator late, 99 %</th></tr>\n", stream);
+	      "<th>lost</th><th>refused</th><th>missed</th><th>late</th><th>loss</th><th>latency, 99 %</th>"
+	      "<th>generator late, 99 %</th></tr>\n", stream);
 	for (uint32_t i = 0; i < search->trial_count; i++) {
 		const struct weir_search_trial *trial = &search->trials[i];
 		const struct weir_search_detail *detail = &document->details[i];
 		fprintf(stream, "<tr><td>%u</td><td>%s/s</td><td>%.2f</td>", i + 1, weir_format_count(trial->rate).text,
 			trial->duration_s);
-		fprintf(stream, "<td>%lu</td><td>%lu</td><td>%lu</td><td>%lu</td>", trial->intended, detail->lost,
-			detail->refused, detail->missed);
+		fprintf(stream, "<td>%lu</td><td>%lu</td><td>%lu</td><td>%lu</td><td>%lu</td>", trial->intended,
+			detail->lost, detail->refused, detail->missed, detail->late);
 		fprintf(stream, "<td>%s</td>", weir_format_ratio(weir_search_loss_ratio(trial)).text);
 		fprintf(stream, "<td>%s</td>", weir_format_ns((double)detail->latency_p99_ns).text);
 		fprintf(stream, "<td>%s%s</td></tr>\n", weir_format_ns((double)detail->lag_p99_ns).text,

@@ -13,6 +13,7 @@ struct weir_search_detail {
 	uint64_t lost;
 	uint64_t refused;
 	uint64_t missed;
+	uint64_t late; // arrived, but later than allowed; 0 when nothing was
 	uint64_t lag_p99_ns;     // the generator's own lateness
 	uint64_t latency_p99_ns;
 	bool is_generator_late;  // beyond the scenario's limit: the trial says as much about the generator as about the router

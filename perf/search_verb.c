@@ -1,6 +1,6 @@
 // `weirperf search`: the controller of perf/search.h tells what to try, weir_run_trial() tries it, the pages of
 // perf/search_show.h tell what came of it. What counts as loss of a trial under a lossless router is decided here: every
-// intended event that was lost, refused, or missed its send time.
+// intended event that was lost, refused, missed its send time, or, when a limit was given, arrived late.
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -19,6 +19,7 @@ static const char USAGE[] =
 	"  --initial S        length of the first trials (0.5)\n"
 	"  --final S          length of the trials that count (2)\n"
 	"  --sum S            how long a rate is tried before it is judged (10)\n"
+	"  --late S           what arrives later than this after its intended time counts as lost (no limit)\n"
 	"  --min R, --max R   events/s of all producers together (1000, what the generator reached in its selftest)\n"
 	"  --limit S          end the search after so many seconds of trials\n"
 	"  --router ADDRESS, --instance NAME, --seed N, --spin US, --label TEXT   as for weirperf run\n"
@@ -31,14 +32,15 @@ struct options {
 	struct weir_run_options run;
 	struct weir_search_input input;
 	struct weir_search_goal goal; // what all goals share
+	double late_s; // 0: no limit
 	const char *path, *output, *html;
 	bool is_json, is_quiet;
 };
 
 enum option_id {
-	OPTION_LOSS = 256, OPTION_EXCEED, OPTION_WIDTH, OPTION_INITIAL, OPTION_FINAL, OPTION_SUM, OPTION_MIN, OPTION_MAX,
-	OPTION_LIMIT, OPTION_ROUTER, OPTION_INSTANCE, OPTION_SEED, OPTION_SPIN, OPTION_LABEL, OPTION_OUTPUT, OPTION_HTML,
-	OPTION_JSON, OPTION_QUIET, OPTION_HELP,
+	OPTION_LOSS = 256, OPTION_EXCEED, OPTION_WIDTH, OPTION_INITIAL, OPTION_FINAL, OPTION_SUM, OPTION_LATE, OPTION_MIN,
+	OPTION_MAX, OPTION_LIMIT, OPTION_ROUTER, OPTION_INSTANCE, OPTION_SEED, OPTION_SPIN, OPTION_LABEL, OPTION_OUTPUT,
+	OPTION_HTML, OPTION_JSON, OPTION_QUIET, OPTION_HELP,
 };
 
 static const struct option OPTIONS[] = {
@@ -48,6 +50,7 @@ static const struct option OPTIONS[] = {
 	{ "initial", required_argument, NULL, OPTION_INITIAL },
 	{ "final", required_argument, NULL, OPTION_FINAL },
 	{ "sum", required_argument, NULL, OPTION_SUM },
+	{ "late", required_argument, NULL, OPTION_LATE },
 	{ "min", required_argument, NULL, OPTION_MIN },
 	{ "max", required_argument, NULL, OPTION_MAX },
 	{ "limit", required_argument, NULL, OPTION_LIMIT },
@@ -106,6 +109,7 @@ static void option_set(struct options *options, int id, const char *text)
 	case OPTION_INITIAL: options->goal.initial_s = number_of("initial", text, 0.05, 3600); break;
 	case OPTION_FINAL: options->goal.final_s = number_of("final", text, 0.05, 86400); break;
 	case OPTION_SUM: options->goal.sum_s = number_of("sum", text, 0.05, 86400); break;
+	case OPTION_LATE: options->late_s = number_of("late", text, 1e-6, 3600); break;
 	case OPTION_MIN: options->input.rate_min = number_of("min", text, 1, 1e9); break;
 	case OPTION_MAX: options->input.rate_max = number_of("max", text, 2, 1e9); break;
 	case OPTION_LIMIT: options->input.seconds_max = number_of("limit", text, 0.1, 1e7); break;
@@ -161,52 +165,60 @@ struct work {
 	struct weir_result head;
 	struct weir_result trial; // one run at a time
 	struct weir_search_document document;
+	uint64_t lag_limit_ns; // the scenario's
+	uint64_t late_ns;      // 0: no limit
 	char error[WEIR_RESULT_ERROR];
 };
 
 // What the run says, as a trial of the search and its parts.
-static void trial_read(const struct weir_result_run *run, uint64_t lag_limit_ns, struct weir_search_trial *trial,
+static void trial_read(const struct work *work, const struct weir_result_run *run, struct weir_search_trial *trial,
 		       struct weir_search_detail *detail)
 {
 	const struct weir_result_counts *counts = &run->counts;
-	uint64_t gone = counts->lost + counts->refused + counts->missed;
+	// Latencies are counted a delivery, loss an event.
+	uint64_t groups = counts->acknowledged ? counts->expected / counts->acknowledged : 1;
+	if (work->late_ns)
+		detail->late = weir_histogram_above(&run->latency, work->late_ns) / (groups ? groups : 1);
+	// What was sent too late arrives too late as well: counted once, beside what was never sent.
+	uint64_t never = counts->intended > counts->published ? counts->intended - counts->published : 0;
+	uint64_t behind = detail->late + never > counts->missed ? detail->late + never : counts->missed;
+	uint64_t gone = counts->lost + counts->refused + behind;
 	trial->took_s = (double)run->duration_ns / 1e9;
 	trial->intended = counts->intended;
-	// An event may both miss its time and be lost later.
+	// An event may both miss its time and be lost afterwards.
 	trial->lost = gone < counts->intended ? gone : counts->intended;
 	detail->lost = counts->lost;
 	detail->refused = counts->refused;
 	detail->missed = counts->missed;
 	detail->lag_p99_ns = weir_histogram_percentile(&run->lag, 0.99);
 	detail->latency_p99_ns = weir_histogram_percentile(&run->latency, 0.99);
-	detail->is_generator_late = detail->lag_p99_ns > lag_limit_ns;
+	detail->is_generator_late = detail->lag_p99_ns > work->lag_limit_ns;
 }
 
 static void trial_tell(const struct work *work, const struct weir_search_trial *trial)
 {
 	const struct weir_search_detail *detail = &work->details[work->search.trial_count];
-	fprintf(stderr, "trial %u: %.0f events/s for %.2f s: lost %lu, refused %lu, missed %lu of %lu%s\n",
+	fprintf(stderr, "trial %u: %.0f events/s for %.2f s: lost %lu, refused %lu, missed %lu, late %lu of %lu%s\n",
 		work->search.trial_count + 1, trial->rate, trial->duration_s, detail->lost, detail->refused, detail->missed,
-		trial->intended, detail->is_generator_late ? "; the generator was late" : "");
+		detail->late, trial->intended, detail->is_generator_late ? "; the generator was late" : "");
 }
 
-static int trial_run(struct work *work, struct weir_run *run, const struct weir_scenario *scenario,
-		     struct weir_search_trial *trial)
+static int trial_run(struct work *work, struct weir_run *run, struct weir_search_trial *trial)
 {
 	struct weir_result_run *out = weir_result_run_add(&work->trial);
 	int code = out ? weir_run_trial(run, trial->rate, trial->duration_s, out, work->error) : -ENOMEM;
 	if (code == 0)
-		trial_read(out, scenario->lag_limit_ns, trial, &work->details[work->search.trial_count]);
+		trial_read(work, out, trial, &work->details[work->search.trial_count]);
 	weir_result_fini(&work->trial);
 	return code;
 }
 
-static int search_run(struct work *work, struct weir_run *run, const struct weir_scenario *scenario, bool is_quiet)
+static int search_run(struct work *work, struct weir_run *run, bool is_quiet)
 {
 	struct weir_search_trial trial = { 0 };
 	int code = 0;
 	while (!is_stopped && weir_search_next_trial(&work->search, &trial.rate, &trial.duration_s)) {
-		code = trial_run(work, run, scenario, &trial);
+		code = trial_run(work, run, &trial);
 		if (code || is_stopped)
 			break;
 		if (!is_quiet)
@@ -256,18 +268,24 @@ static int search_all(struct work *work, const struct weir_scenario *scenario, c
 {
 	struct weir_search_input input = options->input;
 	struct weir_run *run;
-	int code = weir_run_open(&run, scenario, &options->run, work->error);
+	// Goals are judged before a router is started; the highest rate may be known only afterwards.
+	input.rate_max = options->input.rate_max > 0 ? options->input.rate_max : 1e9;
+	int code = weir_search_init(&work->search, &input, work->error);
+	if (code)
+		return code;
+	work->lag_limit_ns = scenario->lag_limit_ns;
+	work->late_ns = (uint64_t)(options->late_s * 1e9);
+	code = weir_run_open(&run, scenario, &options->run, work->error);
 	if (code)
 		return code;
 	code = weir_run_describe(run, &work->head);
-	if (code == 0 && input.rate_max == 0) {
-		// Beyond what the generator can do nothing is learnt about the router.
+	// Beyond what the generator can do nothing is learnt about the router.
+	if (code == 0 && options->input.rate_max == 0)
 		input.rate_max = work->head.selftest.is_done ? work->head.selftest.rate_max : 1e7;
-	}
 	if (code == 0)
 		code = weir_search_init(&work->search, &input, work->error);
 	if (code == 0)
-		code = search_run(work, run, scenario, options->is_quiet);
+		code = search_run(work, run, options->is_quiet);
 	weir_run_close(run);
 	if (code)
 		return code;

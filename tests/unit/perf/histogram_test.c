@@ -101,6 +101,19 @@ Test(histogram, percentiles_are_those_of_the_sorted_values)
 	}
 }
 
+Test(histogram, counts_what_is_above_a_value)
+{
+	static struct weir_histogram histogram;
+	for (uint64_t value = 1; value <= 100000; value++)
+		weir_histogram_add(&histogram, value, 2);
+	cr_assert_eq(weir_histogram_above(&histogram, 0), 200000);
+	cr_assert_eq(weir_histogram_above(&histogram, 100), 2 * (100000 - 100));
+	uint64_t above = weir_histogram_above(&histogram, 50000);
+	cr_assert(above <= 100000 && above >= 100000 - 2 * 50000 / 64, "%lu", above);
+	cr_assert_eq(weir_histogram_above(&histogram, 100000), 0);
+	cr_assert_eq(weir_histogram_above(&histogram, UINT64_MAX), 0);
+}
+
 Test(histogram, mean_and_deviation_are_those_of_the_values)
 {
 	static struct weir_histogram histogram;
