@@ -269,20 +269,19 @@ static enum weir_reason arrival_receive(struct weir_engine *engine, const struct
 
 void weir_engine_receive(struct weir_engine *engine, const struct weir_arrival *arrivals, uint32_t count, uint64_t now_ns)
 {
-	struct weir_heard heard = { 0 };
 	engine->now_ns = now_ns;
 	for (uint32_t i = 0; i < count; i++) {
+		if (arrivals[i].shared) {
+			i += weir_publish_shared(engine, &arrivals[i], count - i);
+			if (i == count)
+				break;
+		}
 		if (i + 1 < count) {
 			__builtin_prefetch(arrivals[i + 1].frame);
 			__builtin_prefetch((const uint8_t *)arrivals[i + 1].frame + 64);
 		}
-		engine->row.received_bytes += arrivals[i].size;
-		if (arrivals[i].shared && weir_publish_shared(engine, &arrivals[i], &heard)) {
-			engine->row.handed_on++;
-			continue;
-		}
-		heard.session = NULL;
 		enum weir_reason reason = arrival_receive(engine, &arrivals[i]);
+		engine->row.received_bytes += arrivals[i].size;
 		if (reason == WEIR_R_NONE)
 			engine->row.handed_on++;
 		else

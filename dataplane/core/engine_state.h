@@ -140,15 +140,9 @@ bool weir_session_is_gone(const struct weir_engine *engine, uint64_t id);
 bool weir_session_stop_all(struct weir_engine *engine);
 
 // ---- publish.c ----
-// The session that was heard last in this burst, and its path: both are good as long as nothing but publishes is looked at.
-struct weir_heard {
-	const struct weir_path *path;
-	struct weir_session *session; // NULL: none
-};
-
-// A publish in two parts, in order, on an open stream of a shard that is here and has room: nearly all that come through a
-// lane. false: it is not like that, nothing was done, the general way knows.
-bool weir_publish_shared(struct weir_engine *engine, const struct weir_arrival *arrival, struct weir_heard *heard);
+// Takes the first frames of a burst as long as they are publishes in two parts, in order, on open streams of shards that are
+// here and have room: nearly all that come through a lane. Returns how many; the general way knows what the next one is.
+uint32_t weir_publish_shared(struct weir_engine *engine, const struct weir_arrival *arrivals, uint32_t count);
 
 // ---- dispatch.c ----
 // A shard frame or a report's entries, here or forwarded.

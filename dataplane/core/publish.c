@@ -8,7 +8,6 @@
 
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
 #define HEADER_SEALED_SIZE __builtin_offsetof(struct weir_frame_header, crc)
-#define COPY_SMALL 256u
 
 // As weir_frame_check() says of a trusted link: nothing is wrong with the header. Of other kinds and flags it does not know.
 static inline bool is_usual(const struct weir_frame_header *frame, const struct weir_arrival *arrival)
@@ -25,89 +24,129 @@ static inline bool is_usual(const struct weir_frame_header *frame, const struct 
 	       weir_crc32c_small(0, frame, HEADER_SEALED_SIZE) == frame->crc;
 }
 
-// The sender's session, if this is its path.
+// The sender's session, if this is its path. `heard` is that of the frame before.
 static inline struct weir_session *session_of(struct weir_engine *engine, const struct weir_arrival *arrival,
-					      struct weir_heard *heard)
+					      const struct weir_arrival *before, struct weir_session *heard)
 {
 	const struct weir_frame_header *frame = arrival->frame;
-	struct weir_session *session = heard->session;
-	if (session && heard->path == arrival->path && session->ref.id == frame->session)
-		return session;
-	session = weir_session_find(&engine->sessions, frame->session);
+	if (heard && before->path == arrival->path && heard->ref.id == frame->session)
+		return heard;
+	struct weir_session *session = weir_session_find(&engine->sessions, frame->session);
 	if (!session || memcmp(&session->path, arrival->path, sizeof(session->path)) != 0)
 		return NULL;
 	session->heard_ns = engine->now_ns;
-	*heard = (struct weir_heard){ .path = arrival->path, .session = session };
 	return session;
 }
 
-// The log may be written before it is known that the events are good: nobody loses anything by it.
-static inline bool may_copy_first(const struct weir_shard *shard, uint32_t length)
+// The frame's stream, if the frame is next in it.
+static inline struct weir_stream *stream_of(struct weir_engine *engine, const struct weir_frame_header *frame)
 {
-	return shard->is_lossless && weir_log_has_room(&shard->log, weir_shard_hold(shard), length);
+	const struct weir_place *place = weir_place_find(&engine->places, frame->topic, frame->shard);
+	struct weir_shard *shard = place ? place->shard : NULL;
+	if (!shard || frame->stream >= shard->streams_max)
+		return NULL;
+	struct weir_stream *stream = &shard->streams[frame->stream];
+	bool is_next = stream->session == frame->session && stream->next == frame->sequence &&
+		       stream->next <= WEIR_SEQUENCE_MAX && !stream->parked_count && !stream->is_assembling;
+	return is_next ? stream : NULL;
 }
 
-// Multiples of 8 bytes; small ones without a call.
+// A small event's bytes without a call, in two halves that may overlap: what is judged is what arrived.
 static inline void copy(uint8_t *to, const uint8_t *from, uint32_t length)
 {
-	if (length > COPY_SMALL) {
+	if (length - 64 > 64) {
 		memcpy(to, from, length);
 		return;
 	}
-	for (; length >= 64; length -= 64, to += 64, from += 64)
-		memcpy(to, from, 64);
-	if (length & 32) {
-		memcpy(to, from, 32);
-		to += 32;
-		from += 32;
-	}
-	if (length & 16) {
-		memcpy(to, from, 16);
-		to += 16;
-		from += 16;
-	}
-	if (length & 8)
-		memcpy(to, from, 8);
+	memcpy(to, from, 64);
+	memcpy(to + length - 64, from + length - 64, 64);
 }
 
-static inline enum weir_reason check(const struct weir_shard *shard, const struct weir_batch *batch)
+static inline enum weir_reason check(const struct weir_shard *shard, const uint8_t *events, uint32_t length, uint32_t count)
 {
 	uint64_t header[2]; // length, type, flags, attribute_words; key
-	memcpy(header, batch->events, sizeof(header));
+	memcpy(header, events, sizeof(header));
 	uint32_t size = (uint32_t)header[0];
 	// One plain event. The general way knows the others, and the name of what is wrong.
-	if (batch->count == 1 && header[0] >> 48 == 0 && weir_pad8(size) == batch->length && size <= shard->event_max &&
+	if (count == 1 && header[0] >> 48 == 0 && weir_pad8(size) == length && size <= shard->event_max &&
 	    size >= sizeof(header) && weir_shard_of(header[1], shard->shards) == shard->shard)
 		return WEIR_R_NONE;
-	return weir_events_check(batch->events, batch->length, batch->count, shard->event_max, shard->shard, shard->shards);
+	return weir_events_check(events, length, count, shard->event_max, shard->shard, shard->shards);
 }
 
-bool weir_publish_shared(struct weir_engine *engine, const struct weir_arrival *arrival, struct weir_heard *heard)
+// The tail moves over what the next `size` bytes overwrite.
+static inline void tail_move(struct weir_log *log, uint64_t end)
 {
-	const struct weir_frame_header *frame = arrival->frame;
-	if (!is_usual(frame, arrival) || !session_of(engine, arrival, heard))
+	uint64_t tail = log->tail;
+	uint64_t offset = log->tail_offset;
+	do {
+		const struct weir_run_header *oldest = weir_log_run(log, tail);
+		offset += oldest->count;
+		tail += weir_log_run_size(oldest->length);
+	} while (end - tail > log->size);
+	log->tail = tail;
+	log->tail_offset = offset;
+}
+
+// The log may be written before it is known that the events are good: nobody loses anything by it. What weir_log_reserve()
+// and weir_log_commit() do, with every word of the log looked at once. false: nobody knows whether there is room.
+static inline bool append(struct weir_stream *stream, const struct weir_frame_header *frame, const void *shared,
+			  uint64_t now_ns)
+{
+	struct weir_shard *shard = stream->shard;
+	struct weir_log *log = &shard->log;
+	uint32_t length = frame->body_length;
+	uint32_t count = frame->count;
+	uint64_t head = log->head;
+	uint64_t end = head + weir_log_run_size(length);
+	uint64_t hold = shard->holders ? shard->hold : head;
+	if (!shard->is_lossless || end - hold > log->size)
 		return false;
-	const struct weir_place *place = weir_place_find(&engine->places, frame->topic, frame->shard);
-	struct weir_shard *shard = place ? place->shard : NULL;
-	if (!shard || frame->stream >= shard->streams_max || !may_copy_first(shard, frame->body_length))
-		return false;
-	struct weir_stream *stream = &shard->streams[frame->stream];
-	if (stream->session != frame->session || stream->next != frame->sequence || stream->next > WEIR_SEQUENCE_MAX ||
-	    stream->parked_count || stream->is_assembling)
-		return false;
-	struct weir_batch batch = {
-		.sequence = frame->sequence,
-		.length = frame->body_length,
-		.count = frame->count,
-		.is_unchecked = true,
-	};
-	uint8_t *to = weir_log_reserve(&shard->log, batch.length);
-	copy(to, arrival->shared, batch.length);
-	batch.events = to;
-	enum weir_reason reason = check(shard, &batch);
-	if (reason == WEIR_R_NONE)
-		weir_stream_commit(shard, stream, &batch, true, engine->now_ns);
-	else
-		weir_stream_refuse(shard, stream, batch.sequence, batch.count, reason);
+	if (end - log->tail > log->size)
+		tail_move(log, end);
+	struct weir_run_header *run = weir_log_run(log, head);
+	uint8_t *events = (uint8_t *)(run + 1);
+	copy(events, shared, length);
+	enum weir_reason reason = check(shard, events, length, count);
+	if (__builtin_expect(reason != WEIR_R_NONE, 0)) {
+		weir_stream_refuse(shard, stream, frame->sequence, count, reason);
+		return true;
+	}
+	uint64_t append_ns = now_ns > log->last_append_ns ? now_ns : log->last_append_ns;
+	run->producer = stream->producer;
+	run->sequence = frame->sequence;
+	run->append_ns = append_ns;
+	run->length = length;
+	run->crc = 0;
+	run->count = (uint16_t)count;
+	run->flags = WEIR_RUN_UNCHECKED;
+	run->reserved = 0;
+	log->last_append_ns = append_ns;
+	log->head = end;
+	log->head_offset += count;
+	weir_log_fetch(log->base + (end & log->mask), end - head);
+	weir_stream_advance(shard, stream, frame->sequence + count, now_ns);
 	return true;
+}
+
+uint32_t weir_publish_shared(struct weir_engine *engine, const struct weir_arrival *arrivals, uint32_t count)
+{
+	struct weir_session *session = NULL;
+	uint64_t now_ns = engine->now_ns;
+	uint64_t bytes = 0;
+	uint32_t taken = 0;
+	for (; taken < count; taken++) {
+		const struct weir_arrival *arrival = &arrivals[taken];
+		const struct weir_frame_header *frame = arrival->frame;
+		if (!arrival->shared || !is_usual(frame, arrival))
+			break;
+		session = session_of(engine, arrival, arrival - (session != NULL), session);
+		struct weir_stream *stream = session ? stream_of(engine, frame) : NULL;
+		if (!stream || !append(stream, frame, arrival->shared, now_ns))
+			break;
+		bytes += arrival->size;
+	}
+	engine->row.handed_on += taken;
+	engine->row.received_bytes += bytes;
+	return taken;
 }

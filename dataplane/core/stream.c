@@ -125,6 +125,23 @@ static void duplicates_count(struct weir_shard *shard, struct weir_stream *strea
 		weir_ack_mark(shard->engine, stream);
 }
 
+// The batch, which was judged, goes into the log.
+static void commit(struct weir_shard *shard, struct weir_stream *stream, const struct weir_batch *batch, uint64_t now_ns)
+{
+	const struct weir_run_header run = {
+		.producer = stream->producer,
+		.sequence = batch->sequence,
+		.length = batch->length,
+		.crc = batch->is_unchecked ? 0 : batch->crc,
+		.count = (uint16_t)batch->count,
+		.flags = batch->is_unchecked ? WEIR_RUN_UNCHECKED : 0,
+	};
+	weir_log_append(&shard->log, &run, batch->events, now_ns);
+	if (stream->is_assembling)
+		weir_reassembly_give(&shard->engine->reassembly, stream);
+	weir_stream_advance(shard, stream, batch->sequence + batch->count, now_ns);
+}
+
 enum weir_reason weir_stream_append(struct weir_shard *shard, struct weir_stream *stream, const struct weir_batch *batch,
 				    uint64_t now_ns)
 {
@@ -150,7 +167,7 @@ enum weir_reason weir_stream_append(struct weir_shard *shard, struct weir_stream
 		weir_stream_refuse(shard, stream, batch->sequence, batch->count, reason);
 		return reason;
 	}
-	weir_stream_commit(shard, stream, batch, false, now_ns);
+	commit(shard, stream, batch, now_ns);
 	return WEIR_R_NONE;
 }
 

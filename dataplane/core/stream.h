@@ -49,26 +49,11 @@ void weir_credit_forget(struct weir_shard *shard, struct weir_stream *stream);
 void weir_stream_appended(struct weir_shard *shard, struct weir_stream *stream, uint64_t now_ns);
 void weir_shard_grew(struct weir_shard *shard);
 
-// The batch, which was judged, goes into the log; it may have been copied to its place already. The row's account of what was
-// accepted is how far the log reaches: nothing is counted here.
-static inline void weir_stream_commit(struct weir_shard *shard, struct weir_stream *stream, const struct weir_batch *batch,
-				      bool is_in_log, uint64_t now_ns)
+// Everything below `next` is in the log now. The row's account of what was accepted is how far the log reaches: nothing is
+// counted here.
+static inline void weir_stream_advance(struct weir_shard *shard, struct weir_stream *stream, uint64_t next, uint64_t now_ns)
 {
-	const struct weir_run_header run = {
-		.producer = stream->producer,
-		.sequence = batch->sequence,
-		.length = batch->length,
-		.crc = batch->is_unchecked ? 0 : batch->crc,
-		.count = (uint16_t)batch->count,
-		.flags = batch->is_unchecked ? WEIR_RUN_UNCHECKED : 0,
-	};
-	if (is_in_log)
-		weir_log_commit(&shard->log, &run, now_ns);
-	else
-		weir_log_append(&shard->log, &run, batch->events, now_ns);
-	stream->next = batch->sequence + batch->count;
-	if (stream->is_assembling)
-		weir_reassembly_give(&shard->engine->reassembly, stream);
+	stream->next = next;
 	if (!stream->is_ack_due)
 		weir_stream_appended(shard, stream, now_ns);
 	if (!shard->is_deliverable)

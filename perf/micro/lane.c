@@ -2,7 +2,7 @@
 // a member that reads the log in place. What the client and its port do is done by a few lines here and not timed: frames
 // are made, headers copied, heads looked at, events read, cursors moved. One thread.
 //
-//   micro-lane FRAME_EVENTS SECONDS [SHARDS [FRAMES_A_TURN]]
+//   micro-lane FRAME_EVENTS SECONDS [SHARDS [FRAMES_A_TURN [LOG_KIB]]]
 //
 // prints one JSON object. Under callgrind with --collect-atstart=no the same path alone is counted.
 #include <stdio.h>
@@ -25,7 +25,6 @@
 #define SHARDS_MAX 64u
 #define BURST_MAX 256u
 #define KEYS 64u
-#define LOG_BYTES (1u << 20)
 #define SLOTS 1024u // frames in the client's arena
 #define SLOT_SIZE 2048u
 #define PAYLOAD 64u
@@ -57,6 +56,7 @@ struct bench {
 	uint32_t shard_count;
 	uint32_t frame_events;
 	uint32_t burst;
+	uint32_t log_kib;
 	uint32_t turn; // shard of the next frame
 	uint64_t wrong;
 	uint64_t refused;
@@ -174,8 +174,8 @@ static void router_create(struct bench *bench)
 		.name = "positions",
 		.shards = bench->shard_count,
 		.ack_min = WEIR_ACK_ROUTED,
-		.event_max = 64 << 10,
-		.log_bytes = LOG_BYTES,
+		.event_max = 8 << 10,
+		.log_bytes = (uint64_t)bench->log_kib << 10,
 		.streams_max = 16,
 		.owner = bench->owner,
 		.groups = &bench->group,
@@ -272,7 +272,9 @@ static void produce(struct bench *bench)
 	for (uint32_t i = 0; i < bench->burst; i++) {
 		uint16_t shard = (uint16_t)bench->turn;
 		bench->turn = (bench->turn + 1) % bench->shard_count;
-		struct weir_frame_header *frame = (void *)(bench->arena + (size_t)bench->slot * SLOT_SIZE);
+		// One behind the other, as clients put them.
+		uint32_t stride = ((uint32_t)sizeof(struct weir_frame_header) + bench->frame_events * EVENT_SIZE + 63) & ~63u;
+		struct weir_frame_header *frame = (void *)(bench->arena + (size_t)bench->slot * stride);
 		bench->slot = (bench->slot + 1) % SLOTS;
 		uint8_t *at = (uint8_t *)(frame + 1);
 		*frame = (struct weir_frame_header){
@@ -338,10 +340,11 @@ int main(int argc, char **argv)
 	double seconds = argc > 2 ? strtod(argv[2], NULL) : 0;
 	bench.shard_count = argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 0) : 4;
 	bench.burst = argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 0) : 64;
+	bench.log_kib = argc > 5 ? (uint32_t)strtoul(argv[5], NULL, 0) : 1024;
 	if (bench.frame_events < 1 || bench.frame_events * EVENT_SIZE > SLOT_SIZE - sizeof(struct weir_frame_header) ||
 	    seconds <= 0 || bench.shard_count < 1 || bench.shard_count > SHARDS_MAX || bench.burst < 1 ||
 	    bench.burst > BURST_MAX) {
-		fputs("usage: micro-lane FRAME_EVENTS SECONDS [SHARDS [FRAMES_A_TURN]]\n", stderr);
+		fputs("usage: micro-lane FRAME_EVENTS SECONDS [SHARDS [FRAMES_A_TURN [LOG_KIB]]]\n", stderr);
 		return 2;
 	}
 	bench.arena = aligned_alloc(64, SLOTS * SLOT_SIZE);
