@@ -91,84 +91,110 @@ static const void *copy_frame(struct lane_port *lanes, const struct weir_frame_h
 	return copy;
 }
 
+// The eight bytes a frame begins with, as a number: magic, version, kind, flags.
+#define FIRST_KIND(kind) ((uint64_t)(kind) << 24)
+#define FIRST_FLAGS(flags) ((uint64_t)(flags) << 32)
+_Static_assert(__builtin_offsetof(struct weir_frame_header, kind) == 3, "kind's place among the first bytes");
+_Static_assert(__builtin_offsetof(struct weir_frame_header, flags) == 4, "flags' place among the first bytes");
+
 // A publish whose checksum leaves out the body can stay where it is: the core copies its events before it judges them.
 static inline bool stays(const struct weir_frame_header *header)
 {
-	return header->kind == WEIR_KIND_PUBLISH && (header->flags & WEIR_FLAG_HEADER_ONLY) &&
-	       !(header->flags & WEIR_FLAG_FRAGMENT);
+	uint64_t first;
+
+	memcpy(&first, header, sizeof(first));
+	return (first & (FIRST_KIND(0xff) | FIRST_FLAGS(WEIR_FLAG_HEADER_ONLY | WEIR_FLAG_FRAGMENT))) ==
+	       (FIRST_KIND(WEIR_KIND_PUBLISH) | FIRST_FLAGS(WEIR_FLAG_HEADER_ONLY));
 }
 
-static inline void fetch(const struct weir_lane *lane, uint64_t position)
+static inline void fetch(const uint8_t *arena, const uint64_t *place)
 {
-	uint64_t descriptor = __atomic_load_n(&lane->descriptors[position & lane->descriptor_mask], __ATOMIC_RELAXED);
-	uint64_t at = weir_lane_descriptor_offset(descriptor);
+	uint64_t descriptor = __atomic_load_n(place, __ATOMIC_RELAXED);
 
 	// A hint that points nowhere is no fault.
-	__builtin_prefetch(lane->arena + at);
-	__builtin_prefetch(lane->arena + at + 64);
+	__builtin_prefetch(arena + weir_lane_descriptor_offset(descriptor));
+	__builtin_prefetch(arena + weir_lane_descriptor_offset(descriptor) + 64);
 }
 
-// One descriptor. false: no room for a private copy in this turn.
-static inline bool take_frame(struct lane_port *lanes, struct weir_lane *lane, uint64_t position)
+static void drop(struct lane_port *lanes, struct weir_lane *lane)
 {
-	uint64_t descriptor = __atomic_load_n(&lane->descriptors[position & lane->descriptor_mask], __ATOMIC_RELAXED);
-	uint64_t at = weir_lane_descriptor_offset(descriptor);
-	uint32_t size = weir_lane_descriptor_size(descriptor);
-	struct weir_arrival *arrival = &lanes->arrivals[lanes->arrival_count];
-	struct weir_frame_header *header = &lanes->headers[lanes->arrival_count].header;
+	weir_port_drop(&lanes->port, WEIR_R_LENGTH, 1);
+	weir_count(&lane->dropped, 1);
+}
 
-	if (size < HEADER_SIZE || size > WEIR_FRAME_MAX || at > lane->arena_size || size > lane->arena_size - at) {
-		weir_port_drop(&lanes->port, WEIR_R_LENGTH, 1);
-		weir_count(&lane->dropped, 1);
-		return true;
+// So many descriptors, or fewer when private copies or bytes reach their limit. Returns where it stopped. This is
+// the path of every frame: what the loop needs is in local variables, which the client's stores cannot be mistaken for.
+static uint64_t take_frames(struct lane_port *lanes, struct weir_lane *lane, uint64_t most, uint64_t sent)
+{
+	uint64_t position = lane->taken;
+	uint64_t end = position + most;
+	const uint8_t *arena = lane->arena;
+	uint64_t arena_size = lane->arena_size;
+	const uint64_t *descriptors = lane->descriptors;
+	uint64_t mask = lane->descriptor_mask;
+	const struct weir_path *path = &lane->path;
+	struct weir_arrival *arrival = &lanes->arrivals[lanes->arrival_count];
+	struct header_copy *copy = &lanes->headers[lanes->arrival_count];
+	uint64_t bytes = 0;
+
+	for (; position < end && bytes < LANE_BYTES; position++) {
+		uint64_t descriptor = __atomic_load_n(&descriptors[position & mask], __ATOMIC_RELAXED);
+		uint64_t at = weir_lane_descriptor_offset(descriptor);
+		uint32_t size = weir_lane_descriptor_size(descriptor);
+
+		// Also those of the next turn, but none that the client may be writing now.
+		if (position + AHEAD < sent)
+			fetch(arena, &descriptors[(position + AHEAD) & mask]);
+		if (size - HEADER_SIZE > WEIR_FRAME_MAX - HEADER_SIZE || at + size > arena_size) {
+			drop(lanes, lane);
+			continue;
+		}
+		memcpy(&copy->header, arena + at, HEADER_SIZE);
+		// From here on the compiler must not look at the client's header instead of the copy.
+		__asm__ volatile("" : : "r"(copy) : "memory");
+		arrival->frame = &copy->header;
+		arrival->path = path;
+		arrival->size = size;
+		arrival->trust_link = true;
+		arrival->shared = arena + at + HEADER_SIZE;
+		if (__builtin_expect(!stays(&copy->header), 0)) {
+			if (COPIES_SIZE - lanes->copied < WEIR_FRAME_MAX + 64)
+				break;
+			arrival->frame = copy_frame(lanes, &copy->header, arena + at, size);
+			arrival->shared = NULL;
+		}
+		bytes += size;
+		arrival++;
+		copy++;
 	}
-	memcpy(header, lane->arena + at, HEADER_SIZE);
-	// From here on the compiler must not look at the client's header instead of the copy.
-	__asm__ volatile("" : : "r"(header) : "memory");
-	*arrival = (struct weir_arrival){ .frame = header, .path = &lane->path, .size = size, .trust_link = true };
-	if (stays(header)) {
-		arrival->shared = lane->arena + at + HEADER_SIZE;
-	} else {
-		if (COPIES_SIZE - lanes->copied < WEIR_FRAME_MAX + 64)
-			return false;
-		arrival->frame = copy_frame(lanes, header, lane->arena + at, size);
-	}
-	lanes->arrival_count++;
-	lane->frames_in_turn++;
-	lane->bytes_in_turn += size;
-	return true;
+	lane->frames_in_turn = (uint64_t)(arrival - lanes->arrivals) - lanes->arrival_count;
+	lane->bytes_in_turn = bytes;
+	lanes->arrival_count = (uint32_t)(arrival - lanes->arrivals);
+	return position;
 }
 
 static void take_lane(struct lane_port *lanes, struct weir_lane *lane)
 {
 	uint64_t sent = __atomic_load_n(&lane->client->sent.value, __ATOMIC_ACQUIRE);
 	uint64_t waiting = sent - lane->taken;
-	uint64_t position = lane->taken;
 	uint64_t most = WEIR_PORT_BURST - lanes->arrival_count;
-	uint64_t end;
 
 	if (waiting == 0)
 		return;
 	lanes->polled[lanes->polled_count++] = lane;
 	if (waiting > lane->descriptor_mask + 1ull) {
 		// More than the ring holds: its word is as good as any other place to go on from.
-		weir_port_drop(&lanes->port, WEIR_R_LENGTH, 1);
-		weir_count(&lane->dropped, 1);
+		drop(lanes, lane);
 		lane->taken = sent;
 		return;
 	}
 	if (most > LANE_BURST)
 		most = LANE_BURST;
-	end = position + (waiting < most ? waiting : most);
-	for (uint64_t i = position; i < end && i < position + AHEAD; i++)
-		fetch(lane, i);
-	for (; position < end && lane->bytes_in_turn < LANE_BYTES; position++) {
-		if (position + AHEAD < end)
-			fetch(lane, position + AHEAD);
-		if (!take_frame(lanes, lane, position))
-			break;
-	}
-	lane->taken = position;
+	if (most > waiting)
+		most = waiting;
+	for (uint64_t i = 0; i < waiting && i < AHEAD; i++)
+		fetch(lane->arena, &lane->descriptors[(lane->taken + i) & lane->descriptor_mask]);
+	lane->taken = take_frames(lanes, lane, most, sent);
 }
 
 static uint32_t lane_receive(struct weir_port *port, const struct weir_arrival **arrivals)
