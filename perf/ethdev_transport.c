@@ -200,9 +200,11 @@ static int device_open(struct weir_ethdev_transport *transport, const char *deva
 	int error = rte_dev_probe(devargs);
 	if (error == 0)
 		error = rte_eth_dev_get_port_by_name(name, &transport->device);
+	// Drivers return -1, whatever it was.
 	if (error)
-		return refuse(why, error, "no device \"%s\" (%s): check its devargs, and that the router listens on its socket",
-			      devargs, strerror(-error));
+		return refuse(why, -ENODEV,
+			      "DPDK cannot open \"%s\": check its devargs, and that the router listens on its socket",
+			      devargs);
 	transport->has_device = true;
 	error = device_start(transport);
 	return error ? refuse(why, error, "device \"%s\" does not start: %s", devargs, strerror(-error)) : 0;
