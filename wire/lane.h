@@ -17,6 +17,7 @@
 #define WEIR_LANE_FRAMES_MAX (1u << 16)    // descriptors of a client's ring, a power of two
 #define WEIR_LANE_READERS_MAX 1024u        // cursors of a client: shards it may read in place at a time
 #define WEIR_LANE_ARENA_MAX (256u << 20)   // bytes of a client's frames
+#define WEIR_LANE_TRAIN_MAX (64u << 10)    // bytes of one descriptor
 #define WEIR_LANE_RING_MIN (64u << 10)     // bytes of the router's ring, a power of two
 #define WEIR_LANE_PAGE 4096u
 
@@ -42,7 +43,9 @@ struct weir_lane_cursor {
 	uint64_t reserved[6];
 };
 
-// A frame in the arena. It belongs to the router until `taken` of the router's memory has passed it.
+// A frame in the arena, or a train of them: publish frames of one stream, one behind the other, each at a multiple of 8
+// from the first one, every one as long as its header says. It belongs to the router until `taken` of the router's memory
+// has passed it.
 #define WEIR_LANE_UNIT 64u // frames begin at multiples of this
 static inline uint64_t weir_lane_descriptor(uint64_t arena_offset, uint32_t size)
 {

@@ -46,6 +46,7 @@ struct weir_lane {
 	uint64_t sent;        // bytes of the ring
 	uint64_t room_to;     // position up to which the ring may be written, as the client last said
 	uint64_t full_ns;     // when a wait for room began
+	uint32_t train_taken; // bytes of the descriptor at `taken` that were taken already
 	uint64_t frames_in_turn; // read in this turn
 	uint64_t bytes_in_turn;
 	bool is_dirty;        // has bytes that were not published

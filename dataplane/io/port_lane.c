@@ -16,6 +16,7 @@
 #define LANE_BYTES (128u << 10) // bytes of one lane in one turn, about
 #define COPIES_SIZE (256u << 10) // private copies of one turn
 #define AHEAD 12u             // frames fetched before they are looked at
+#define AHEAD_BYTES 512u      // within a train
 #define FULL_WAIT_NS 1000000u // a full ring is waited for so long
 #define FULL_AGAIN_NS 100000000u // and again after this: until then its frames are lost
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
@@ -122,54 +123,85 @@ static void drop(struct lane_port *lanes, struct weir_lane *lane)
 	weir_count(&lane->dropped, 1);
 }
 
-// So many descriptors, or fewer when private copies or bytes reach their limit. Returns where it stopped. This is
-// the path of every frame: what the loop needs is in local variables, which the client's stores cannot be mistaken for.
+// Frames of a train, one behind the other, from where the last turn left it. false: some of it is left for the next turn.
+// This is the path of every frame, apart so that what the loop needs stays in registers.
+static __attribute__((noinline)) bool take_train(struct lane_port *lanes, struct weir_lane *lane, const uint8_t *train,
+						 uint32_t size)
+{
+	const uint8_t *frame = train + lane->train_taken;
+	const uint8_t *end = train + size;
+	struct weir_arrival *arrival = &lanes->arrivals[lanes->arrival_count];
+	const struct weir_arrival *last = &lanes->arrivals[WEIR_PORT_BURST];
+	struct header_copy *copy = &lanes->headers[lanes->arrival_count];
+	bool is_full = false;
+
+	while (frame < end) {
+		uint64_t left = (uint64_t)(end - frame);
+		uint32_t length;
+
+		is_full = arrival == last;
+		if (is_full || left < HEADER_SIZE)
+			break;
+		if (left > AHEAD_BYTES + 64) {
+			__builtin_prefetch(frame + AHEAD_BYTES);
+			__builtin_prefetch(frame + AHEAD_BYTES + 64);
+		}
+		memcpy(&copy->header, frame, HEADER_SIZE);
+		// From here on the compiler must not look at the client's header instead of the copy.
+		__asm__ volatile("" : : "r"(copy) : "memory");
+		length = HEADER_SIZE + copy->header.body_length;
+		if (length > left || length > WEIR_FRAME_MAX)
+			break;
+		arrival->frame = &copy->header;
+		arrival->path = &lane->path;
+		arrival->size = length;
+		arrival->trust_link = true;
+		arrival->shared = frame + HEADER_SIZE;
+		if (__builtin_expect(!stays(&copy->header), 0)) {
+			is_full = COPIES_SIZE - lanes->copied < WEIR_FRAME_MAX + 64;
+			if (is_full)
+				break;
+			arrival->frame = copy_frame(lanes, &copy->header, frame, length);
+			arrival->shared = NULL;
+		}
+		frame += (length + 7u) & ~7u;
+		arrival++;
+		copy++;
+	}
+	lanes->arrival_count = (uint32_t)(arrival - lanes->arrivals);
+	lane->train_taken = is_full ? (uint32_t)(frame - train) : 0;
+	if (frame < end && !is_full)
+		drop(lanes, lane); // what is left is no frame
+	return !is_full;
+}
+
+// So many descriptors, each a frame or a train of them, or fewer when arrivals, private copies or bytes reach their limit.
+// Returns where it stopped.
 static uint64_t take_frames(struct lane_port *lanes, struct weir_lane *lane, uint64_t most, uint64_t sent)
 {
+	const uint8_t *arena = lane->arena;
 	uint64_t position = lane->taken;
 	uint64_t end = position + most;
-	const uint8_t *arena = lane->arena;
-	uint64_t arena_size = lane->arena_size;
-	const uint64_t *descriptors = lane->descriptors;
-	uint64_t mask = lane->descriptor_mask;
-	const struct weir_path *path = &lane->path;
-	struct weir_arrival *arrival = &lanes->arrivals[lanes->arrival_count];
-	struct header_copy *copy = &lanes->headers[lanes->arrival_count];
 	uint64_t bytes = 0;
 
 	for (; position < end && bytes < LANE_BYTES; position++) {
-		uint64_t descriptor = __atomic_load_n(&descriptors[position & mask], __ATOMIC_RELAXED);
+		uint64_t descriptor = __atomic_load_n(&lane->descriptors[position & lane->descriptor_mask], __ATOMIC_RELAXED);
 		uint64_t at = weir_lane_descriptor_offset(descriptor);
 		uint32_t size = weir_lane_descriptor_size(descriptor);
 
 		// Also those of the next turn, but none that the client may be writing now.
 		if (position + AHEAD < sent)
-			fetch(arena, &descriptors[(position + AHEAD) & mask]);
-		if (size - HEADER_SIZE > WEIR_FRAME_MAX - HEADER_SIZE || at + size > arena_size) {
+			fetch(arena, &lane->descriptors[(position + AHEAD) & lane->descriptor_mask]);
+		if (__builtin_expect(size - HEADER_SIZE > WEIR_LANE_TRAIN_MAX - HEADER_SIZE ||
+				     at + size > lane->arena_size, 0)) {
 			drop(lanes, lane);
+			lane->train_taken = 0;
 			continue;
 		}
-		memcpy(&copy->header, arena + at, HEADER_SIZE);
-		// From here on the compiler must not look at the client's header instead of the copy.
-		__asm__ volatile("" : : "r"(copy) : "memory");
-		arrival->frame = &copy->header;
-		arrival->path = path;
-		arrival->size = size;
-		arrival->trust_link = true;
-		arrival->shared = arena + at + HEADER_SIZE;
-		if (__builtin_expect(!stays(&copy->header), 0)) {
-			if (COPIES_SIZE - lanes->copied < WEIR_FRAME_MAX + 64)
-				break;
-			arrival->frame = copy_frame(lanes, &copy->header, arena + at, size);
-			arrival->shared = NULL;
-		}
 		bytes += size;
-		arrival++;
-		copy++;
+		if (!take_train(lanes, lane, arena + at, size))
+			break;
 	}
-	lane->frames_in_turn = (uint64_t)(arrival - lanes->arrivals) - lanes->arrival_count;
-	lane->bytes_in_turn = bytes;
-	lanes->arrival_count = (uint32_t)(arrival - lanes->arrivals);
 	return position;
 }
 
@@ -177,7 +209,8 @@ static void take_lane(struct lane_port *lanes, struct weir_lane *lane)
 {
 	uint64_t sent = __atomic_load_n(&lane->client->sent.value, __ATOMIC_ACQUIRE);
 	uint64_t waiting = sent - lane->taken;
-	uint64_t most = WEIR_PORT_BURST - lanes->arrival_count;
+	uint32_t before = lanes->arrival_count;
+	uint64_t most = WEIR_PORT_BURST - before;
 
 	if (waiting == 0)
 		return;
@@ -186,6 +219,7 @@ static void take_lane(struct lane_port *lanes, struct weir_lane *lane)
 		// More than the ring holds: its word is as good as any other place to go on from.
 		drop(lanes, lane);
 		lane->taken = sent;
+		lane->train_taken = 0;
 		return;
 	}
 	if (most > LANE_BURST)
@@ -195,6 +229,9 @@ static void take_lane(struct lane_port *lanes, struct weir_lane *lane)
 	for (uint64_t i = 0; i < waiting && i < AHEAD; i++)
 		fetch(lane->arena, &lane->descriptors[(lane->taken + i) & lane->descriptor_mask]);
 	lane->taken = take_frames(lanes, lane, most, sent);
+	for (uint32_t i = before; i < lanes->arrival_count; i++)
+		lane->bytes_in_turn += lanes->arrivals[i].size;
+	lane->frames_in_turn = lanes->arrival_count - before;
 }
 
 static uint32_t lane_receive(struct weir_port *port, const struct weir_arrival **arrivals)

@@ -137,7 +137,7 @@ Test(port_lane, descriptors_that_point_nowhere_are_dropped_by_name_and_never_fol
 	static const uint64_t BAD[] = {
 		0, // no size
 		47ull << 32,
-		9217ull << 32,
+		(uint64_t)(WEIR_LANE_TRAIN_MAX + 1) << 32,
 		(uint64_t)UINT32_MAX << 32,
 		48ull << 32 | ARENA / 64,
 		49ull << 32 | (ARENA / 64 - 1) | 1ull << 31,
@@ -158,11 +158,70 @@ Test(port_lane, descriptors_that_point_nowhere_are_dropped_by_name_and_never_fol
 	cr_expect_eq(weir_counted(&lane->dropped), bad);
 	cr_expect_eq(raw.router->taken.value, bad, "the place of a bad descriptor was not given back");
 	// The last byte of the arena may be used, and the one behind may not.
+	((struct weir_frame_header *)(void *)(raw_lane_arena(&raw) + ARENA - 64))->body_length = 16;
 	raw_lane_put(&raw, weir_lane_descriptor(ARENA - 64, 64));
 	raw_lane_put(&raw, weir_lane_descriptor(ARENA - 64, 65));
 	cr_expect_eq(receive(&fixture, 0), 1);
 	receive_done(&fixture, 0);
 	cr_expect_eq(dropped(&fixture, 0), bad + 1);
+	raw_lane_unmap(&raw);
+	end(&fixture);
+}
+
+Test(port_lane, a_train_is_taken_apart_as_its_headers_say_and_no_further)
+{
+	struct fixture fixture;
+	struct raw_lane raw;
+	uint32_t at = 0, count = 0;
+	uint64_t sequence = 0;
+
+	begin(&fixture);
+	open_lane(&fixture, &raw);
+	// Frames of all lengths, more than one turn takes.
+	while (count < 900) {
+		struct weir_frame_header *frame = (void *)(raw_lane_arena(&raw) + at);
+
+		*frame = (struct weir_frame_header){ .kind = WEIR_KIND_PUBLISH, .flags = WEIR_FLAG_HEADER_ONLY,
+						     .sequence = count, .body_length = (uint16_t)(count % 21) };
+		at += (uint32_t)(sizeof(*frame) + frame->body_length + 7u) & ~7u;
+		count++;
+		if (at > ARENA - 128)
+			break;
+	}
+	raw_lane_put(&raw, weir_lane_descriptor(0, at));
+	for (uint32_t got = receive(&fixture, 0); got > 0; got = receive(&fixture, 0)) {
+		cr_expect_eq(raw.router->taken.value, 0);
+		for (uint32_t i = 0; i < got; i++) {
+			const struct weir_frame_header *frame = fixture.arrivals[i].frame;
+
+			cr_assert_eq(frame->sequence, sequence);
+			cr_assert_eq(fixture.arrivals[i].size, sizeof(*frame) + sequence % 21);
+			sequence++;
+		}
+		receive_done(&fixture, 0);
+	}
+	cr_expect_eq(sequence, count);
+	cr_expect_gt(count, WEIR_PORT_BURST);
+	cr_expect_eq(raw.router->taken.value, 1);
+	cr_expect_eq(dropped(&fixture, 0), 0);
+
+	// The second frame says that it is longer than the train, or than any frame; the third is half a header.
+	static const uint16_t WRONG[] = { 200, 60000 };
+	for (uint32_t i = 0; i < 2; i++) {
+		struct weir_frame_header *frame = (void *)raw_lane_arena(&raw);
+
+		memset(frame, 0, ARENA);
+		frame[1].body_length = WRONG[i];
+		raw_lane_put(&raw, weir_lane_descriptor(0, i == 0 ? 48 * 2 + 199 : 62000));
+		cr_expect_eq(receive(&fixture, 0), 1);
+		receive_done(&fixture, 0);
+		cr_expect_eq(dropped(&fixture, 0), i + 1);
+	}
+	memset(raw_lane_arena(&raw), 0, ARENA);
+	raw_lane_put(&raw, weir_lane_descriptor(0, 48 * 2 + 24));
+	cr_expect_eq(receive(&fixture, 0), 2);
+	receive_done(&fixture, 0);
+	cr_expect_eq(dropped(&fixture, 0), 3);
 	raw_lane_unmap(&raw);
 	end(&fixture);
 }
