@@ -70,6 +70,14 @@ static int router_open(struct weir_run *run, char error[WEIR_RESULT_ERROR])
 	return result;
 }
 
+// The loop that is most like the way to the router.
+static enum weir_selftest_way way_of(const char *router)
+{
+	if (strncmp(router, "unix:", 5) == 0 || strcmp(router, "spawn:unix") == 0)
+		return WEIR_SELFTEST_LANE;
+	return weir_link_is_dpdk(router) ? WEIR_SELFTEST_MEMORY : WEIR_SELFTEST_UDP;
+}
+
 int weir_run_open(struct weir_run **out, const struct weir_scenario *scenario, const struct weir_run_options *options,
 		  char error[WEIR_RESULT_ERROR])
 {
@@ -84,7 +92,7 @@ int weir_run_open(struct weir_run **out, const struct weir_scenario *scenario, c
 		run->options.seed = 1;
 	int result = traces_load(run, error);
 	if (result == 0 && options->needs_selftest)
-		result = weir_selftest_run(&run->selftest, SELFTEST_NS, NULL, error);
+		result = weir_selftest_run(&run->selftest, way_of(options->router), SELFTEST_NS, NULL, error);
 	if (result == 0)
 		result = router_open(run, error);
 	if (result) {

@@ -16,13 +16,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "client/lane_memory.h"
 #include "perf/payload.h"
 #include "perf/run_parts.h"
+#include "wire/lane.h"
 
 #define EVENT_BYTES 64u
 #define FRAME_EVENTS 22u
 #define BATCH_FRAMES 20u
 #define WINDOW 3u // batches on the way
+#define LANE_FRAMES 64u // descriptors, a power of two, at least a window
 #define KEYS 1000u
 #define PACED_RATE 100000.0
 #define OVERSHOOT_SLEEPS 60u
@@ -34,7 +37,10 @@ struct frame {
 	uint32_t count;
 	uint32_t reserved;
 	uint8_t events[FRAME_EVENTS][EVENT_BYTES];
+	uint8_t padding[48];
 };
+_Static_assert(sizeof(struct frame) == WEIR_FRAME_DEFAULT, "a frame like others");
+_Static_assert(sizeof(struct frame) % WEIR_LANE_UNIT == 0, "frames lie where lanes want them");
 
 struct batch {
 	struct frame frames[BATCH_FRAMES];
@@ -46,6 +52,8 @@ struct loop {
 	uint64_t length_ns;
 	bool is_paced;
 	int from, to; // sockets
+	struct weir_lane_memory lane; // the generator's side
+	const uint8_t *lane_view;     // the sink's, read-only
 	struct batch slots[WINDOW]; // memory
 	uint32_t slot_frames[WINDOW];
 	_Atomic uint64_t sent_batches, taken_frames;
@@ -53,6 +61,7 @@ struct loop {
 	struct weir_source source;
 	uint64_t sequences[KEYS];
 	uint64_t offset;
+	uint64_t taken; // batches, lane
 	struct weir_account account;
 };
 
@@ -195,6 +204,38 @@ static int udp_send(const struct loop *loop, const struct batch *batch, uint32_t
 	return 0;
 }
 
+// A client's memory as wire/lane.h lays it out, and a read-only mapping of it where the router's would be.
+static int lane_open(struct loop *loop)
+{
+	size_t size = weir_lane_page_up(weir_lane_arena_at(1, LANE_FRAMES) + WINDOW * sizeof(struct batch));
+	int result = weir_lane_memory_make(&loop->lane, size);
+	if (result)
+		return result;
+	result = weir_lane_memory_map(&loop->lane_view, loop->lane.fd, loop->lane.size, 0);
+	if (result)
+		weir_lane_memory_free(&loop->lane);
+	return result;
+}
+
+static struct batch *lane_batch(const struct loop *loop, uint64_t number)
+{
+	return (struct batch *)(void *)(loop->lane.base + weir_lane_arena_at(1, LANE_FRAMES)) + number % WINDOW;
+}
+
+static void lane_send(struct loop *loop, const struct batch *batch, uint32_t frames, uint64_t *sent)
+{
+	struct weir_lane_client *client = (void *)loop->lane.base;
+	uint64_t *descriptors = (void *)(loop->lane.base + weir_lane_descriptors_at(1));
+	const uint8_t *arena = loop->lane.base + weir_lane_arena_at(1, LANE_FRAMES);
+	for (uint32_t i = 0; i < frames; i++) {
+		uint64_t offset = (uint64_t)((const uint8_t *)&batch->frames[i] - arena);
+		descriptors[*sent % LANE_FRAMES] = weir_lane_descriptor(offset, sizeof(struct frame));
+		++*sent;
+	}
+	// Release pairs with the sink's acquire: descriptors and frames are written.
+	__atomic_store_n(&client->sent.value, *sent, __ATOMIC_RELEASE);
+}
+
 // Frames are counted, for GRO joins and parts batches as it likes.
 static bool is_window_full(const struct loop *loop, uint64_t sent)
 {
@@ -237,6 +278,7 @@ static void *generate(void *at)
 	uint64_t start_ns = run_now_ns();
 	uint64_t sent = 0;
 	uint64_t number = 0;
+	uint64_t descriptors = 0;
 	prctl(PR_SET_TIMERSLACK, 1ul);
 	while (own && loop->source.next.time_ns != UINT64_MAX) {
 		uint64_t now_ns = run_now_ns();
@@ -246,7 +288,9 @@ static void *generate(void *at)
 			sched_yield();
 			continue;
 		}
-		struct batch *batch = loop->way == WEIR_SELFTEST_MEMORY ? &loop->slots[number % WINDOW] : own;
+		struct batch *batch = loop->way == WEIR_SELFTEST_MEMORY ? &loop->slots[number % WINDOW]
+				      : loop->way == WEIR_SELFTEST_LANE ? lane_batch(loop, number)
+									: own;
 		uint32_t frames = batch_fill(loop, batch, start_ns, now_ns);
 		if (frames == 0) {
 			uint64_t due_ns = start_ns + loop->source.next.time_ns;
@@ -256,9 +300,11 @@ static void *generate(void *at)
 		}
 		if (loop->way == WEIR_SELFTEST_UDP && udp_send(loop, batch, frames))
 			break;
+		if (loop->way == WEIR_SELFTEST_LANE)
+			lane_send(loop, batch, frames, &descriptors);
 		// In memory a slot is a window's place whatever it holds, so that it is not filled again too soon.
 		loop->slot_frames[number++ % WINDOW] = frames;
-		sent += loop->way == WEIR_SELFTEST_MEMORY ? BATCH_FRAMES : frames;
+		sent += loop->way == WEIR_SELFTEST_UDP ? frames : BATCH_FRAMES;
 		// Release pairs with the sink's acquire: the slot is filled.
 		atomic_store_explicit(&loop->sent_batches, number, memory_order_release);
 	}
@@ -289,6 +335,26 @@ static void frame_take(struct loop *loop, const struct frame *frame, uint64_t no
 	}
 }
 
+// The frames of one batch at least; number counts descriptors. A batch has its window's place whatever it holds.
+static uint32_t lane_some(struct loop *loop, uint64_t *number)
+{
+	const struct weir_lane_client *client = (const void *)loop->lane_view;
+	const uint64_t *descriptors = (const void *)(loop->lane_view + weir_lane_descriptors_at(1));
+	const uint8_t *arena = loop->lane_view + weir_lane_arena_at(1, LANE_FRAMES);
+	uint64_t batches = atomic_load_explicit(&loop->sent_batches, memory_order_acquire);
+	uint64_t sent = __atomic_load_n(&client->sent.value, __ATOMIC_ACQUIRE);
+	if (loop->taken == batches)
+		return 0;
+	uint32_t frames = loop->slot_frames[loop->taken % WINDOW];
+	for (uint32_t i = 0; i < frames && *number < sent; i++, ++*number) {
+		uint64_t descriptor = descriptors[*number % LANE_FRAMES];
+		if (weir_lane_descriptor_size(descriptor) == sizeof(struct frame))
+			frame_take(loop, (const void *)(arena + weir_lane_descriptor_offset(descriptor)), run_now_ns());
+	}
+	loop->taken++;
+	return BATCH_FRAMES;
+}
+
 // Frames taken, 0: none there.
 static uint32_t sink_some(struct loop *loop, uint8_t *bytes, size_t room, uint64_t *number)
 {
@@ -301,6 +367,8 @@ static uint32_t sink_some(struct loop *loop, uint8_t *bytes, size_t room, uint64
 		++*number;
 		return BATCH_FRAMES;
 	}
+	if (loop->way == WEIR_SELFTEST_LANE)
+		return lane_some(loop, number);
 	ssize_t size = recv(loop->to, bytes, room, 0);
 	uint32_t frames = size > 0 ? (uint32_t)((size_t)size / sizeof(struct frame)) : 0;
 	uint64_t now_ns = run_now_ns();
@@ -386,6 +454,8 @@ static int loop_run(struct weir_selftest_loop *out, enum weir_selftest_way way, 
 	int result = weir_account_create(&loop->account, NULL, "selftest", "selftest");
 	if (result == 0 && way == WEIR_SELFTEST_UDP)
 		result = sockets_open(loop);
+	if (result == 0 && way == WEIR_SELFTEST_LANE)
+		result = lane_open(loop);
 	if (result == 0)
 		result = -pthread_create(&generator, NULL, generate, loop);
 	if (result == 0) {
@@ -397,6 +467,10 @@ static int loop_run(struct weir_selftest_loop *out, enum weir_selftest_way way, 
 		close(loop->from);
 	if (loop->to >= 0)
 		close(loop->to);
+	if (loop->lane_view) {
+		weir_lane_memory_unmap(loop->lane_view, loop->lane.size, 0);
+		weir_lane_memory_free(&loop->lane);
+	}
 	if (loop->account.header)
 		weir_account_close(&loop->account);
 	free(loop);
@@ -407,16 +481,18 @@ static int loop_run(struct weir_selftest_loop *out, enum weir_selftest_way way, 
 
 const char *weir_selftest_way_name(enum weir_selftest_way way)
 {
-	return way == WEIR_SELFTEST_MEMORY ? "memory" : "udp";
+	static const char *const NAMES[] = { "memory", "udp", "lane" };
+	return NAMES[way];
 }
 
-static void sum_up(struct weir_result_selftest *summary, const struct weir_selftest_details *details)
+static void sum_up(struct weir_result_selftest *summary, const struct weir_selftest_details *details,
+		   enum weir_selftest_way way)
 {
-	const struct weir_selftest_loop *udp = &details->loops[WEIR_SELFTEST_UDP];
-	*summary = (struct weir_result_selftest){ .is_done = true, .is_passed = true, .rate_max = udp->rate_max };
-	summary->clock_error_ns = weir_histogram_percentile(&udp->lag, 0.999);
-	summary->latency_p50_ns = weir_histogram_percentile(&udp->latency, 0.5);
-	summary->latency_p99_ns = weir_histogram_percentile(&udp->latency, 0.99);
+	const struct weir_selftest_loop *best = &details->loops[way];
+	*summary = (struct weir_result_selftest){ .is_done = true, .is_passed = true, .rate_max = best->rate_max };
+	summary->clock_error_ns = weir_histogram_percentile(&best->lag, 0.999);
+	summary->latency_p50_ns = weir_histogram_percentile(&best->latency, 0.5);
+	summary->latency_p99_ns = weir_histogram_percentile(&best->latency, 0.99);
 	for (uint32_t i = 0; i < WEIR_SELFTEST_WAYS; i++) {
 		const struct weir_selftest_loop *loop = &details->loops[i];
 		summary->events += loop->events;
@@ -436,20 +512,20 @@ static void sum_up(struct weir_result_selftest *summary, const struct weir_selft
 	}
 }
 
-int weir_selftest_run(struct weir_result_selftest *summary, uint64_t length_ns, struct weir_selftest_details *details,
-		      char error[WEIR_RESULT_ERROR])
+int weir_selftest_run(struct weir_result_selftest *summary, enum weir_selftest_way way, uint64_t length_ns,
+		      struct weir_selftest_details *details, char error[WEIR_RESULT_ERROR])
 {
 	struct weir_selftest_details *own = calloc(1, sizeof(*own));
 	int result = own ? 0 : -ENOMEM;
 	if (own)
 		clock_measure(own, length_ns / 10);
 	for (uint32_t i = 0; i < WEIR_SELFTEST_WAYS && result == 0; i++) {
-		result = loop_run(&own->loops[i], i, false, length_ns / 5);
+		result = loop_run(&own->loops[i], i, false, length_ns / 7);
 		if (result == 0)
-			result = loop_run(&own->loops[i], i, true, length_ns / 5);
+			result = loop_run(&own->loops[i], i, true, length_ns / 7);
 	}
 	if (result == 0) {
-		sum_up(summary, own);
+		sum_up(summary, own, way);
 		if (details)
 			*details = *own;
 	} else {

@@ -1,6 +1,6 @@
 // The generator looped to the sink, without a router between them: what the load tool can do and what its clock is worth, known
 // before it judges anybody else. The same sources, payloads, accounts and histograms as in a run; between them once a ring in
-// memory, once a pair of UDP sockets on the loopback. A few threads of its own for as long as it runs.
+// memory, once a pair of UDP sockets on the loopback, once a lane's shared memory. A few threads of its own while it runs.
 #ifndef WEIR_PERF_SELFTEST_H
 #define WEIR_PERF_SELFTEST_H
 
@@ -13,6 +13,7 @@
 enum weir_selftest_way {
 	WEIR_SELFTEST_MEMORY = 0,
 	WEIR_SELFTEST_UDP,
+	WEIR_SELFTEST_LANE,
 	WEIR_SELFTEST_WAYS
 };
 
@@ -37,10 +38,10 @@ struct weir_selftest_details {
 
 const char *weir_selftest_way_name(enum weir_selftest_way way);
 
-// Takes about length_ns. details may be NULL. Returns 0 also when the test is not passed; -errno with `error` when it could
-// not be done.
-int weir_selftest_run(struct weir_result_selftest *summary, uint64_t length_ns, struct weir_selftest_details *details,
-		      char error[WEIR_RESULT_ERROR]);
+// Takes about length_ns. The summary's rate and latencies are those of `way`. details may be NULL. Returns 0 also when the test
+// is not passed; -errno with `error` when it could not be done.
+int weir_selftest_run(struct weir_result_selftest *summary, enum weir_selftest_way way, uint64_t length_ns,
+		      struct weir_selftest_details *details, char error[WEIR_RESULT_ERROR]);
 
 void weir_selftest_print(const struct weir_result_selftest *summary, const struct weir_selftest_details *details, bool is_json,
 			 FILE *stream);

@@ -336,7 +336,7 @@ static int verb_selftest(int argc, char **argv)
 		return fail(path ? "selftest: it takes no scenario. Fix: leave it out" : "selftest: out of memory");
 	}
 	double seconds = options.seconds > 0 ? options.seconds : 5;
-	int failed = weir_selftest_run(&summary, (uint64_t)(seconds * 1e9), details, error);
+	int failed = weir_selftest_run(&summary, WEIR_SELFTEST_UDP, (uint64_t)(seconds * 1e9), details, error);
 	if (failed)
 		fail(error);
 	else
