@@ -18,6 +18,17 @@ OWN, THEIRS = '10.78.0.1', '10.78.0.2'  # on the vhost port: router and client
 BUFFERS, DESCRIPTORS = 16384, 1024
 
 
+# Times the polling thread was taken from its core although it wanted to run.
+def switches_of(process):
+    total = 0
+    for task in os.listdir(f'/proc/{process.pid}/task'):
+        with open(f'/proc/{process.pid}/task/{task}/status') as file:
+            status = dict(line.split(':', 1) for line in file)
+        if status['Name'].strip().startswith(('weir-w', 'rte-worker', 'lcore-worker')):
+            total += int(status['nonvoluntary_ctxt_switches'])
+    return total
+
+
 class Bound:
     def __init__(self, lab, arguments):
         self.lab, self.arguments = lab, arguments
@@ -27,7 +38,14 @@ class Bound:
         # testpmd leaves checksums as they came, and the kernel takes back only those that were finished.
         run('ip', 'netns', 'exec', self.host.netns, 'ethtool', '-K', self.host.interface, 'tx', 'off')
 
-    def client(self, port, kind):
+    # What came of a run through `process`, testpmd or weir.
+    def client(self, port, kind, process):
+        before = switches_of(process)
+        result = self.run_client(port, kind)
+        result['switches'] = switches_of(process) - before
+        return result
+
+    def run_client(self, port, kind):
         a = self.arguments
         address = OWN if port == 'vhost' else self.host.router_address
         words = [kind, address, PORT, BASE_PORT, SHARDS, a.seconds, WINDOW, a.level, EVENTS]
@@ -58,7 +76,7 @@ class Bound:
                        not process.is_running(), 'testpmd forwards', 30)
             if not process.is_running():
                 raise Failure(f'testpmd does not start\n{process.tail()}')
-            return self.client(port, 'echo')
+            return self.client(port, 'echo', process)
         finally:
             process.kill()
             self.tidy(port)
@@ -83,7 +101,7 @@ class Bound:
             more['ports'] = [{'name': 'memory', 'kind': 'vhost', 'socket': self.socket, 'address': OWN, 'udp_port': PORT}]
         router = self.lab.router([topic('positions', ack=self.arguments.level)], kind='afxdp', **more).start()
         try:
-            return self.client(port, 'weir')
+            return self.client(port, 'weir', router.process)
         finally:
             router.stop()
             wait_until(lambda: not router.process.is_running(), 'weir ends')
@@ -94,7 +112,7 @@ def bench_bound(arguments, steal):
         raise Failure('dpdk-testpmd is not here: apt-get install dpdk-dev')
     ports = [port for port in PORTS if port not in arguments.without]
     rates = {(port, who): [] for port in ports for who in ('testpmd', 'weir')}
-    lost = dict.fromkeys(rates, 0)
+    lost, switches = dict.fromkeys(rates, 0), dict.fromkeys(rates, 0)
     with laboratory.Lab('kernel') as lab:
         bound = Bound(lab, arguments)
         for number in range(arguments.pairs):
@@ -104,6 +122,7 @@ def bench_bound(arguments, steal):
                     raise Failure(f'{port}, {who}: {result["wrong"]} events or frames were wrong')
                 rates[port, who].append(result['frames_per_second'])
                 lost[port, who] += result['lost']
+                switches[port, who] += result['switches']
             print(f'round {number + 1}: ' + ', '.join(f'{port} {who} {values[-1] / 1e6:.3f} M/s'
                                                       for (port, who), values in rates.items()), file=sys.stderr)
     answer = {'level': arguments.level, 'pairs': arguments.pairs, 'seconds': arguments.seconds, 'events_a_frame': EVENTS,
@@ -113,6 +132,7 @@ def bench_bound(arguments, steal):
         for who in ('testpmd', 'weir'):
             answer[f'{port}_{who}_frames_per_second'] = round(statistics.median(rates[port, who]))
             answer[f'{port}_{who}_lost_events'] = lost[port, who]
+            answer[f'{port}_{who}_involuntary_switches'] = switches[port, who]
         ratios = [ours / theirs for ours, theirs in zip(rates[port, 'weir'], rates[port, 'testpmd'])]
         middle = statistics.median(ratios)
         answer[f'ratio_{port}'] = round(middle, 3)
@@ -131,4 +151,6 @@ def report_bound(answer):
             ratios = answer[f'ratios_{port}']
             print(f'  {port:<6} testpmd {answer[f"{port}_testpmd_frames_per_second"] / 1e6:6.3f} M, weir '
                   f'{answer[f"{port}_weir_frames_per_second"] / 1e6:6.3f} M: {answer[f"ratio_{port}"]} of the bound '
-                  f'({ratios["min"]} to {ratios["max"]}), {"met" if answer["met"][f"ratio_{port}"] else "missed"}: {LEAST}')
+                  f'({ratios["min"]} to {ratios["max"]}), {"met" if answer["met"][f"ratio_{port}"] else "missed"}: {LEAST}; '
+                  f'switched out {answer[f"{port}_testpmd_involuntary_switches"]} and '
+                  f'{answer[f"{port}_weir_involuntary_switches"]} times')
