@@ -62,6 +62,18 @@ static int search_page(const char *path, char error[WEIR_RESULT_ERROR])
 	return code;
 }
 
+// A result of one run: `speed` as given, for the verbs that read files.
+static int result_file(const char *path, const char *speed, const char *seed, char error[WEIR_RESULT_ERROR])
+{
+	struct weir_result result = { 0 };
+	sample_fill_noisy(&result, 1, atof(speed), 0.005, (unsigned)atoi(seed));
+	snprintf(result.label, sizeof(result.label), "speed %s", speed);
+	result.runs[0]->start_unix_ns += (uint64_t)atoi(seed);
+	int code = weir_result_save(&result, path, error);
+	weir_result_fini(&result);
+	return code;
+}
+
 static int report_page(const char *path, bool is_empty, char error[WEIR_RESULT_ERROR])
 {
 	struct weir_result result = { 0 };
@@ -81,12 +93,14 @@ int main(int argc, char **argv)
 	char error[WEIR_RESULT_ERROR] = "";
 	const char *what = argc > 2 ? argv[2] : "";
 	if (argc < 2) {
-		fputs("usage: report_sample FILE [empty | compare | search]\n", stderr);
+		fputs("usage: report_sample FILE [empty | compare | search | result SPEED SEED]\n", stderr);
 		return 2;
 	}
 	int code;
 	if (strcmp(what, "compare") == 0)
 		code = compare_page(argv[1], error);
+	else if (strcmp(what, "result") == 0 && argc == 5)
+		code = result_file(argv[1], argv[3], argv[4], error);
 	else if (strcmp(what, "search") == 0)
 		code = search_page(argv[1], error);
 	else
