@@ -13,6 +13,7 @@
 #define OPENING_MAX 64u // streams being opened at a time
 #define SEND_BURST 16u  // frames a stream sends before it is the next one's turn
 #define EVENT_HEADER ((uint32_t)sizeof(struct weir_event_header))
+#define FRAME_HEADER ((uint32_t)sizeof(struct weir_frame_header))
 
 // ---- Frame buffers ----
 
@@ -350,6 +351,11 @@ static int frame_begin(struct stream *stream)
 		return -EAGAIN;
 	struct slot *slot = stream_slot(stream, stream->tail);
 	*slot = (struct slot){ .frame = frame, .first = stream->next, .state = SLOT_QUEUED };
+	if (core->local) {
+		// Frames that are filled before the stream is open are filled again when they are sent.
+		slot->sealed_for = stream->state == STREAM_OPEN ? stream->seal : 0;
+		stream->train = (void *)frame;
+	}
 	stream->write = slot_body(slot);
 	stream->room = producer->body_max;
 	stream->started_ns = core->now_ns;
@@ -438,6 +444,24 @@ static int publish_refused(const struct weir_producer *producer)
 	return producer->state == PRODUCER_NO_TOPIC ? -ENOENT : -ENOTCONN;
 }
 
+// The next frame of the train begins behind the last one.
+static inline void train_next(struct stream *stream)
+{
+	stream->train = (void *)stream->write;
+	stream->write += FRAME_HEADER;
+	stream->room -= FRAME_HEADER;
+}
+
+// An event was put into the train's frame.
+static inline void train_publish(struct stream *stream)
+{
+	stream->train_events++;
+	if (stream->train_events >= stream->producer->frame_events)
+		train_frame_end(stream);
+	if (stream->room < FRAME_HEADER + EVENT_HEADER)
+		stream_frame_close(stream);
+}
+
 int weir_core_publish(struct weir_producer *producer, const struct weir_event *event)
 {
 	if (producer->state != PRODUCER_READY || producer->is_closing)
@@ -452,7 +476,9 @@ int weir_core_publish(struct weir_producer *producer, const struct weir_event *e
 	if (stream->state == STREAM_DEAD)
 		return -EPROTO;
 	uint32_t size = weir_pad8((uint32_t)length);
-	if (size > stream->room) {
+	if (stream->write && !stream->train && producer->core->local && size + FRAME_HEADER <= stream->room)
+		train_next(stream);
+	if (size > stream->room || (!stream->train && producer->core->local)) {
 		int error = 0;
 		if (size > producer->body_max) {
 			error = publish_large(stream, event, key);
@@ -478,7 +504,9 @@ int weir_core_publish(struct weir_producer *producer, const struct weir_event *e
 	stream->events++;
 	producer->counts.published++;
 	producer->keyless++;
-	if (stream->room < EVENT_HEADER || stream->events >= producer->frame_events)
+	if (stream->train)
+		train_publish(stream);
+	else if (stream->room < EVENT_HEADER || stream->events >= producer->frame_events)
 		stream_frame_close(stream);
 	return 0;
 }

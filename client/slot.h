@@ -1,5 +1,5 @@
 // A slot's way: queued, flying, arrived, gone. What is queued counts as backlog, what flies counts against the window.
-// Called by stream.c alone.
+// Called by stream.c and refusal.c alone.
 #ifndef WEIR_CLIENT_SLOT_H
 #define WEIR_CLIENT_SLOT_H
 

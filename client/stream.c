@@ -46,6 +46,8 @@ void stream_frame_close(struct stream *stream)
 		return;
 	struct slot *slot = stream_slot(stream, stream->tail);
 	uint8_t *body = slot_body(slot);
+	if (stream->train)
+		train_frame_end(stream);
 	slot->body_length = (uint16_t)(stream->write - body);
 	slot->count = stream->events;
 	slot->body_crc = body_crc(stream->producer->core, body, slot->body_length);
@@ -60,6 +62,8 @@ void stream_frame_close(struct stream *stream)
 
 static void frame_drop(struct stream *stream)
 {
+	stream->train = NULL;
+	stream->train_events = 0;
 	if (!stream->write)
 		return;
 	producer_frame_put(stream->producer, stream_slot(stream, stream->tail)->frame);
@@ -164,6 +168,9 @@ static void renumber(struct stream *stream, uint64_t next)
 		struct slot *slot = stream_slot(stream, i);
 		slot->first = next;
 		slot->sends = 0;
+		slot->refused = 0;
+		slot->refused_to = 0;
+		slot->is_skip_due = false;
 		next += slot->count;
 	}
 	stream->next = next;
@@ -203,12 +210,14 @@ static struct arrived acked_drop(struct stream *stream, uint64_t next)
 		if (slot_end(slot) > next)
 			break;
 		slot_arrived(slot, &arrived);
-		if (slot->reason)
+		if (slot->reason) {
 			counts->refused += slot->count;
-		else if (stream->level != WEIR_ACK_NONE)
-			counts->routed += slot->count;
-		else if (!slot->sends)
+		} else if (stream->level != WEIR_ACK_NONE) {
+			counts->routed += slot->count - slot->refused;
+			counts->refused += slot->refused;
+		} else if (!slot->sends) {
 			counts->refused += slot->count; // level none: the router went past it when a piece was refused
+		}
 		slot_pop(stream);
 	}
 	stream->acked = max_u64(stream->acked, next);
@@ -252,6 +261,11 @@ static void seal(struct stream *stream, struct slot *slot)
 	struct weir_frame_header *frame = (void *)slot->frame;
 	if (slot->sealed_for == stream->seal)
 		return;
+	slot->sealed_for = stream->seal;
+	if (core->local && !slot->is_fragment) {
+		train_seal(stream, slot);
+		return;
+	}
 	*frame = (struct weir_frame_header){
 		.kind = WEIR_KIND_PUBLISH,
 		.flags = (uint16_t)((slot->is_fragment ? WEIR_FLAG_FRAGMENT : 0) | (core->local ? WEIR_FLAG_HEADER_ONLY : 0)),
@@ -264,7 +278,6 @@ static void seal(struct stream *stream, struct slot *slot)
 		.shard = stream->shard,
 	};
 	weir_frame_seal_with(frame, slot->body_length, slot->body_crc);
-	slot->sealed_for = stream->seal;
 }
 
 static struct weir_frame_header *stream_frame(struct stream *stream, enum weir_kind kind, uint32_t size)
@@ -278,17 +291,17 @@ static struct weir_frame_header *stream_frame(struct stream *stream, enum weir_k
 	return frame;
 }
 
-static bool skip_send(struct stream *stream, const struct slot *slot)
+static bool skip_send(struct stream *stream, uint64_t first, uint32_t count, uint16_t reason)
 {
-	if (slot->count == 0)
+	if (count == 0)
 		return true; // a piece of a refused large event: the last piece's skip speaks for it
 	struct weir_frame_header *frame = stream_frame(stream, WEIR_KIND_SKIP, sizeof(struct weir_skip));
 	if (!frame)
 		return false;
 	struct weir_skip *skip = (struct weir_skip *)(frame + 1);
-	frame->sequence = slot->first;
-	skip->count = slot->count;
-	skip->reason = slot->reason;
+	frame->sequence = first;
+	skip->count = count;
+	skip->reason = reason;
 	return core_frame_send(stream->producer->core, frame, sizeof(*skip));
 }
 
@@ -315,8 +328,11 @@ static bool slot_send(struct stream *stream, uint64_t index, uint64_t now_ns)
 {
 	struct weir_core *core = stream->producer->core;
 	struct slot *slot = stream_slot(stream, index);
+	if (slot->is_skip_due && !skip_send(stream, slot->skip_first, slot->skip_count, slot->skip_reason))
+		return false;
+	slot->is_skip_due = false;
 	if (slot->reason) {
-		if (!skip_send(stream, slot))
+		if (!skip_send(stream, slot->first, slot->count, slot->reason))
 			return false;
 	} else if (slot->sends && core->local) {
 		if (!copy_send(stream, index))
@@ -355,9 +371,9 @@ void stream_unsent(struct stream *stream, uint64_t index)
 static bool may_send(const struct stream *stream, const struct slot *slot, bool is_oldest)
 {
 	const struct window *window = &stream->producer->core->window;
-	if (slot->reason)
+	if (slot->reason || slot->is_skip_due)
 		return true; // a skip needs no credit, and nothing goes on without it
-	if (slot->first >= stream->hold_from || slot_end(slot) > stream->limit)
+	if (slot_end(slot) > stream->hold_from || slot_end(slot) > stream->limit)
 		return false;
 	// The oldest frame of a stream and what a nack asked for go past the window, which they alone can open again.
 	return window->in_flight < window->frames || slot->is_repair || (is_oldest && slot->sends) ||
@@ -371,7 +387,8 @@ static void linger_poll(struct stream *stream, uint64_t now_ns)
 	if (!stream->write || stream->send < stream->tail)
 		return;
 	uint64_t due = stream->producer->linger_ns == NEVER ? NEVER : stream->started_ns + stream->producer->linger_ns;
-	if (stream->is_flushing || stream->producer->is_closing || now_ns >= due)
+	bool is_complete = stream->producer->core->local && !stream->train; // all frames of the train are
+	if (is_complete || stream->is_flushing || stream->producer->is_closing || now_ns >= due)
 		stream_frame_close(stream);
 	else
 		core_due(stream->producer->core, due);
@@ -547,97 +564,6 @@ static void timeout(struct stream *stream, uint64_t now_ns)
 		stream->timer_ns = now_ns + backed_off(stream);
 }
 
-// ---- Refusals ----
-
-// Nothing from `sequence` on is sent until something changes; what flew from there on was refused as well or will be.
-static void hold(struct stream *stream, uint64_t sequence, uint16_t reason, uint64_t now_ns)
-{
-	stream->hold_from = min_u64(stream->hold_from, sequence);
-	stream->hold_reason = reason;
-	for (uint64_t i = stream->head; i < stream->tail; i++) {
-		if (stream_slot(stream, i)->first >= sequence && stream_slot(stream, i)->state == SLOT_FLYING)
-			slot_queue(stream, i);
-	}
-	if (stream->flying == 0)
-		stream->timer_ns = NEVER;
-}
-
-static void refused_for_good(struct stream *stream, const struct weir_refuse_entry *entry)
-{
-	struct weir_producer_counts *counts = &stream->producer->counts;
-	for (uint64_t i = stream->head; i < stream->tail; i++) {
-		struct slot *slot = stream_slot(stream, i);
-		if (slot->first >= entry->sequence + entry->count)
-			break;
-		if (slot_end(slot) <= entry->sequence || slot->reason || !slot->sends)
-			continue;
-		if (!slot->is_fragment && slot->first < stream->acked) {
-			counts->routed += stream->acked - slot->first;
-			slot->count -= (uint32_t)(stream->acked - slot->first);
-			slot->first = stream->acked;
-		}
-		slot->reason = entry->reason;
-		slot->is_repair = true;
-		slot_queue(stream, i);
-		counts->last_refusal = entry->reason;
-	}
-}
-
-static void open_refused(struct stream *stream, const struct weir_refuse_entry *entry, uint64_t now_ns)
-{
-	struct weir_core *core = stream->producer->core;
-	if (entry->count || entry->sequence != stream->request.id)
-		return;
-	if (weir_reason_class(entry->reason) == WEIR_REASON_RETRY) {
-		stream->request.due_ns = now_ns + stream->probe_wait_ns * 3 / 4 + core_jitter(core, stream->probe_wait_ns / 2);
-		stream->probe_wait_ns = min_u64(stream->probe_wait_ns * 2, PROBE_MAX_NS);
-		core_due(core, stream->request.due_ns);
-		return;
-	}
-	if (entry->reason == WEIR_R_NO_TOPIC || entry->reason == WEIR_R_NO_SHARD || entry->reason == WEIR_R_TOPIC_REMOVED)
-		producer_topic_gone(stream->producer);
-	else
-		stream_dead(stream, entry->reason);
-}
-
-void stream_refuse(struct stream *stream, const struct weir_refuse_entry *entry, uint64_t now_ns)
-{
-	struct weir_core *core = stream->producer->core;
-	core->is_urgent = true;
-	core_due(core, now_ns);
-	if (stream->state == STREAM_OPENING) {
-		open_refused(stream, entry, now_ns);
-		return;
-	}
-	if ((stream->state != STREAM_OPEN && stream->state != STREAM_CLOSING) || entry->stream != stream->handle)
-		return;
-	switch (entry->reason) {
-	case WEIR_R_NO_STREAM:
-		if (stream->state == STREAM_CLOSING)
-			stream_closed(stream);
-		else
-			stream_open(stream, now_ns);
-		return;
-	case WEIR_R_NO_TOPIC:
-	case WEIR_R_NO_SHARD:
-	case WEIR_R_TOPIC_REMOVED:
-		stream->producer->counts.last_refusal = entry->reason;
-		producer_topic_gone(stream->producer);
-		return;
-	case WEIR_R_FENCED:
-		stream_dead(stream, entry->reason);
-		return;
-	}
-	if (stream->level == WEIR_ACK_NONE || stream->state != STREAM_OPEN || entry->count == 0)
-		return;
-	if (entry->sequence + entry->count <= stream->acked)
-		return; // answered in the meantime
-	if (weir_reason_class(entry->reason) != WEIR_REASON_RETRY)
-		refused_for_good(stream, entry);
-	else if (entry->reason != WEIR_R_GAP || entry->sequence > stream->acked)
-		hold(stream, max_u64(entry->sequence, stream->acked), entry->reason, now_ns);
-}
-
 // ---- Ends ----
 
 void stream_closed(struct stream *stream)
@@ -702,7 +628,7 @@ static bool is_starved(const struct stream *stream)
 	if (stream->flying || stream->send >= stream->tail)
 		return false;
 	const struct slot *slot = stream_slot(stream, stream->send);
-	return !slot->reason && (slot->first >= stream->hold_from || slot_end(slot) > stream->limit);
+	return !slot->reason && (slot_end(slot) > stream->hold_from || slot_end(slot) > stream->limit);
 }
 
 static void probe_poll(struct stream *stream, uint64_t now_ns)

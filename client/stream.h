@@ -26,6 +26,12 @@ struct slot {
 	uint8_t sends; // saturates
 	bool is_fragment;
 	bool is_repair; // asked for by a nack: does not wait for the window
+	bool is_skip_due; // events of a train that were refused for good: they are skipped before the rest is sent again
+	uint16_t skip_reason;
+	uint32_t refused;    // events of it that were refused for good
+	uint64_t refused_to; // sequence behind the last of them
+	uint64_t skip_first;
+	uint32_t skip_count;
 };
 
 enum stream_state {
@@ -42,6 +48,8 @@ struct stream {
 	uint8_t *write; // where the next event of the frame under construction goes; NULL: none is
 	uint32_t room;  // bytes left in it
 	uint32_t events;
+	struct weir_frame_header *train; // header of the frame that is being filled, in a train; NULL: none is
+	uint32_t train_events;           // in it
 	struct slot *slots;
 	uint32_t mask;     // of slots
 	uint32_t capacity; // slots that may be in use
@@ -146,6 +154,15 @@ void producer_queue_give(const struct weir_producer *producer, struct stream *st
 // Cuts what is held for smaller frames (repack.c). -ENOMEM: nothing changed.
 int producer_repack(struct weir_producer *producer);
 void producer_topic_gone(struct weir_producer *producer);
+
+// ---- train.c: several frames in a slot, one behind the other; in shared memory one descriptor hands over all ----
+
+// A frame of the slot is complete: its header is filled, and sealed when the stream is open.
+void train_frame_end(struct stream *stream);
+// Fills and seals all headers of the slot.
+void train_seal(const struct stream *stream, const struct slot *slot);
+// Final refusal of a part of the slot. false: of all of it that is left.
+bool train_refused(const struct stream *stream, struct slot *slot, const struct weir_refuse_entry *entry);
 
 void stream_activate(struct stream *stream);
 void stream_frame_close(struct stream *stream); // ends the frame under construction
