@@ -188,6 +188,33 @@ static void write_steps(FILE *stream, const struct weir_result_run *run)
 	fputs("</table>\n</section>\n", stream);
 }
 
+static void write_groups(FILE *stream, const struct weir_result_run *run)
+{
+	if (run->group_count == 0)
+		return;
+	fputs("<section>\n<h2>Groups of the median run</h2>\n<table>\n<tr><th>group</th><th class=\"text\">topic</th>"
+	      "<th>consumers</th><th>killed</th><th>expected</th><th>delivered</th><th>lost</th><th>duplicated</th>"
+	      "<th>reordered</th><th>redelivered</th>", stream);
+	for (size_t s = 0; s < SHARES_COUNT; s += 2)
+		fprintf(stream, "<th>%s</th>", SHARE_NAMES[s]);
+	fputs("</tr>\n", stream);
+	for (uint32_t g = 0; g < run->group_count; g++) {
+		const struct weir_result_group *group = run->groups[g];
+		const struct weir_result_counts *counts = &group->counts;
+		const uint64_t values[] = { group->consumers, group->killed,      counts->expected,  counts->delivered,
+					    counts->lost,     counts->duplicated, counts->reordered, counts->redelivered };
+		fputs("<tr>", stream);
+		text_cell(stream, group->name);
+		text_cell(stream, group->topic);
+		for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
+			count_cell(stream, values[i]);
+		for (size_t s = 0; s < SHARES_COUNT; s += 2)
+			cell(stream, weir_format_ns((double)weir_histogram_percentile(&group->latency, SHARES[s])));
+		fputs("</tr>\n", stream);
+	}
+	fputs("</table>\n</section>\n", stream);
+}
+
 static double steal_of(const struct weir_result_run *run)
 {
 	double sum = 0;
@@ -291,6 +318,7 @@ int weir_report_write_html(const struct weir_result *result, FILE *stream, char 
 	write_runs(stream, result);
 	write_account(stream, result);
 	write_steps(stream, run);
+	write_groups(stream, run);
 	write_workers(stream, result);
 	weir_report_write_circumstances(result, stream);
 	fputs(WORDS, stream);

@@ -13,13 +13,14 @@
 #define STEPS_NAMED 12u
 
 static const char *const TITLES[WEIR_REPORT_PLOTS] = {
-	"Throughput", "Latency by percentile", "Latency over time", "Loss and backpressure", "Cores over time", "Cores",
-	"The router's memory",
+	"Throughput", "Latency by percentile", "Latency by group", "Latency over time", "Loss and backpressure",
+	"Cores over time", "Cores", "The router's memory",
 };
 
 static const char *const CAPTIONS[WEIR_REPORT_PLOTS] = {
 	"Events per second over the run; grey: what the other repeats delivered.",
 	"Latency from the intended send time, by percentile; dashed: from the true send time; grey: single repeats.",
+	"Latency of each group of consumers, from the intended send time, all repeats together.",
 	"Latency of what arrived in each interval.",
 	"Events per second that were lost, refused or missed their send time; behind, how many producers waited for credit.",
 	"Share of time each core was busy over the run; dotted: taken by the hypervisor.",
@@ -376,6 +377,54 @@ static int draw_latency(struct weir_plot *plot, const struct weir_result *result
 	return 0;
 }
 
+// All repeats of a group in one histogram.
+static void merge_group(const struct weir_result *result, const struct weir_result_group *group, struct weir_histogram *into)
+{
+	memset(into, 0, sizeof(*into));
+	for (uint32_t i = 0; i < result->run_count; i++) {
+		for (uint32_t g = 0; g < result->runs[i]->group_count; g++) {
+			const struct weir_result_group *other = result->runs[i]->groups[g];
+			if (strcmp(other->name, group->name) == 0 && strcmp(other->topic, group->topic) == 0)
+				weir_histogram_merge(into, &other->latency);
+		}
+	}
+}
+
+static int draw_groups(struct weir_plot *plot, const struct weir_result *result, const struct weir_result_run *run)
+{
+	uint32_t count = run->group_count < 2 * WEIR_PLOT_COLOURS ? run->group_count : 2 * WEIR_PLOT_COLOURS;
+	struct weir_histogram *sum = calloc(1, sizeof(*sum));
+	double last = 10;
+	uint32_t drawn = 0;
+	int code = sum ? 0 : -ENOMEM;
+	if (code == 0)
+		code = count > 1 ? weir_plot_begin(plot, WIDTH, 400, "share of events that were faster", "latency") : -ENODATA;
+	for (uint32_t g = 0; g < count && code == 0; g++) {
+		char name[16];
+		merge_group(result, run->groups[g], sum);
+		last = fmax(last, (double)sum->count);
+		snprintf(name, sizeof(name), "g%u", g);
+		put_histogram(plot, name, sum);
+	}
+	free(sum);
+	if (code)
+		return code;
+	weir_plot_share_axis(plot, last);
+	weir_plot_time_axis(plot, 'y');
+	for (uint32_t g = 0; g < count; g++) {
+		if (run->groups[g]->latency.count == 0)
+			continue;
+		fprintf(plot->script, "%s$g%u u 1:2 w l lw 2.5 dt %u lc rgb '%s' t ", drawn++ ? ", " : "plot ", g,
+			g < WEIR_PLOT_COLOURS ? 1 : 2, WEIR_PLOT_COLOUR[g % WEIR_PLOT_COLOURS]);
+		weir_plot_quote(plot, run->groups[g]->name);
+	}
+	fputc('\n', plot->script);
+	if (drawn)
+		return 0;
+	weir_plot_drop(plot);
+	return -ENODATA;
+}
+
 int weir_report_plot_latencies(const struct weir_result *const *results, const char *const *names, uint32_t count, char **svg,
 			       size_t *size, char error[WEIR_PLOT_ERROR])
 {
@@ -421,6 +470,7 @@ static int prepare(struct weir_plot *plot, const struct weir_result *result, enu
 	switch (kind) {
 	case WEIR_REPORT_THROUGHPUT: return draw_throughput(plot, result, run);
 	case WEIR_REPORT_LATENCY: return draw_latency(plot, result);
+	case WEIR_REPORT_GROUPS: return draw_groups(plot, result, run);
 	case WEIR_REPORT_LATENCY_TIME: return draw_latency_time(plot, run);
 	case WEIR_REPORT_LOSS: return draw_loss(plot, run);
 	case WEIR_REPORT_CPU_TIME: return draw_cpu_time(plot, run);

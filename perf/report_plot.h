@@ -9,6 +9,7 @@
 enum weir_report_plot {
 	WEIR_REPORT_THROUGHPUT,
 	WEIR_REPORT_LATENCY, // by percentile
+	WEIR_REPORT_GROUPS, // latency by percentile of each group, when there are several
 	WEIR_REPORT_LATENCY_TIME,
 	WEIR_REPORT_LOSS,
 	WEIR_REPORT_CPU_TIME,

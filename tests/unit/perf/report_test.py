@@ -12,8 +12,10 @@ import xml.etree.ElementTree as xml
 SAMPLE = sys.argv[1]
 HTML = '{http://www.w3.org/1999/xhtml}'
 SVG = '{http://www.w3.org/2000/svg}'
-PLOTS = ['Throughput', 'Latency by percentile', 'Latency over time', 'Loss and backpressure', 'Cores over time', 'Cores',
+PLOTS = ['Throughput', 'Latency by percentile', 'Latency by group', 'Latency over time',
+         'Loss and backpressure', 'Cores over time', 'Cores',
          "The router's memory"]
+BY_PERCENTILE = ['Latency by percentile', 'Latency by group']
 DATA = 'data:image/svg+xml;base64,'
 
 
@@ -31,7 +33,8 @@ def text_of(element):
 
 def is_well_formed_and_whole(page, said):
     found = sections(page)
-    for name in PLOTS + ['Repeats', 'Account of events', 'Steps of the median run', "The router's workers", 'Machine',
+    for name in PLOTS + ['Repeats', 'Account of events', 'Steps of the median run',
+                         'Groups of the median run', "The router's workers", 'Machine',
                          'Placement', 'Scenario', 'Selftest of the generator', 'What the words mean']:
         assert name in found, f'no section "{name}"'
     rows = found['Repeats'].findall(f'.//{HTML}tr')
@@ -64,12 +67,14 @@ def pictures_are_svg_with_curves(page, said):
             for attribute, value in element.attrib.items():
                 assert not attribute.endswith('href') or value.startswith('#'), f'{name}: {value}'
         curves = [e for e in picture.iter() if e.tag in (f'{SVG}path', f'{SVG}polygon') and len(e.get('d', 'x' * 41)) > 40]
-        assert len(curves) >= (1 if 'memory' in name else 3), f'{name}: {len(curves)} curves'
+        assert len(curves) >= {"The router's memory": 1, 'Latency by group': 2}.get(name, 3), f'{name}: {len(curves)} curves'
         words = text_of(picture)
-        assert 'warm up' in words or name in ('Latency by percentile', 'Cores'), f'{name} does not name its steps'
+        assert 'warm up' in words or name in BY_PERCENTILE + ['Cores'], f'{name} does not name its steps'
         if name == 'Latency by percentile':
             for label in ('0 %', '90 %', '99.99 %', '\u00b5s', 'ms'):
                 assert label in words, f'no label {label}'
+        if name == 'Latency by group':
+            assert 'map' in words and 'archive' in words
         if name.startswith('Cores'):
             assert 'core 1, worker 0' in words
 

@@ -60,6 +60,15 @@ static inline void sample_run(struct weir_result *result, double speed, double n
 		}
 		weir_histogram_merge(&run->latency, &step->latency);
 	}
+	for (uint32_t g = 0; g < 2; g++) {
+		struct weir_result_group *group = weir_result_group_add(run);
+		snprintf(group->topic, sizeof(group->topic), "positions");
+		snprintf(group->name, sizeof(group->name), "%s", g ? "archive" : "map");
+		group->consumers = 2 - g;
+		group->killed = g;
+		group->counts.delivered = group->counts.expected = run->latency.count;
+		weir_histogram_merge(&group->latency, &run->latency);
+	}
 	for (uint32_t i = 0; i < SAMPLE_SECONDS; i++)
 		sample_second(run, i, speed);
 	run->counts = (struct weir_result_counts){
