@@ -15,6 +15,7 @@
 
 static const double SHARES[] = { 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 1 };
 static const char *const SHARE_NAMES[] = { "50 %", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %", "longest" };
+#define GROUPS_SHOWN 6u // in the terminal
 #define SHARES_COUNT (sizeof(SHARES) / sizeof(SHARES[0]))
 
 static void cell(FILE *stream, struct weir_format_text text)
@@ -353,6 +354,28 @@ int weir_report_save_html(const struct weir_result *result, const char *path, ch
 	return code;
 }
 
+// Of many groups only the slowest, and those that did not get everything.
+static void groups_print(const struct weir_result_run *run, FILE *stream)
+{
+	uint64_t slowest = 0;
+	for (uint32_t g = 0; g < run->group_count; g++) {
+		uint64_t p99 = weir_histogram_percentile(&run->groups[g]->latency, 0.99);
+		slowest = p99 > slowest ? p99 : slowest;
+	}
+	for (uint32_t g = 0; g < run->group_count && run->group_count > 1; g++) {
+		const struct weir_result_group *group = run->groups[g];
+		const struct weir_histogram *latency = &group->latency;
+		bool is_slowest = weir_histogram_percentile(latency, 0.99) == slowest;
+		if (run->group_count > GROUPS_SHOWN && !is_slowest && group->counts.delivered == group->counts.expected)
+			continue;
+		fprintf(stream, "\n  group %s of %s: delivered %lu of %lu, latency 50 %% %s", group->name, group->topic,
+			group->counts.delivered, group->counts.expected,
+			weir_format_ns((double)weir_histogram_percentile(latency, 0.5)).text);
+		fprintf(stream, ", 99 %% %s", weir_format_ns((double)weir_histogram_percentile(latency, 0.99)).text);
+		fprintf(stream, ", longest %s", weir_format_ns((double)latency->max).text);
+	}
+}
+
 void weir_report_print(const struct weir_result *result, FILE *stream)
 {
 	fprintf(stream, "%s%s%s, over %s, %u %s: %s\n", result->scenario, result->label[0] ? ", " : "", result->label,
@@ -376,14 +399,7 @@ void weir_report_print(const struct weir_result *result, FILE *stream)
 		for (size_t s = 0; s < SHARES_COUNT; s++)
 			fprintf(stream, "%s %s %s", s ? "," : "", SHARE_NAMES[s],
 				weir_format_ns((double)weir_histogram_percentile(&run->latency, SHARES[s])).text);
-		for (uint32_t g = 0; g < run->group_count && run->group_count > 1; g++) {
-			const struct weir_result_group *group = run->groups[g];
-			fprintf(stream, "\n  group %s of %s: %u consumers, delivered %lu, lost %lu, latency", group->name,
-				group->topic, group->consumers, group->counts.delivered, group->counts.lost);
-			for (size_t s = 0; s < SHARES_COUNT; s++)
-				fprintf(stream, "%s %s %s", s ? "," : "", SHARE_NAMES[s],
-					weir_format_ns((double)weir_histogram_percentile(&group->latency, SHARES[s])).text);
-		}
+		groups_print(run, stream);
 		fprintf(stream, "\n  generator late %s (99.9 %%)",
 			weir_format_ns((double)weir_histogram_percentile(&run->lag, 0.999)).text);
 		fprintf(stream, ", stolen %s, workers pushed off %lu times\n", weir_format_ratio(steal_of(run)).text, pushed);

@@ -70,6 +70,25 @@ static int router_open(struct weir_run *run, char error[WEIR_RESULT_ERROR])
 	return result;
 }
 
+// Clients leave the cores to the router's workers that they are pinned to, unless nothing would be left for them.
+static void cores_choose(struct weir_run *run)
+{
+	cpu_set_t others;
+	size_t index;
+	json_t *row;
+	CPU_ZERO(&run->cores);
+	if (sched_getaffinity(0, sizeof(run->cores), &run->cores))
+		return;
+	others = run->cores;
+	json_array_foreach(json_object_get(run->status, "workers"), index, row) {
+		json_int_t core = json_integer_value(json_object_get(row, "core"));
+		if (core >= 0 && core < CPU_SETSIZE)
+			CPU_CLR((size_t)core, &others);
+	}
+	if (CPU_COUNT(&others))
+		run->cores = others;
+}
+
 // The loop that is most like the way to the router.
 static enum weir_selftest_way way_of(const char *router)
 {
@@ -100,6 +119,7 @@ int weir_run_open(struct weir_run **out, const struct weir_scenario *scenario, c
 		return result;
 	}
 	run->status = run_router_ask(run, "status");
+	cores_choose(run);
 	*out = run;
 	return 0;
 }

@@ -54,6 +54,7 @@ static void drive(struct run_client *client)
 {
 	// Timed waits end when they should, not 50 us later.
 	prctl(PR_SET_TIMERSLACK, 1ul);
+	pthread_setaffinity_np(pthread_self(), sizeof(client->run->cores), &client->run->cores);
 	while (!is_over(client)) {
 		uint64_t now_ns = run_now_ns();
 		uint64_t due_ns = step(client, now_ns);
@@ -76,6 +77,7 @@ static void *polling_main(void *at)
 {
 	struct run_crew *crew = at;
 	uint32_t over = 0;
+	pthread_setaffinity_np(pthread_self(), sizeof(crew->run->cores), &crew->run->cores);
 	while (over < crew->client_count) {
 		uint64_t now_ns = run_now_ns();
 		weir_link_device_receive(crew->run->device, now_ns);

@@ -6,6 +6,7 @@
 
 #include <jansson.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/types.h>
 #include <time.h>
@@ -114,6 +115,7 @@ struct weir_run {
 	struct weir_result_selftest selftest;
 	double selftest_rate;
 	json_t *status; // weirctl's, before the load; NULL: not known
+	cpu_set_t cores; // where clients run: not where the router polls, if there are others
 };
 
 static inline uint64_t run_now_ns(void)

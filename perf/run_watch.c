@@ -354,4 +354,8 @@ void run_watch_end(struct run_watch *watch)
 			snprintf(result->cores[core].role, sizeof(result->cores[core].role), "worker %zu", index);
 	}
 	json_decref(status);
+	for (uint32_t i = 0; i < watch->core_count && i < CPU_SETSIZE; i++) {
+		if (CPU_ISSET(i, &watch->crew->run->cores) && result->cores[i].role[0] == 0)
+			snprintf(result->cores[i].role, sizeof(result->cores[i].role), "clients");
+	}
 }
