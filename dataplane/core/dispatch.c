@@ -196,6 +196,7 @@ static enum weir_reason session_receive(struct weir_engine *engine, struct weir_
 		session->has_streams = true;
 		return weir_dispatch_shard(engine, &ingress, 0);
 	case WEIR_KIND_PUBLISH:
+		return weir_publish_next(engine, &ingress) ? WEIR_R_NONE : weir_dispatch_shard(engine, &ingress, 0);
 	case WEIR_KIND_PROBE:
 	case WEIR_KIND_SKIP:
 	case WEIR_KIND_CLOSE:

@@ -1,6 +1,6 @@
-// The usual publish of a local producer: header alone summed, body in memory that its client may still change, next in its
-// stream, room in the log. One function from the header to the log, for most of what a lane carries is this: the events are
-// copied to their place first, judged there, and only then part of the log. Engine's thread.
+// The usual publish: next in its stream, room in the log. A local producer's has a sum of its header alone and a body in memory
+// that its client may still change: one function from the header to the log, for most of what a lane carries is this. A port's
+// was checked before. The events are copied to their place first, judged there, and only then part of the log. Engine's thread.
 #include <string.h>
 
 #include "dataplane/core/stream.h"
@@ -88,9 +88,15 @@ static inline void tail_move(struct weir_log *log, uint64_t end)
 	log->tail_offset = offset;
 }
 
+struct source {
+	const void *events;
+	uint32_t crc;
+	uint16_t flags; // WEIR_RUN_*
+};
+
 // The log may be written before it is known that the events are good: nobody loses anything by it. What weir_log_reserve()
 // and weir_log_commit() do, with every word of the log looked at once. false: nobody knows whether there is room.
-static inline bool append(struct weir_stream *stream, const struct weir_frame_header *frame, const void *shared,
+static inline bool append(struct weir_stream *stream, const struct weir_frame_header *frame, const struct source *source,
 			  uint64_t now_ns)
 {
 	struct weir_shard *shard = stream->shard;
@@ -106,7 +112,7 @@ static inline bool append(struct weir_stream *stream, const struct weir_frame_he
 		tail_move(log, end);
 	struct weir_run_header *run = weir_log_run(log, head);
 	uint8_t *events = (uint8_t *)(run + 1);
-	copy(events, shared, length);
+	copy(events, source->events, length);
 	enum weir_reason reason = check(shard, events, length, count);
 	if (__builtin_expect(reason != WEIR_R_NONE, 0)) {
 		weir_stream_refuse(shard, stream, frame->sequence, count, reason);
@@ -117,9 +123,9 @@ static inline bool append(struct weir_stream *stream, const struct weir_frame_he
 	run->sequence = frame->sequence;
 	run->append_ns = append_ns;
 	run->length = length;
-	run->crc = 0;
+	run->crc = source->crc;
 	run->count = (uint16_t)count;
-	run->flags = WEIR_RUN_UNCHECKED;
+	run->flags = source->flags;
 	run->reserved = 0;
 	log->last_append_ns = append_ns;
 	log->head = end;
@@ -142,11 +148,24 @@ uint32_t weir_publish_shared(struct weir_engine *engine, const struct weir_arriv
 			break;
 		session = session_of(engine, arrival, arrival - (session != NULL), session);
 		struct weir_stream *stream = session ? stream_of(engine, frame) : NULL;
-		if (!stream || !append(stream, frame, arrival->shared, now_ns))
+		const struct source source = { .events = arrival->shared, .flags = WEIR_RUN_UNCHECKED };
+		if (!stream || !append(stream, frame, &source, now_ns))
 			break;
 		bytes += arrival->size;
 	}
 	engine->row.handed_on += taken;
 	engine->row.received_bytes += bytes;
 	return taken;
+}
+
+bool weir_publish_next(struct weir_engine *engine, const struct weir_ingress *ingress)
+{
+	const struct weir_frame_header *frame = ingress->frame;
+	if (frame->flags & WEIR_FLAG_FRAGMENT || ingress->shared)
+		return false;
+	struct source source = { .events = frame + 1, .crc = ingress->body_crc };
+	if (frame->flags & WEIR_FLAG_HEADER_ONLY)
+		source = (struct source){ .events = frame + 1, .flags = WEIR_RUN_UNCHECKED };
+	struct weir_stream *stream = stream_of(engine, frame);
+	return stream && append(stream, frame, &source, engine->now_ns);
 }
