@@ -14,6 +14,8 @@
 #define SEND_BURST 16u  // frames a stream sends before it is the next one's turn
 #define EVENT_HEADER ((uint32_t)sizeof(struct weir_event_header))
 #define FRAME_HEADER ((uint32_t)sizeof(struct weir_frame_header))
+#define PIECE 16u       // bytes copied at once
+#define PIECES_MAX 512u // above, memcpy() is faster
 
 // ---- Frame buffers ----
 
@@ -452,17 +454,40 @@ static inline void train_next(struct stream *stream)
 	stream->room -= FRAME_HEADER;
 }
 
-// An event was put into the train's frame.
-static inline void train_publish(struct stream *stream)
+static __attribute__((noinline)) int train_ended(struct stream *stream)
 {
-	stream->train_events++;
 	if (stream->train_events >= stream->producer->frame_events)
 		train_frame_end(stream);
 	if (stream->room < FRAME_HEADER + EVENT_HEADER)
 		stream_frame_close(stream);
+	return 0;
 }
 
-int weir_core_publish(struct weir_producer *producer, const struct weir_event *event)
+static __attribute__((noinline)) int frame_ended(struct stream *stream)
+{
+	stream_frame_close(stream);
+	return 0;
+}
+
+// An event was put into the frame under construction, or into the train's. 0.
+static inline int published(struct stream *stream, uint32_t size)
+{
+	struct weir_producer *producer = stream->producer;
+	stream->write += size;
+	stream->room -= size;
+	stream->events++;
+	producer->counts.published++;
+	producer->keyless++;
+	if (stream->train) {
+		stream->train_events++;
+		bool is_ended = stream->train_events >= producer->frame_events || stream->room < FRAME_HEADER + EVENT_HEADER;
+		return is_ended ? train_ended(stream) : 0;
+	}
+	return stream->room < EVENT_HEADER || stream->events >= producer->frame_events ? frame_ended(stream) : 0;
+}
+
+// Any event, anywhere.
+static __attribute__((noinline)) int publish_any(struct weir_producer *producer, const struct weir_event *event)
 {
 	if (producer->state != PRODUCER_READY || producer->is_closing)
 		return publish_refused(producer);
@@ -499,16 +524,37 @@ int weir_core_publish(struct weir_producer *producer, const struct weir_event *e
 		memcpy(at + EVENT_HEADER, event->attributes, event->attributes_size);
 	if (event->payload_size)
 		memcpy(at + EVENT_HEADER + event->attributes_size, event->payload, event->payload_size);
-	stream->write = at + size;
-	stream->room -= size;
-	stream->events++;
-	producer->counts.published++;
-	producer->keyless++;
-	if (stream->train)
-		train_publish(stream);
-	else if (stream->room < EVENT_HEADER || stream->events >= producer->frame_events)
-		stream_frame_close(stream);
-	return 0;
+	return published(stream, size);
+}
+
+// Whole pieces, the last one over the end of the one before; size is at least a piece.
+static inline void pieces_copy(uint8_t *to, const uint8_t *from, uint32_t size)
+{
+	for (uint32_t at = 0; at + PIECE < size; at += PIECE)
+		memcpy(to + at, from + at, PIECE);
+	memcpy(to + size - PIECE, from + size - PIECE, PIECE);
+}
+
+// The usual event, which is small, has a key and no attributes, and goes into the frame under construction, takes no call:
+// 158 -> 112 instructions with weir_publish(), for 64 bytes of payload.
+int weir_core_publish(struct weir_producer *producer, const struct weir_event *event)
+{
+	uint32_t payload = event->payload_size;
+	bool is_usual = payload >= PIECE && payload <= PIECES_MAX && !(event->flags | event->attributes_size);
+	if (!is_usual || producer->state != PRODUCER_READY || producer->is_closing ||
+	    payload + EVENT_HEADER > producer->event_max)
+		return publish_any(producer, event);
+	struct stream *stream = &producer->streams[weir_shard_of(event->key, producer->shards)];
+	uint32_t size = weir_pad8(EVENT_HEADER + payload);
+	// A dead stream has no frame under construction, and no room; through a lane each frame begins in a train.
+	if (size > stream->room || (producer->core->local && !stream->train))
+		return publish_any(producer, event);
+	uint8_t *at = stream->write;
+	*(struct weir_event_header *)(void *)at =
+		(struct weir_event_header){ .length = EVENT_HEADER + payload, .type = event->type, .key = event->key };
+	memset(at + size - 8, 0, 8);
+	pieces_copy(at + EVENT_HEADER, event->payload, payload);
+	return published(stream, size);
 }
 
 void weir_core_flush(struct weir_producer *producer)

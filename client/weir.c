@@ -291,7 +291,7 @@ void weir_statistics(const struct weir *weir, struct weir_statistics *statistics
 
 static struct weir *weir_of(const struct weir_core *core)
 {
-	return weir_core_owner(core);
+	return core->owner;
 }
 
 // Until `is_done` says something else than -EAGAIN.
@@ -347,15 +347,24 @@ static void kick(struct weir *weir)
 	timer_arm(weir);
 }
 
-int weir_publish(struct weir_producer *producer, const struct weir_event *event)
+// Frames that wait leave first, if they are enough for a call; whoever waits for weir_fd() is told of what became due.
+static __attribute__((noinline)) int publish_driven(struct weir *weir, struct weir_producer *producer,
+						    const struct weir_event *event)
 {
-	int error = weir_core_publish(producer, event);
-	struct weir *weir = weir_of(producer->core);
 	if (producer->core->backlog >= weir->kick_at)
 		kick(weir);
-	else if (weir->waiter->is_used && producer->core->deadline_ns < weir->waiter->armed_ns)
+	int error = weir_core_publish(producer, event);
+	if (weir->waiter->is_used && producer->core->deadline_ns < weir->waiter->armed_ns)
 		timer_arm(weir);
 	return error;
+}
+
+int weir_publish(struct weir_producer *producer, const struct weir_event *event)
+{
+	struct weir *weir = weir_of(producer->core);
+	if (producer->core->backlog >= weir->kick_at || weir->waiter->is_used)
+		return publish_driven(weir, producer, event);
+	return weir_core_publish(producer, event);
 }
 
 static int flush_state(void *producer)
