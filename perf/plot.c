@@ -50,7 +50,7 @@ void weir_plot_quote(struct weir_plot *plot, const char *text)
 
 void weir_plot_time_axis(struct weir_plot *plot, char axis)
 {
-	fprintf(plot->script, "set logscale %c 10\nset format %c '%%.0s %%cs'\n", axis, axis);
+	fprintf(plot->script, "set logscale %c 10\nset %crange [1e-7<*:*]\nset format %c '%%.0s %%cs'\n", axis, axis, axis);
 }
 
 void weir_plot_share_axis(struct weir_plot *plot, double last)

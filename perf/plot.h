@@ -27,7 +27,7 @@ int weir_plot_begin(struct weir_plot *plot, uint32_t width, uint32_t height, con
 // A single-quoted string of gnuplot's, whatever the text holds.
 void weir_plot_quote(struct weir_plot *plot, const char *text);
 
-// An axis ('x' or 'y') of times in seconds, with ns, us, ms; logarithmic.
+// An axis ('x' or 'y') of times in seconds, with ns, us, ms; logarithmic, from 100 ns at the lowest.
 void weir_plot_time_axis(struct weir_plot *plot, char axis);
 // An x axis of 1 / (1 - share), logarithmic, labelled 0 %, 90 %, 99 % ... as far as `last`.
 void weir_plot_share_axis(struct weir_plot *plot, double last);

@@ -119,6 +119,21 @@ static json_t *object_put(const void *object, const struct field *fields)
 	return json;
 }
 
+// For readers of the file who want figures, not buckets; not read back.
+static json_t *percentiles_put(const struct weir_histogram *histogram)
+{
+	static const struct {
+		const char *name;
+		double share;
+	} ALL[] = { { "p50", 0.5 },      { "p90", 0.9 },        { "p99", 0.99 },
+		    { "p99_9", 0.999 }, { "p99_99", 0.9999 }, { "p99_999", 0.99999 } };
+	json_t *json = json_pack("{s:f}", "mean", weir_histogram_mean(histogram));
+	for (size_t i = 0; i < sizeof(ALL) / sizeof(ALL[0]); i++)
+		json_object_set_new(json, ALL[i].name,
+				    json_integer((json_int_t)weir_histogram_percentile(histogram, ALL[i].share)));
+	return json;
+}
+
 static json_t *histogram_put(const struct weir_histogram *histogram)
 {
 	json_t *buckets = json_array();
@@ -126,9 +141,10 @@ static json_t *histogram_put(const struct weir_histogram *histogram)
 		if (histogram->buckets[i])
 			json_array_append_new(buckets, json_pack("[i,I]", (int)i, (json_int_t)histogram->buckets[i]));
 	}
-	return json_pack("{s:i,s:i,s:I,s:I,s:I,s:o}", "bits", (int)WEIR_HISTOGRAM_BITS, "value_bits",
+	return json_pack("{s:i,s:i,s:I,s:I,s:I,s:o,s:o}", "bits", (int)WEIR_HISTOGRAM_BITS, "value_bits",
 			 (int)WEIR_HISTOGRAM_VALUE_BITS, "count", (json_int_t)histogram->count, "sum",
-			 (json_int_t)histogram->sum, "max", (json_int_t)histogram->max, "buckets", buckets);
+			 (json_int_t)histogram->sum, "max", (json_int_t)histogram->max, "percentiles",
+			 percentiles_put(histogram), "buckets", buckets);
 }
 
 static json_t *seconds_put(const struct weir_result_run *run)

@@ -55,6 +55,9 @@ def latencies_come_out_for_plotters(folder):
     assert lines[0].split() == ['Value', 'Percentile', 'TotalCount', '1/(1-Percentile)'], lines[0]
     rows = [[float(word) for word in line.split()] for line in lines[1:] if not line.startswith('#')]
     total = sum(json.loads(open(path).read())['runs'][0]['latency_ns']['count'] for path in paths)
+    merged = json.loads(run('report', *paths, '--json').stdout)['runs']
+    assert all(r['latency_ns']['percentiles']['p50'] <= r['latency_ns']['percentiles']['p99_999'] <= r['latency_ns']['max']
+               for r in merged), 'percentiles in the result'
     assert rows[-1][1:] == [1.0, total] and rows[0][1] == 0, (rows[0], rows[-1], total)
     assert f'Total count    = {total:12}]' in lines[-2], lines[-2]
     with open(csv) as file:
