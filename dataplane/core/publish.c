@@ -1,6 +1,6 @@
 // The usual publish: next in its stream, room in the log. A local producer's has a sum of its header alone and a body in memory
 // that its client may still change: one function from the header to the log, for most of what a lane carries is this. A port's
-// was checked before. The events are copied to their place first, judged there, and only then part of the log. Engine's thread.
+// was checked before. Shared events are copied to their place first, judged there, and only then part of the log. Engine's thread.
 #include <string.h>
 
 #include "dataplane/core/stream.h"
@@ -92,6 +92,7 @@ struct source {
 	const void *events;
 	uint32_t crc;
 	uint16_t flags; // WEIR_RUN_*
+	bool is_shared; // a client may change them while they are looked at
 };
 
 // The log may be written before it is known that the events are good: nobody loses anything by it. What weir_log_reserve()
@@ -108,12 +109,18 @@ static inline bool append(struct weir_stream *stream, const struct weir_frame_he
 	uint64_t hold = shard->holders ? shard->hold : head;
 	if (!shard->is_lossless || end - hold > log->size)
 		return false;
+	// Judged where they come from if that may be: to read at once what was just written waits for the stores.
+	if (!source->is_shared && check(shard, source->events, length, count) != WEIR_R_NONE)
+		return false;
 	if (end - log->tail > log->size)
 		tail_move(log, end);
 	struct weir_run_header *run = weir_log_run(log, head);
 	uint8_t *events = (uint8_t *)(run + 1);
-	copy(events, source->events, length);
-	enum weir_reason reason = check(shard, events, length, count);
+	if (source->is_shared)
+		copy(events, source->events, length);
+	else
+		memcpy(events, source->events, length);
+	enum weir_reason reason = source->is_shared ? check(shard, events, length, count) : WEIR_R_NONE;
 	if (__builtin_expect(reason != WEIR_R_NONE, 0)) {
 		weir_stream_refuse(shard, stream, frame->sequence, count, reason);
 		return true;
@@ -148,7 +155,7 @@ uint32_t weir_publish_shared(struct weir_engine *engine, const struct weir_arriv
 			break;
 		session = session_of(engine, arrival, arrival - (session != NULL), session);
 		struct weir_stream *stream = session ? stream_of(engine, frame) : NULL;
-		const struct source source = { .events = arrival->shared, .flags = WEIR_RUN_UNCHECKED };
+		const struct source source = { .events = arrival->shared, .flags = WEIR_RUN_UNCHECKED, .is_shared = true };
 		if (!stream || !append(stream, frame, &source, now_ns))
 			break;
 		bytes += arrival->size;
