@@ -54,11 +54,15 @@ void weir_search_print(const struct weir_search_document *document, FILE *stream
 		search->trial_count, search->seconds);
 	for (uint32_t g = 0; g < search->input.goal_count; g++) {
 		struct weir_search_result result = weir_search_result(search, g);
-		fprintf(stream, "%s: %s/s", loss_name(search->input.goals[g].loss_ratio, name),
-			weir_format_count(result.lower).text);
+		fprintf(stream, "%s: ", loss_name(search->input.goals[g].loss_ratio, name));
+		if (result.lower > 0)
+			fprintf(stream, "%s/s", weir_format_count(result.lower).text);
+		else
+			fputs("no rate was found", stream);
 		if (result.upper > 0)
 			fprintf(stream, ", no longer at %s/s", weir_format_count(result.upper).text);
-		fprintf(stream, "; %s/s arrived", weir_format_count(result.conditional).text);
+		if (result.lower > 0)
+			fprintf(stream, "; %s/s arrived", weir_format_count(result.conditional).text);
 		const char *said = remark(document, g);
 		fprintf(stream, "%s%s\n", said[0] ? "; " : "", said);
 	}
@@ -92,11 +96,11 @@ int weir_search_write_json(const struct weir_search_document *document, FILE *st
 		json_t *json = json_pack("{s:f,s:f,s:f,s:I,s:I,s:f}", "rate", trial->rate, "duration_s", trial->duration_s,
 					 "took_s", trial->took_s, "intended", (json_int_t)trial->intended, "gone",
 					 (json_int_t)trial->lost, "loss_ratio", weir_search_loss_ratio(trial));
-		json_t *more = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:b}", "lost", (json_int_t)detail->lost, "refused",
+		json_t *more = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:i}", "lost", (json_int_t)detail->lost, "refused",
 					 (json_int_t)detail->refused, "missed", (json_int_t)detail->missed, "late",
 					 (json_int_t)detail->late, "lag_p99_ns", (json_int_t)detail->lag_p99_ns,
 					 "latency_p99_ns", (json_int_t)detail->latency_p99_ns, "generator_late",
-					 detail->is_generator_late);
+					 detail->is_generator_late, "discarded", (int)detail->discarded);
 		json_object_update_new(json, more);
 		json_array_append_new(trials, json);
 	}
@@ -170,8 +174,10 @@ static void write_goals(const struct weir_search_document *document, FILE *strea
 		const struct weir_search_goal *goal = &search->input.goals[g];
 		struct weir_search_result result = weir_search_result(search, g);
 		fprintf(stream, "<tr><td>%s</td>", loss_name(goal->loss_ratio, name));
-		fprintf(stream, "<td><b>%s/s</b></td>", weir_format_count(result.lower).text);
-		fprintf(stream, "<td>%s/s</td>", result.upper > 0 ? weir_format_count(result.upper).text : "-");
+		fprintf(stream, "<td><b>%s%s</b></td>", result.lower > 0 ? weir_format_count(result.lower).text : "none found",
+			result.lower > 0 ? "/s" : "");
+		fprintf(stream, "<td>%s%s</td>", result.upper > 0 ? weir_format_count(result.upper).text : "none found",
+			result.upper > 0 ? "/s" : "");
 		fprintf(stream, "<td>%s</td><td>%.3g s</td><td>%.3g s</td>", weir_format_count(result.conditional).text,
 			goal->final_s, goal->sum_s);
 		fprintf(stream, "<td>%s</td>", weir_format_ratio(goal->exceed_ratio).text);
@@ -201,7 +207,7 @@ static void write_trials(const struct weir_search_document *document, FILE *stre
 		fprintf(stream, "<td>%s</td>", weir_format_ratio(weir_search_loss_ratio(trial)).text);
 		fprintf(stream, "<td>%s</td>", weir_format_ns((double)detail->latency_p99_ns).text);
 		fprintf(stream, "<td>%s%s</td></tr>\n", weir_format_ns((double)detail->lag_p99_ns).text,
-			detail->is_generator_late ? ", too late" : "");
+			detail->is_generator_late ? detail->discarded ? ", too late each time" : ", too late" : "");
 	}
 	fputs("</table>\n</section>\n", stream);
 }

@@ -17,6 +17,7 @@ struct weir_search_detail {
 	uint64_t lag_p99_ns;     // the generator's own lateness
 	uint64_t latency_p99_ns;
 	bool is_generator_late;  // beyond the scenario's limit: the trial says as much about the generator as about the router
+	uint32_t discarded;      // tries before it, thrown away because the generator was late and events were lost
 };
 
 struct weir_search_document {
