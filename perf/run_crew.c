@@ -166,7 +166,10 @@ int run_crew_gather(struct run_crew *crew, struct weir_run *run, const struct we
 
 static bool is_process(const struct run_client *client)
 {
-	return !client->is_producer && client->scenario->consumers[client->set].is_process && !client->run->device;
+	if (client->run->device)
+		return false;
+	return client->is_producer ? client->scenario->producers[client->set].is_process
+				   : client->scenario->consumers[client->set].is_process;
 }
 
 static int process_start(struct run_client *client)

@@ -236,6 +236,8 @@ static const struct weir_field PRODUCERS[] = {
 	{ .key = "frame_events", .bind = weir_bind_number, AT(weir_scenario_producers, frame_events), .min = 1,
 	  .max = WEIR_COUNT_MAX, .expected = "a number from 1 to 4096" },
 	{ .key = "trace", .bind = weir_bind_mapping, .fields = TRACE },
+	{ .key = "runs_as", .bind = weir_bind_word, AT(weir_scenario_producers, is_process), .words = CARRIER,
+	  .expected = "thread or process" },
 	{ 0 },
 };
 

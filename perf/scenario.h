@@ -64,6 +64,7 @@ struct weir_scenario_producers {
 	int level; // enum weir_level
 	uint64_t linger_ns;
 	uint32_t frame_events;
+	uint32_t is_process; // each a process of its own, not a thread
 	struct {
 		char file[WEIR_SCENARIO_PATH]; // replaces rate, arrivals, keys and payload; "": none
 		double speed;

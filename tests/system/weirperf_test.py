@@ -9,7 +9,7 @@ import subprocess
 from judge import check, check_between, check_equal
 from lab import program, topic
 
-SECONDS = 25
+SECONDS = 30
 
 # Lateness of the generator is not what these tests are about: a busy machine is no failure here.
 SCENARIO = '''
@@ -19,7 +19,7 @@ lag_limit: 10s
 topics:
   - {name: positions, shards: 4}
 producers:
-  - {name: vehicles, topic: positions, count: 2, rate: 5k, arrivals: poisson, keys: {count: 500, pick: zipf},
+  - {name: vehicles, topic: positions, count: 2, rate: 5k, arrivals: poisson, keys: {count: 500, pick: zipf}, runs_as: process,
      payload: [{bytes: 64, weight: 9}, {bytes: 700, weight: 1}]}
 consumers:
   - {name: map, topic: positions, count: 3, runs_as: process}
@@ -139,6 +139,22 @@ def test_a_generator_that_cannot_keep_up_is_not_taken_for_a_result(lab):
         check(run['verdict'].startswith('invalid: '), f'verdict: {run["verdict"]}')
         check(counts['missed'] > counts['intended'] / 2, f'{counts["missed"]} of {counts["intended"]} events missed their time')
         check_equal(counts['lost'], 0, 'lost')
+
+
+# Two counts that know nothing of each other: sequences that never came, and gaps of offsets that the router told of.
+def test_what_a_topic_drops_is_counted_twice_over_with_one_result(lab):
+    text = ('name: drops\nlag_limit: 10s\ndrain: 2s\n'
+            'topics: [{name: positions, shards: 1, log: 64KiB, policy: drop-old}]\n'
+            'producers: [{name: p, topic: positions, rate: 8k, payload: 1200, arrivals: constant}]\n'
+            'consumers: [{name: slow, topic: positions, delay: 1ms}]\nsteps: [{name: a, for: 1s}]\n')
+    document = alone(lab, 'run', scenario_file(lab, text), '--json', '--quiet')
+    if document:
+        run, counts = counts_of(document)
+        check_equal(counts['expected'], 8000, 'deliveries owed')
+        check(counts['lost'] > 1000, f'only {counts["lost"]} events were dropped')
+        check_equal(counts['delivered'] + counts['lost'], counts['expected'], 'delivered and lost')
+        check_equal(sum(run['seconds']['lost']), counts['lost'], 'events that the router said it skipped')
+        check_equal(run['groups'][0]['counts']['lost'], counts['lost'], 'lost by the group')
 
 
 def test_the_selftest_loses_nothing(lab):

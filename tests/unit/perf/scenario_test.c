@@ -72,6 +72,7 @@ Test(scenario, every_key_is_read)
 		"producers:\n  - name: p\n    topic: a\n    count: 3\n    rate: 1.5M\n    arrivals: bursts\n    burst: 50\n"
 		"    keys: {count: 77, pick: zipf, exponent: 1.2, share: 30%, shared: true}\n"
 		"    payload: [{bytes: 64, weight: 9}, {bytes: 1024}]\n    level: none\n    linger: 50us\n    frame_events: 4\n"
+		"    runs_as: process\n"
 		"consumers:\n  - {name: c, topic: a, group: audit, count: 5, joins: two, leaves: three, delay: 10us,\n"
 		"     runs_as: process}\n"
 		"steps:\n  - {name: one, for: 1s, load: 50%}\n  - {name: two, for: 500ms, load: 1, ramp_to: 1000%,\n"
@@ -94,6 +95,7 @@ Test(scenario, every_key_is_read)
 	cr_expect_eq(p->sizes[1].bytes, 1024);
 	cr_expect_eq(p->level, WEIR_LEVEL_NONE);
 	cr_expect_eq(p->linger_ns, 50000);
+	cr_expect_eq(p->is_process, 1);
 	cr_expect_eq(c->joins_step, 1);
 	cr_expect_eq(c->leaves_step, 2);
 	cr_expect_eq(c->is_process, 1);
