@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# Runs the system tests of one port kind and prints TAP: run.py --port kernel|afxdp [WORD...]; a WORD picks the tests
+# Runs the system tests of one port kind and prints TAP: run.py --port kernel|afxdp|lane [WORD...]; a WORD picks the tests
 # whose file or name holds it. Each *_test.py here says its share of the budget (SECONDS), opens with a drawing of its
 # hosts, and has functions test_*(lab) that raise when something does not hold. Counts scale to WEIR_BUDGET_S.
 import argparse
@@ -18,10 +18,18 @@ import lab as laboratory  # noqa: E402
 from judge import Skip  # noqa: E402
 
 
+# Ways on which the clients of some hosts are local: all, or only those that publish, or that consume.
+LANES = {'lane': ('',), 'lane-producers': ('producers',), 'lane-consumers': ('consumers',)}
+# What has to hold of clients whatever lies between them and the router.
+ANY_WAY = {'apply_test', 'idle_test', 'large_events_test', 'many_events_test', 'members_test', 'slow_consumer_test',
+           'two_groups_test', 'two_workers_test'}
+
+
 # What a test is given: a laboratory of its port kind, and how much it may do.
 class TestLab(laboratory.Lab):
     def __init__(self, kind, factor, is_long):
-        super().__init__(kind)
+        super().__init__('kernel' if kind in LANES else kind)
+        self.on_lanes = LANES.get(kind, ())
         self.factor, self.is_long = factor, is_long
         self.notes = []
 
@@ -32,6 +40,12 @@ class TestLab(laboratory.Lab):
     # A figure for the reader, printed below the test's line.
     def note(self, text):
         self.notes.append(text)
+
+
+def runs_on(module, port):
+    if port in LANES:
+        return module.__name__ in ANY_WAY
+    return port in getattr(module, 'PORTS', ('kernel', 'afxdp'))
 
 
 def find(words):
@@ -53,12 +67,12 @@ def indented(text):
 
 def main():
     parser = argparse.ArgumentParser(description='Runs the system tests, prints TAP.')
-    parser.add_argument('--port', choices=('kernel', 'afxdp'), required=True)
+    parser.add_argument('--port', choices=('kernel', 'afxdp', *LANES), required=True)
     parser.add_argument('words', nargs='*')
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    tests = [t for t in find(arguments.words) if arguments.port in getattr(t[3], 'PORTS', ('kernel', 'afxdp'))]
-    nominal = sum(test[2] for test in find([]))
+    tests = [t for t in find(arguments.words) if runs_on(t[3], arguments.port)]
+    nominal = sum(test[2] for test in find([]) if runs_on(test[3], arguments.port))
     budget = float(os.environ.get('WEIR_BUDGET_S', nominal))
     factor = max(0.1, min(4.0, 0.8 * budget / nominal)) if nominal else 1
     print(f'1..{len(tests)}', flush=True)
