@@ -124,7 +124,8 @@ struct weir_attribute_header {
 } WEIR_WIRE;
 _Static_assert(sizeof(struct weir_attribute_header) == 4, "attribute layout");
 
-#define WEIR_RUN_UNCHECKED 0x0001u // run: crc is 0 and means nothing, the events came over a port of integrity `link`
+#define WEIR_RUN_UNCHECKED 0x0001u // run: crc is 0 and means nothing, the events came over a port of integrity `link`, a lane
+#define WEIR_RUN_LOCAL 0x0002u     // run: over a lane; in the log alone, summed before it leaves the machine
 
 // 40 bytes in front of the events of one appended frame, in the shard log and in deliver frames alike, so that the
 // router sends log bytes as they lie.

@@ -466,9 +466,12 @@ void weir_delivery_revoked(struct weir_shard *shard, const struct weir_ingress *
 	if (!delivery || delivery->state != WEIR_DELIVERY_REVOKING || delivery->term != revoke->term ||
 	    delivery->member.id != ingress->session->id)
 		return;
+	uint64_t handed_to = ingress->frame->sequence;
+	// It knows nothing of the term: the assign never reached it, so it read nothing in place.
+	if (handed_to == UINT64_MAX && delivery->reading == WEIR_READING_OFFERED)
+		delivery->reading = WEIR_READING_FRAMES;
 	(void)weir_reader_leave(delivery, true, now_ns);
 	// A member that says less than it said before has forgotten the term: what it handed out is not known.
-	uint64_t handed_to = ingress->frame->sequence;
 	if (handed_to == 0 && revoke->settled_to < delivery->told_to)
 		handed_to = UINT64_MAX;
 	uint64_t settled = revoke->settled_to < delivery->sent_to ? revoke->settled_to : delivery->sent_to;

@@ -130,12 +130,34 @@ static uint32_t event_size(const uint8_t *event)
 	return weir_pad8(((const struct weir_event_header *)(const void *)event)->length);
 }
 
-// The checksum of a part of a run's events. What was never checked stays unchecked.
-static uint32_t part_crc(const struct weir_run_header *run, const uint8_t *at, uint32_t bytes)
+// What came through a lane was not summed, for it never left this machine. Now it does.
+static bool is_leaving(const struct weir_delivery_stream *delivery, uint32_t run_flags)
 {
-	if (run->flags & WEIR_RUN_UNCHECKED)
-		return 0;
-	return bytes == run->length ? run->crc : weir_crc32c(0, at, bytes);
+	return run_flags & WEIR_RUN_LOCAL && delivery->member.lane == 0;
+}
+
+// Checksum and flags of a run header in a frame that stands for a part of a run's events. What was never checked stays
+// unchecked.
+static void part_seal(const struct weir_delivery_stream *delivery, struct weir_run_header *part,
+		      const struct weir_run_header *run, const uint8_t *at)
+{
+	bool is_summed = !(run->flags & WEIR_RUN_UNCHECKED) || is_leaving(delivery, run->flags);
+	bool is_whole = part->length == run->length && !(run->flags & WEIR_RUN_UNCHECKED);
+	part->flags = is_summed ? 0 : WEIR_RUN_UNCHECKED;
+	part->crc = is_whole ? run->crc : is_summed ? weir_crc32c(0, at, part->length) : 0;
+}
+
+static void runs_seal(struct weir_frame_header *frame, uint32_t count)
+{
+	uint8_t *at = (uint8_t *)frame + PREFIX_SIZE;
+	for (; count; count--) {
+		struct weir_run_header *run = (struct weir_run_header *)(void *)at;
+		at += RUN_SIZE + run->length;
+		if (!(run->flags & WEIR_RUN_LOCAL))
+			continue;
+		run->flags = 0;
+		run->crc = weir_crc32c(0, run + 1, run->length);
+	}
 }
 
 // A piece of the event at the cursor, which is larger than the frame.
@@ -166,7 +188,7 @@ static int fragment_send(struct weir_delivery_stream *delivery, uint32_t room, u
 	alone->sequence += delivery->sent.events;
 	alone->count = 1;
 	alone->length = padded;
-	alone->crc = part_crc(run, event, padded);
+	part_seal(delivery, alone, run, event);
 	struct weir_fragment *fragment = (void *)(at + RUN_SIZE);
 	fragment->total = ((const struct weir_event_header *)(const void *)event)->length;
 	fragment->offset = delivery->fragment_sent;
@@ -215,7 +237,7 @@ static int part_send(struct weir_delivery_stream *delivery, uint32_t room, uint6
 	part->sequence += delivery->sent.events;
 	part->count = (uint16_t)count;
 	part->length = bytes;
-	part->crc = part_crc(run, at, bytes);
+	part_seal(delivery, part, run, at);
 	memcpy(part + 1, at, bytes);
 	weir_frame_send(delivery->shard->engine, out.frame, (int32_t)(out.size - sizeof(struct weir_frame_header)));
 	sent_account(delivery, &out, now_ns);
@@ -263,12 +285,14 @@ int weir_delivery_send(struct weir_delivery_stream *delivery, uint64_t now_ns)
 	uint32_t room = room_of(delivery);
 	uint32_t used = 0;
 	uint32_t count = 0;
+	uint32_t flags = 0;
 	uint64_t boundary = mark_boundary(delivery);
 	while (end.events == 0 && delivery->fragment_sent == 0 && end.position != log->head && count < WEIR_COUNT_MAX) {
 		const struct weir_run_header *run = weir_log_run(log, end.position);
 		uint32_t size = RUN_SIZE + run->length;
 		if (size > room - used || end.offset + run->count > boundary)
 			break;
+		flags |= run->flags;
 		used += size;
 		count++;
 		end.position += size;
@@ -288,6 +312,8 @@ int weir_delivery_send(struct weir_delivery_stream *delivery, uint64_t now_ns)
 	out.frame->count = (uint16_t)count;
 	// The mirrored mapping makes runs that follow one another contiguous, also across the ring's end.
 	memcpy((uint8_t *)out.frame + PREFIX_SIZE, weir_log_run(log, delivery->sent.position), used);
+	if (is_leaving(delivery, flags))
+		runs_seal(out.frame, count);
 	weir_frame_send(delivery->shard->engine, out.frame, (int32_t)(out.size - sizeof(struct weir_frame_header)));
 	sent_account(delivery, &out, now_ns);
 	delivery->sent = end;

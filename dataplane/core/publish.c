@@ -155,7 +155,9 @@ uint32_t weir_publish_shared(struct weir_engine *engine, const struct weir_arriv
 			break;
 		session = session_of(engine, arrival, arrival - (session != NULL), session);
 		struct weir_stream *stream = session ? stream_of(engine, frame) : NULL;
-		const struct source source = { .events = arrival->shared, .flags = WEIR_RUN_UNCHECKED, .is_shared = true };
+		const struct source source = {
+			.events = arrival->shared, .flags = WEIR_RUN_UNCHECKED | WEIR_RUN_LOCAL, .is_shared = true,
+		};
 		if (!stream || !append(stream, frame, &source, now_ns))
 			break;
 		bytes += arrival->size;
@@ -168,7 +170,7 @@ uint32_t weir_publish_shared(struct weir_engine *engine, const struct weir_arriv
 bool weir_publish_next(struct weir_engine *engine, const struct weir_ingress *ingress)
 {
 	const struct weir_frame_header *frame = ingress->frame;
-	if (frame->flags & WEIR_FLAG_FRAGMENT || ingress->shared)
+	if (frame->flags & WEIR_FLAG_FRAGMENT || ingress->shared || ingress->session->lane)
 		return false;
 	struct source source = { .events = frame + 1, .crc = ingress->body_crc };
 	if (frame->flags & WEIR_FLAG_HEADER_ONLY)

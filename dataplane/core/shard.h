@@ -62,6 +62,7 @@ struct weir_stream {
 	uint32_t wanted;     // waiting: bytes of the run that was refused `full`; 0: waits for credit only
 	uint32_t reassembly; // slot, while is_assembling
 	bool wants_nack;     // a fragment ran ahead of those that arrived
+	bool is_local;       // its session is on a lane
 } __attribute__((aligned(64)));
 
 // After a retransmission timeout one frame goes out, the rest waits for a report.

@@ -125,6 +125,13 @@ static void duplicates_count(struct weir_shard *shard, struct weir_stream *strea
 		weir_ack_mark(shard->engine, stream);
 }
 
+static uint16_t run_flags(const struct weir_stream *stream, const struct weir_batch *batch)
+{
+	if (!batch->is_unchecked)
+		return 0;
+	return stream->is_local ? WEIR_RUN_UNCHECKED | WEIR_RUN_LOCAL : WEIR_RUN_UNCHECKED;
+}
+
 // The batch, which was judged, goes into the log.
 static void commit(struct weir_shard *shard, struct weir_stream *stream, const struct weir_batch *batch, uint64_t now_ns)
 {
@@ -134,7 +141,7 @@ static void commit(struct weir_shard *shard, struct weir_stream *stream, const s
 		.length = batch->length,
 		.crc = batch->is_unchecked ? 0 : batch->crc,
 		.count = (uint16_t)batch->count,
-		.flags = batch->is_unchecked ? WEIR_RUN_UNCHECKED : 0,
+		.flags = run_flags(stream, batch),
 	};
 	weir_log_append(&shard->log, &run, batch->events, now_ns);
 	if (stream->is_assembling)
@@ -440,6 +447,7 @@ static void take_over(struct weir_shard *shard, struct weir_stream *stream, cons
 	stream->session = ingress->session->id;
 	stream->epoch = open->epoch;
 	stream->home = ingress->session->home;
+	stream->is_local = ingress->session->lane != 0;
 	stream->frame_size = ingress->session->frame_size;
 	stream->level = level;
 	stream->limit = stream->next;

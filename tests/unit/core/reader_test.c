@@ -611,6 +611,45 @@ Test(reader_two, shared_bodies_cross_the_mesh)
 	cr_expect_eq(rig_log_next(rig, 0, producer.producer, 0), 30);
 }
 
+Test(reader, what_came_through_a_lane_is_summed_before_it_leaves)
+{
+	shared_producer();
+	publish(2);
+	rig_publish(&producer, 0, producer.next + 10, 10);
+	rig_publish(&producer, 0, producer.next, 10);
+	rig_run(rig);
+	struct consumer *consumer = consumer_create(rig, 0, 2, 1472);
+	consumers_run(rig, &consumer, 1);
+	const struct weir_frame_header *frame = rig_last(&consumer->client, WEIR_KIND_DELIVER);
+	cr_assert_not_null(frame);
+	const struct weir_run_header *run = (const void *)((const struct weir_delivery *)(const void *)(frame + 1) + 1);
+	cr_expect_eq(run->flags, 0);
+	cr_expect_eq(run->crc, weir_crc32c(0, run + 1, run->length));
+	cr_expect_eq(consumer->shards[0].received_to, 40);
+	// The log itself is not touched: who reads in place sees what its owner wrote.
+	cr_expect_eq(weir_log_run(&rig->shards[0]->log, 0)->flags, WEIR_RUN_UNCHECKED | WEIR_RUN_LOCAL);
+	free(consumer);
+}
+
+Test(reader, the_client_that_never_saw_its_assign_read_nothing)
+{
+	publish(3);
+	reader_join(&reader, 0, LANE);
+	cr_assert(reader_assigned(&reader));
+	struct weir_frame_header header = { .kind = WEIR_KIND_LEAVE };
+	struct weir_leave leave = { .group = RIG_GROUP };
+	rig_send(&reader.client, &header, &leave, sizeof(leave));
+	rig_run(rig);
+	header = (struct weir_frame_header){
+		.kind = WEIR_KIND_REVOKED, .topic = RIG_TOPIC, .stream = reader.stream, .sequence = UINT64_MAX,
+	};
+	const struct weir_revoke answer = { .group = RIG_GROUP, .term = reader.assign.term };
+	rig_send(&reader.client, &header, &answer, sizeof(answer));
+	rig_run(rig);
+	cr_expect_eq(row()->state, WEIR_DELIVERY_IDLE);
+	cr_expect_eq(rig->shards[0]->deliveries[0].redelivered_to, 0);
+}
+
 Test(reader, shared_body_with_a_checksum_is_checked)
 {
 	shared_producer();
