@@ -19,11 +19,12 @@ static uint32_t output_send(void *context, const struct weir_datagram *datagrams
 			.client_port = client->port,
 			.worker = client->plan->worker,
 			.is_to_router = true,
+			.lane = client->local ? client->local->number : 0,
 			.data = (uint8_t *)(uintptr_t)datagrams[i].data,
 		};
 		if (packet.size > WEIR_FRAME_MAX)
 			sim_fail(sim, "client %u sends %u bytes", client->index, packet.size);
-		sim_network_send(&sim->network, &client->link, &packet, sim->now_ns);
+		sim_network_send(&sim->network, client->local ? sim_local_link() : &client->link, &packet, sim->now_ns);
 	}
 	return count;
 }
@@ -68,6 +69,7 @@ void sim_client_start(struct sim_client *client)
 		.realtime_offset_ns = 1700000000ll * (int64_t)SIM_S,
 		.frame_size = client->plan->frame_size,
 		.credit_bytes = client->plan->credit_bytes,
+		.local = client->plan->is_local ? sim_local_create(client) : NULL,
 	};
 	client->port = sim->next_port++;
 	client->instance++;
@@ -81,6 +83,8 @@ void sim_client_start(struct sim_client *client)
 	}
 	parts_open(client);
 	client->poll_at_ns = client->act_at_ns = sim->now_ns;
+	if (client->local)
+		sim_local_up(client);
 	sim_say(sim, "client %u starts, instance %u, port %u", client->index, client->instance, client->port);
 }
 
@@ -110,6 +114,8 @@ void sim_client_kill(struct sim_client *client)
 	books_keep(client);
 	weir_core_destroy(client->core);
 	client->core = NULL;
+	if (client->local)
+		sim_local_die(client);
 	client->poll_at_ns = client->act_at_ns = UINT64_MAX;
 }
 
@@ -136,7 +142,8 @@ struct weir_producer_counts sim_client_counts(const struct sim_client *client)
 
 void sim_client_input(struct sim_client *client, const struct sim_packet *packet)
 {
-	if (!client->core || packet->client_port != client->port)
+	uint64_t lane = client->local ? client->local->number : 0;
+	if (!client->core || packet->client_port != client->port || packet->lane != lane)
 		return;
 	weir_core_input(client->core, packet->data, packet->size, client->sim->now_ns);
 	uint64_t at_ns = client->sim->now_ns + sim_below(&client->sim->random, 10) * SIM_US;
@@ -294,6 +301,9 @@ static void consumer_act(struct sim_client *client)
 	consumer_take(client);
 	// As weir_poll() would: what was settled goes out at the end of the burst.
 	wake(client, &client->poll_at_ns, sim->now_ns);
+	// A bell for its home; other owners look by themselves.
+	if (client->local)
+		sim_router_wake(&sim->router.worker[plan->worker], sim->now_ns + sim_below(&sim->random, 5) * SIM_US);
 }
 
 void sim_client_act(struct sim_client *client)

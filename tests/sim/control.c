@@ -104,6 +104,7 @@ static void shards_create(struct sim *sim)
 				.node = -1,
 				.hugepages = WEIR_HUGEPAGES_OFF,
 				.row = &sim->router.shard_rows[topic * SIM_SHARDS + shard],
+				.head = &sim->router.heads[topic * SIM_SHARDS + shard],
 			};
 			struct weir_message message = { .kind = WEIR_MESSAGE_SHARD_ADOPT, .topic = topic + 1, .shard = shard };
 			struct weir_shard *created;
@@ -113,6 +114,7 @@ static void shards_create(struct sim *sim)
 				return;
 			}
 			message.pointer = created;
+			sim->router.shards[topic][shard] = created;
 			command(sim, control->owner[topic][shard], &message);
 		}
 	}
@@ -319,6 +321,10 @@ void sim_control_op(struct sim *sim, const struct sim_op *op)
 void sim_control_answer(struct sim *sim, const struct weir_message *message)
 {
 	struct sim_control *control = &sim->control;
+	if (message->kind == WEIR_MESSAGE_DONE && message->request == SIM_LANE_REQUEST) {
+		sim_local_answer(sim, message);
+		return;
+	}
 	if (message->kind != WEIR_MESSAGE_DONE || control->pending == 0) {
 		sim_fail(sim, "control got message %u unasked (request %lu)", message->kind, (unsigned long)message->request);
 		return;

@@ -93,6 +93,8 @@ static void link_outage(struct sim *sim)
 {
 	struct sim_client *client = &sim->client[sim_below(&sim->random, sim->plan.clients)];
 	uint32_t most_ms = sim_chance(&sim->random, 30) ? 3000 : 300;
+	if (client->local)
+		return;
 	client->link.dead_until_ns = sim->now_ns + sim_below(&sim->random, most_ms) * SIM_MS;
 	sim_say(sim, "link of client %u is dead for a while", client->index);
 	if (most_ms > 500)
@@ -102,7 +104,7 @@ static void link_outage(struct sim *sim)
 static void address_change(struct sim *sim)
 {
 	struct sim_client *client = &sim->client[sim_below(&sim->random, sim->plan.clients)];
-	if (!client->core)
+	if (!client->core || client->local)
 		return;
 	client->port = sim->next_port++;
 	sim_say(sim, "client %u now has port %u", client->index, client->port);

@@ -27,6 +27,7 @@ struct sim_packet {
 	uint16_t client_port; // address of the client's instance
 	uint16_t worker;
 	bool is_to_router;
+	uint64_t lane; // 0: a datagram
 	struct sim_packet *next;
 	uint8_t *data; // size bytes; at an even address that is a multiple of 8
 };

@@ -175,6 +175,7 @@ static void group_row_check(struct sim *sim, const struct weir_group_row *public
 		sim_fail(sim, "row of group %u shard %u: head %lu - start %lu != settled %lu + held %lu + dropped %lu",
 			 row.group, row.shard, (unsigned long)row.head_offset, (unsigned long)row.start_offset,
 			 (unsigned long)row.settled, (unsigned long)row.held, (unsigned long)sum(row.dropped));
+	sim->oracle.in_place += row.head.in_use && row.lane;
 	if (row.head.in_use && row.settled_to - row.start_offset != row.settled + sum(row.dropped))
 		sim_fail(sim, "row of group %u shard %u: settled to %lu", row.group, row.shard, (unsigned long)row.settled_to);
 }
@@ -267,6 +268,12 @@ void sim_oracle_end(struct sim *sim)
 			    sim->plan.group[group].topic == sim->client[client].plan->topic)
 				producer_end(sim, client, group);
 		}
+	}
+	for (uint32_t i = 0; i < SIM_TOPICS * SIM_SHARDS; i++) {
+		struct weir_shard_row row;
+		if (weir_row_read(&row, &sim->router.shard_rows[i], sizeof(row)) == 0 && row.pins)
+			sim_fail(sim, "topic %u shard %u at rest: %lu pins of clients that are gone", row.topic, row.shard,
+				 (unsigned long)row.pins);
 	}
 	for (uint32_t i = 0; i < sim->plan.workers; i++) {
 		struct weir_worker_row row;

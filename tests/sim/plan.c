@@ -81,12 +81,14 @@ static void clients_make(struct sim_plan *plan, struct sim_random *random, uint3
 		for (uint32_t i = 0; i < members; i++)
 			consumer_make(plan, random, &plan->client[plan->clients++], group);
 	}
+	uint32_t local_percent = sim_chance(random, 50) ? sim_below(random, 101) : 0;
 	for (uint32_t i = 0; i < plan->clients; i++) {
 		static const uint32_t SIZES[] = { 512, 1232, 1472, 1472, 1472, 4096, 9216 };
 		struct sim_client_plan *client = &plan->client[i];
 		client->worker = (uint16_t)sim_below(random, plan->workers);
 		client->frame_size = SIZES[sim_below(random, 7)];
 		link_make(random, &client->link, trouble);
+		client->is_local = sim_chance(random, local_percent);
 	}
 }
 
@@ -124,9 +126,9 @@ void sim_plan_make(struct sim_plan *plan, uint64_t seed)
 
 static void client_print(const struct sim_client_plan *client, uint32_t index)
 {
-	printf("  client %u at worker %u, frames of %u, loss %u double %u corrupt %u late %u/%u us: ", index,
-	       client->worker, client->frame_size, client->link.loss_ppm, client->link.double_ppm, client->link.corrupt_ppm,
-	       client->link.late_ppm, client->link.late_us);
+	printf("  client %u at worker %u, %sframes of %u, loss %u double %u corrupt %u late %u/%u us: ", index,
+	       client->worker, client->is_local ? "on a lane, " : "", client->frame_size, client->link.loss_ppm,
+	       client->link.double_ppm, client->link.corrupt_ppm, client->link.late_ppm, client->link.late_us);
 	if (client->role == SIM_PRODUCER)
 		printf("publishes %u events to topic %u, %s, level %d, %u keys, up to %u bytes, %u %% large, bursts of %u "
 		       "each %u us\n",

@@ -26,6 +26,21 @@ static void send_commit(void *context, uint32_t size)
 	worker->is_reserved = false;
 	if (size == 0)
 		return;
+	if (worker->reserved_path.family == AF_UNIX) {
+		struct sim_client *client = sim_local_client(sim, &worker->reserved_path);
+		if (!client || !client->local)
+			return;
+		const struct sim_packet packet = {
+			.size = size,
+			.client = client->index,
+			.client_port = client->port,
+			.worker = worker->index,
+			.lane = client->local->number,
+			.data = worker->reserved_frame,
+		};
+		sim_network_send(&sim->network, sim_local_link(), &packet, sim->now_ns);
+		return;
+	}
 	uint16_t port = worker->reserved_path.remote_port;
 	for (uint32_t i = 0; i < sim->plan.clients; i++) {
 		struct sim_client *client = &sim->client[i];
@@ -149,6 +164,8 @@ static void engine_start(struct sim *sim, uint16_t index)
 		.mesh_reserve = mesh_reserve,
 		.mesh_commit = mesh_commit,
 		.message_send = message_send,
+		.lane_find = sim_lane_find,
+		.lane_wake = sim_lane_wake,
 		.context = worker,
 	};
 	int error = weir_engine_create(&worker->engine, &config, &io);
@@ -175,6 +192,7 @@ void sim_router_start(struct sim *sim)
 	}
 	router->is_up = true;
 	sim_control_start(sim);
+	sim_locals_return(sim);
 }
 
 // As by kill -9: nothing is said to anybody. Shards on their way between workers belong to nobody: freed from the rings.
@@ -203,6 +221,7 @@ void sim_router_stop(struct sim *sim)
 			free(ring->memory);
 		}
 	}
+	sim_locals_forget(sim);
 	sim_control_stop(sim);
 	free(router->worker_rows);
 	free(router->shard_rows);
@@ -212,19 +231,28 @@ void sim_router_stop(struct sim *sim)
 static void arrivals_receive(struct sim_worker *worker)
 {
 	struct sim *sim = worker->sim;
-	struct weir_arrival arrivals[64];
-	struct weir_path paths[64];
+	static struct weir_arrival arrivals[SIM_ARRIVALS];
+	static struct weir_path paths[SIM_ARRIVALS];
+	static struct weir_frame_header headers[SIM_ARRIVALS];
+	uint32_t count = 0;
 	if (worker->arrival_count == 0)
 		return;
 	for (uint32_t i = 0; i < worker->arrival_count; i++) {
 		const struct sim_packet *packet = worker->arrivals[i];
-		paths[i] = (struct weir_path){ .remote_port = packet->client_port, .family = AF_INET };
-		paths[i].remote_ip[0] = 10;
-		paths[i].remote_ip[3] = (uint8_t)packet->client;
-		paths[i].local_port = (uint16_t)(PORT_BASE + worker->index);
-		arrivals[i] = (struct weir_arrival){ .frame = packet->data, .path = &paths[i], .size = packet->size };
+		if (packet->lane) {
+			count += sim_local_arrival(sim, packet, &headers[count], &arrivals[count]);
+			continue;
+		}
+		paths[count] = (struct weir_path){ .remote_port = packet->client_port, .family = AF_INET };
+		paths[count].remote_ip[0] = 10;
+		paths[count].remote_ip[3] = (uint8_t)packet->client;
+		paths[count].local_port = (uint16_t)(PORT_BASE + worker->index);
+		arrivals[count] = (struct weir_arrival){
+			.frame = packet->data, .path = &paths[count], .size = packet->size,
+		};
+		count++;
 	}
-	weir_engine_receive(worker->engine, arrivals, worker->arrival_count, sim->now_ns);
+	weir_engine_receive(worker->engine, arrivals, count, sim->now_ns);
 	for (uint32_t i = 0; i < worker->arrival_count; i++)
 		sim_network_put(&sim->network, worker->arrivals[i]);
 	worker->arrival_count = 0;

@@ -74,7 +74,7 @@ static void packets_deliver(struct sim *sim)
 			continue;
 		}
 		struct sim_worker *worker = &sim->router.worker[packet->worker];
-		if (worker->arrival_count == 64) {
+		if (worker->arrival_count >= (packet->lane ? SIM_ARRIVALS : 64)) {
 			sim_network_put(&sim->network, packet); // the port's ring is full
 			continue;
 		}
@@ -203,6 +203,10 @@ static void run_phases(struct sim *sim)
 		if (sim->now_ns > limit_ns)
 			sim_fail(sim, "a client does not close");
 	}
+	for (uint32_t i = 0; i < sim->plan.clients && !sim->has_failed; i++) {
+		if (sim->client[i].local)
+			sim_client_kill(&sim->client[i]);
+	}
 	if (!sim->has_failed) {
 		// The streams of those who died give back what they held when the lease passed.
 		uint64_t end_ns = sim->now_ns + 3 * SIM_S;
@@ -242,7 +246,7 @@ static void sim_run(struct sim *sim)
 }
 
 struct totals {
-	uint64_t runs, failures, delivered, redelivered, moves, lost, steps;
+	uint64_t runs, failures, delivered, redelivered, in_place, moves, lost, steps;
 	size_t warm_bytes;
 };
 
@@ -261,6 +265,7 @@ static void seed_run(uint64_t seed, bool is_verbose, bool is_long, struct totals
 	totals->failures += sim->has_failed;
 	totals->delivered += sim->oracle.delivered;
 	totals->redelivered += sim->oracle.redelivered;
+	totals->in_place += sim->oracle.in_place > 0;
 	totals->moves += sim->control.moves;
 	totals->lost += sim->network.lost;
 	totals->steps += sim->steps;
@@ -320,8 +325,9 @@ int main(int count, char **words)
 		seed_run(seed + i, is_verbose, is_long, &totals);
 	}
 	memory_check(&totals);
-	printf("%lu runs in %.1f s, %lu deliveries, %lu redelivered, %lu frames lost, %lu moves, %lu failed\n",
-	       (unsigned long)totals.runs, seconds() - start, (unsigned long)totals.delivered,
+	printf("%lu runs in %.1f s, %lu with readers in place, %lu deliveries, %lu redelivered, %lu frames lost, %lu moves, "
+	       "%lu failed\n",
+	       (unsigned long)totals.runs, seconds() - start, (unsigned long)totals.in_place, (unsigned long)totals.delivered,
 	       (unsigned long)totals.redelivered, (unsigned long)totals.lost, (unsigned long)totals.moves,
 	       (unsigned long)totals.failures);
 	return totals.failures ? 1 : 0;

@@ -5,6 +5,7 @@
 //   router.c   engines, rings between workers, messages, rows
 //   control.c  topics, groups, snapshots, moves
 //   client.c   producers and consumers: what an application does
+//   local.c    clients that share memory with the router
 //   happenings.c  what befalls a run
 //   oracle.c   what must hold
 //   sim.c      the loop over time; many runs
@@ -15,6 +16,7 @@
 #include <stdint.h>
 
 #include "client/core.h"
+#include "client/local.h"
 #include "dataplane/core/engine.h"
 #include "dataplane/core/shard.h"
 #include "tests/sim/network.h"
@@ -29,6 +31,11 @@
 #define SIM_KEYS 16u
 #define SIM_OPS 32u
 #define SIM_HAPPENINGS 10u
+#define SIM_ARRIVALS 1024u // of a worker's turn; datagrams beyond 64 are lost
+#define SIM_LANES 256u    // of one life of the router
+#define SIM_CURSORS 12u   // of a lane: fewer than shards it may get, all groups together
+#define SIM_MAPS 32u
+#define SIM_LANE_REQUEST UINT64_MAX // of control, when a lane ended
 #define SIM_US 1000ull
 #define SIM_MS 1000000ull
 #define SIM_S 1000000000ull
@@ -65,6 +72,7 @@ struct sim_client_plan {
 	uint16_t worker;  // home
 	uint32_t frame_size;
 	uint32_t credit_bytes;
+	bool is_local;    // on a lane
 	struct sim_link link;
 	// Producer.
 	bool is_named;
@@ -137,7 +145,7 @@ struct sim_worker {
 	uint64_t run_at_ns;
 	uint64_t blocked_until_ns;
 	uint64_t paused_until_ns;
-	struct sim_packet *arrivals[64];
+	struct sim_packet *arrivals[SIM_ARRIVALS];
 	uint32_t arrival_count;
 	struct sim_messages inbox;
 	uint8_t reserved_frame[WEIR_FRAME_MAX + 64];
@@ -146,12 +154,26 @@ struct sim_worker {
 	bool is_reserved;
 };
 
+// A lane as control and workers know it.
+struct sim_lane_entry {
+	uint64_t number;
+	struct sim_local *local;
+	struct sim_client *client;
+	struct weir_path path;
+	bool is_gone;
+	uint32_t answers; // of workers, still to come
+};
+
 struct sim_router {
 	struct sim_worker worker[SIM_WORKERS];
 	struct sim_ring mesh[SIM_WORKERS][SIM_WORKERS]; // [from][to]
 	struct weir_worker_row *worker_rows;
 	struct weir_shard_row *shard_rows; // [topic][shard]
 	struct weir_group_row *group_rows; // [group][shard]
+	struct weir_shard *shards[SIM_TOPICS][SIM_SHARDS];
+	struct weir_lane_head heads[SIM_TOPICS * SIM_SHARDS];
+	struct sim_lane_entry lanes[SIM_LANES];
+	uint32_t lane_count;
 	uint32_t life;
 	bool is_up;
 };
@@ -224,6 +246,7 @@ struct sim_client {
 	const struct sim_client_plan *plan;
 	struct sim_link link;
 	struct weir_core *core;
+	struct sim_local *local; // NULL: speaks datagrams
 	struct weir_producer *producer;
 	struct weir_consumer *consumer;
 	uint16_t port;        // address of this instance
@@ -256,6 +279,38 @@ void sim_client_act(struct sim_client *client);
 // Every producer counter over all instances.
 struct weir_producer_counts sim_client_counts(const struct sim_client *client);
 
+// ---- local.c ----
+
+struct sim_map {
+	struct weir_core_log log; // base NULL: free
+	uint64_t incarnation;
+	uint32_t refs;
+};
+
+// The memory of one client instance. Lives as long as it or a worker may look at it.
+struct sim_local {
+	struct sim *sim;
+	uint32_t refs;
+	uint64_t number; // of its lane, 0: none
+	struct weir_core_local local;
+	struct weir_lane_view view;
+	struct weir_lane_cursor cursors[SIM_CURSORS];
+	struct sim_map maps[SIM_MAPS];
+};
+
+const struct weir_core_local *sim_local_create(struct sim_client *client);
+void sim_local_up(struct sim_client *client);
+void sim_local_die(struct sim_client *client);
+void sim_local_answer(struct sim *sim, const struct weir_message *message);
+void sim_locals_forget(struct sim *sim);
+void sim_locals_return(struct sim *sim);
+const struct sim_link *sim_local_link(void);
+bool sim_local_arrival(struct sim *sim, const struct sim_packet *packet, struct weir_frame_header *header,
+		       struct weir_arrival *arrival);
+struct sim_client *sim_local_client(struct sim *sim, const struct weir_path *path);
+const struct weir_lane_view *sim_lane_find(void *context, uint64_t lane);
+void sim_lane_wake(void *context, uint64_t lane);
+
 // ---- oracle.c ----
 
 struct sim_event {
@@ -282,6 +337,7 @@ struct sim_oracle {
 	uint32_t last_serial[SIM_GROUPS][SIM_CLIENTS][SIM_KEYS]; // + 1, first deliveries per key
 	uint64_t delivered;
 	uint64_t redelivered;
+	uint64_t in_place; // shards that were seen to be read in place, now and then
 	bool may_redeliver; // a member died or lost its session
 	bool may_lose;      // the router died
 };
@@ -314,6 +370,7 @@ struct sim {
 	bool is_calm;
 	uint64_t next_happening_ns[SIM_HAPPENINGS];
 	uint16_t next_port;
+	uint64_t lane_number; // given out last
 	bool is_verbose;
 	bool has_failed;
 	char failure[512];
