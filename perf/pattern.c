@@ -12,6 +12,8 @@ int weir_profile_add(struct weir_profile *profile, uint64_t length_ns, double fr
 		return -ENOSPC;
 	struct weir_profile_piece *piece = &profile->pieces[profile->count];
 	*piece = (struct weir_profile_piece){ .length_ns = (double)length_ns, .from = from / 1e9, .to = to / 1e9 };
+	if (from == to && from > 0)
+		piece->gap_ns = 1e9 / from;
 	piece->events = (piece->from + piece->to) / 2 * piece->length_ns;
 	if (profile->count) {
 		piece->start_ns = piece[-1].start_ns + piece[-1].length_ns;
@@ -32,6 +34,8 @@ double weir_profile_events(const struct weir_profile *profile)
 // Where from * t + slope * t^2 reaches n: the root that does not cancel when the slope is small.
 static double time_in(const struct weir_profile_piece *piece, double n)
 {
+	if (piece->gap_ns > 0)
+		return n * piece->gap_ns < piece->length_ns ? n * piece->gap_ns : piece->length_ns;
 	double slope = (piece->to - piece->from) / (2 * piece->length_ns);
 	double root = piece->from * piece->from + 4 * slope * n;
 	double time = 2 * n / (piece->from + sqrt(root > 0 ? root : 0));

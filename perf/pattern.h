@@ -49,6 +49,7 @@ struct weir_profile {
 		double to;
 		double before; // events due before the piece
 		double events; // due in it
+		double gap_ns; // between events where the rate stays, else 0
 	} pieces[WEIR_PROFILE_PIECES];
 };
 

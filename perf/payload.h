@@ -44,7 +44,8 @@ static inline void weir_payload_fill(uint8_t *at, uint32_t size, struct weir_pay
 		memcpy(at + done, &word, 8);
 	}
 	word += 0x9e3779b97f4a7c15ull;
-	memcpy(at + done, &word, size - done);
+	if (size > done)
+		memcpy(at + done, &word, size - done);
 }
 
 // Copies the payload's fields out; false when a byte is not what weir_payload_fill() wrote.
@@ -65,7 +66,7 @@ static inline bool weir_payload_check(const uint8_t *at, uint32_t size, struct w
 		wrong |= found ^ word;
 	}
 	word += 0x9e3779b97f4a7c15ull;
-	return wrong == 0 && memcmp(at + done, &word, size - done) == 0;
+	return wrong == 0 && (size == done || memcmp(at + done, &word, size - done) == 0);
 }
 
 #endif

@@ -120,13 +120,25 @@ static bool is_right_key(const struct run_client *client, const struct weir_payl
 	return false;
 }
 
-static uint32_t step_of(const struct run_client *client, uint64_t since_ns)
+static uint32_t step_of(const struct weir_scenario *scenario, uint64_t since_ns, uint64_t *begin_ns)
 {
-	const struct weir_scenario *scenario = client->scenario;
 	uint32_t step = 0;
-	while (step + 1 < scenario->step_count && since_ns >= scenario->steps[step].length_ns)
-		since_ns -= scenario->steps[step++].length_ns;
+	*begin_ns = 0;
+	while (step + 1 < scenario->step_count && since_ns >= *begin_ns + scenario->steps[step].length_ns)
+		*begin_ns += scenario->steps[step++].length_ns;
 	return step;
+}
+
+// The step that an event was meant for; most often that of the event before.
+static struct run_step *step_find(struct run_client *client, uint64_t send_ns)
+{
+	uint64_t start_ns = run_load(&client->board->start_ns);
+	uint64_t since_ns = send_ns > start_ns ? send_ns - start_ns : 0;
+	if (since_ns < client->step_begin || since_ns >= client->step_end) {
+		client->step = step_of(client->scenario, since_ns, &client->step_begin);
+		client->step_end = client->step_begin + client->scenario->steps[client->step].length_ns;
+	}
+	return &client->slot->steps[client->step];
 }
 
 // The account overflowing is the only failure.
@@ -135,7 +147,6 @@ static int take(struct run_client *client, const struct weir_view *view, uint64_
 	struct weir_payload payload;
 	struct run_slot *slot = client->slot;
 	struct weir_account_header *header = client->account.header;
-	uint64_t start_ns = run_load(&client->board->start_ns);
 	bool is_whole = weir_payload_check(view->payload, view->payload_size, &payload);
 	if (is_whole && payload.producer - client->number >= client->board->producers) {
 		slot->foreign++;
@@ -152,7 +163,7 @@ static int take(struct run_client *client, const struct weir_view *view, uint64_
 	};
 	uint64_t latency_ns = now_ns > payload.send_ns ? now_ns - payload.send_ns : 0;
 	uint64_t late_ns = weir_histogram_bucket_top(view->type);
-	struct run_step *step = &slot->steps[step_of(client, payload.send_ns > start_ns ? payload.send_ns - start_ns : 0)];
+	struct run_step *step = step_find(client, payload.send_ns);
 	weir_histogram_add(&step->latency, latency_ns, 1);
 	weir_histogram_add(&slot->service, latency_ns > late_ns ? latency_ns - late_ns : 0, 1);
 	step->bytes += view->payload_size;
@@ -167,8 +178,9 @@ static uint64_t delay_of(const struct run_client *client, uint64_t now_ns)
 	if (run_phase_of(client->board) != RUN_PHASE_LOAD)
 		return delay_ns;
 	uint64_t start_ns = run_load(&client->board->start_ns);
-	const struct weir_scenario_step *step =
-		&client->scenario->steps[step_of(client, now_ns > start_ns ? now_ns - start_ns : 0)];
+	uint64_t begin_ns;
+	uint32_t index = step_of(client->scenario, now_ns > start_ns ? now_ns - start_ns : 0, &begin_ns);
+	const struct weir_scenario_step *step = &client->scenario->steps[index];
 	for (uint32_t i = 0; i < step->slow_count; i++) {
 		const struct weir_scenario_action *slow = &step->slow[i];
 		if (slow->set == client->set && client->member < slow->members && slow->delay_ns > delay_ns)

@@ -96,6 +96,8 @@ struct run_client {
 	struct weir_consumer *consumer;
 	struct weir_view *views;
 	struct weir_account account;
+	uint64_t step_begin, step_end; // since the start, of the step that the last event was in
+	uint32_t step;
 	struct run_incarnation *incarnations; // by shard; perf/run_consume.c
 	pthread_t thread;
 	pid_t pid;
