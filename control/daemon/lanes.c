@@ -26,6 +26,7 @@
 #define ASK_AGAIN_MS 2      // between two looks at the rows
 #define IS_PROCESS 1u       // in an epoll event, beside the connection's number
 #define IS_LISTENER UINT64_MAX
+#define DEAF_MS 100u        // the listener is left alone when the router has no descriptor for who knocks
 #define WELCOME_FDS 3u
 
 struct connection {
@@ -52,6 +53,7 @@ struct weir_lanes {
 	struct connection *connections; // [room]
 	uint32_t room;
 	uint32_t greeting; // connections without lane
+	uint64_t deaf_ms;  // until then the listener is left alone; 0: it is heard
 };
 
 static uint64_t now_ms(void)
@@ -430,14 +432,28 @@ static void quiet(const struct weir_lanes *lanes, const struct connection *conne
 	epoll_ctl(lanes->epoll, EPOLL_CTL_MOD, connection->fd, &event);
 }
 
+static void listen_for(struct weir_lanes *lanes, uint32_t events)
+{
+	struct epoll_event event = { .events = events, .data.u64 = IS_LISTENER };
+
+	epoll_ctl(lanes->epoll, EPOLL_CTL_MOD, lanes->listener, &event);
+}
+
 static void take_some(struct weir_lanes *lanes)
 {
 	for (uint32_t i = 0; i < WEIR_LANES_GREETING_MAX; i++) {
 		int fd = accept4(lanes->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-		if (fd < 0)
+		if (fd >= 0) {
+			weir_lanes_take(lanes, fd);
+		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+			// They go on knocking: hearing them all the time would leave no time for anything else.
+			lanes->deaf_ms = now_ms() + DEAF_MS;
+			listen_for(lanes, 0);
 			return;
-		weir_lanes_take(lanes, fd);
+		} else if (errno == EAGAIN) {
+			return;
+		}
 	}
 }
 
@@ -464,6 +480,12 @@ static int look(struct weir_lanes *lanes, bool *has_ended)
 	uint64_t time_ms = now_ms();
 	int wait_ms = -1;
 
+	if (lanes->deaf_ms && time_ms >= lanes->deaf_ms) {
+		lanes->deaf_ms = 0;
+		listen_for(lanes, EPOLLIN);
+	}
+	if (lanes->deaf_ms)
+		wait_ms = DEAF_MS;
 	for (uint32_t i = 0; i < lanes->room; i++) {
 		struct connection *connection = &lanes->connections[i];
 
@@ -472,7 +494,7 @@ static int look(struct weir_lanes *lanes, bool *has_ended)
 		if (connection->is_waiting && !connection->is_over) {
 			connection->is_over = !answer(lanes, connection, time_ms);
 			if (connection->is_waiting)
-				wait_ms = ASK_AGAIN_MS;
+				wait_ms = ASK_AGAIN_MS; // the shortest there is
 			else
 				quiet(lanes, connection, false);
 		} else if (!connection->lane && time_ms >= connection->deadline_ms) {

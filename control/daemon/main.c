@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@
 #include "control/daemon/say.h"
 #include "control/daemon/server.h"
 
+#define FILES_MAX 65536u // descriptors, when nobody limits them below
 #define SAMPLE_NS 1000000000ull
 #define EXIT_HOST 1 // the host misses something, or the start failed
 #define EXIT_CONFIG 2 // command line or topology file
@@ -347,6 +349,21 @@ static int start(struct daemon *daemon)
 	return result;
 }
 
+// Each local client takes three descriptors: as many as are permitted at all.
+static void raise_limit_of_files(void)
+{
+	struct rlimit limit;
+	rlim_t most;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return;
+	most = limit.rlim_max < FILES_MAX ? limit.rlim_max : FILES_MAX;
+	if (limit.rlim_cur < most) {
+		limit.rlim_cur = most;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
 int main(int count, char **words)
 {
 	struct daemon daemon = { .signal_fd = -1, .wake_fd = -1, .lanes_fd = -1 };
@@ -354,6 +371,7 @@ int main(int count, char **words)
 
 	if (result != 0)
 		return result > 0 ? 0 : EXIT_CONFIG;
+	raise_limit_of_files();
 	daemon.signal_fd = block_signals();
 	if (daemon.signal_fd < 0) {
 		weir_say(WEIR_SAY_ERROR, "signals: cannot read them: %s. Fix: raise the limit of open files",

@@ -245,12 +245,15 @@ void weir_server_run(struct weir_server *server, int wake_fd, int timeout_ms)
 {
 	struct pollfd fds[2 + WEIR_SERVER_CLIENTS_MAX];
 
-	fds[0] = (struct pollfd){ .fd = server->fd, .events = POLLIN };
+	fds[0] = (struct pollfd){ .fd = -1, .events = POLLIN };
 	fds[1] = (struct pollfd){ .fd = wake_fd, .events = POLLIN };
 	for (uint32_t i = 0; i < WEIR_SERVER_CLIENTS_MAX; i++) {
 		const struct client *client = &server->clients[i];
 
 		fds[2 + i] = (struct pollfd){ .fd = client->fd, .events = client->answer ? POLLOUT : POLLIN };
+		// Who knocks is heard when there is a place, not all the time.
+		if (client->fd < 0)
+			fds[0].fd = server->fd;
 	}
 	if (poll(fds, 2 + WEIR_SERVER_CLIENTS_MAX, timeout_ms) <= 0)
 		return;

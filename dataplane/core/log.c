@@ -84,6 +84,8 @@ static int create_with(struct weir_log *log, uint64_t size, int node, bool is_hu
 	error = prefault(base, 2 * size);
 	if (error)
 		goto err_unmap;
+	// Local readers could ask the kernel to push pages out. Where locking is not permitted, those of the log may leave.
+	(void)!mlock(base, size);
 	// Not F_SEAL_SEAL: a lane that hands the file to a local reader adds F_SEAL_FUTURE_WRITE.
 	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0) {
 		error = -errno;

@@ -51,6 +51,13 @@ static int refuse(struct weir_fault *fault, int error, const char *action, const
 	return weir_fault_set(fault, error, "lane", action, fix, "%s", reason ? reason : strerror(-error));
 }
 
+// Its client may ask the kernel to push shared pages out of memory. Locked ones stay, so that no worker waits for a disk; where
+// that is not permitted (RLIMIT_MEMLOCK) the lane works all the same.
+static void keep_in_memory(const void *base, uint64_t size)
+{
+	(void)!mlock(base, size);
+}
+
 // ---- The table ----
 
 static int create_heads(struct weir_lane_table *table, uint32_t shards)
@@ -77,6 +84,7 @@ static int create_heads(struct weir_lane_table *table, uint32_t shards)
 		return error;
 	}
 	memset(table->heads, 0, size); // every page, so that no worker faults
+	keep_in_memory(table->heads, size);
 	return weir_lane_seal(table->heads_memory);
 }
 
@@ -267,6 +275,7 @@ static int map_client(struct weir_lane *lane, const struct weir_lane_request *re
 		return refuse(fault, error, "get all pages of the client's memory",
 			      "free some memory; Linux older than 5.14 has no lanes", NULL);
 	}
+	keep_in_memory(base, size);
 	lane->client = (const void *)base;
 	lane->client_size = size;
 	lane->view.cursors = (const void *)(base + weir_lane_cursors_at());
@@ -297,6 +306,7 @@ static int map_router(struct weir_lane *lane, int fd)
 		munmap(base, WEIR_LANE_RING_AT + 2 * ring);
 		return error;
 	}
+	keep_in_memory(base, WEIR_LANE_RING_AT + ring);
 	lane->router = (void *)base;
 	lane->ring = base + WEIR_LANE_RING_AT;
 	return 0;
