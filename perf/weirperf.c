@@ -36,6 +36,7 @@ static const char USAGE[] =
 	"  --rate R           events/s of all producers together at a load of 100 % (k and M may follow)\n"
 	"  --repeat N         run it N times (1): compare needs repeats to tell a change from noise\n"
 	"  --payload BYTES    latency, soak without a scenario: bytes of an event (64)\n"
+	"  --linger US        the same two: how long a frame that is not full waits for more (10)\n"
 	"  --seed N           of everything random (1)\n"
 	"  --spin US          producers busy-wait the last US microseconds before an event is due (0)\n"
 	"  --label TEXT       what this variant is called in reports\n"
@@ -50,13 +51,15 @@ struct options {
 	double seconds, rate;
 	uint32_t repeats;
 	uint32_t payload;
+	uint32_t linger_us;
 	const char *output, *html, *csv;
 	bool is_json;
 };
 
 enum option_id {
 	OPTION_ROUTER = 256, OPTION_INSTANCE, OPTION_SECONDS, OPTION_RATE, OPTION_REPEAT, OPTION_PAYLOAD, OPTION_SEED,
-	OPTION_SPIN, OPTION_LABEL, OPTION_OUTPUT, OPTION_HTML, OPTION_CSV, OPTION_JSON, OPTION_QUIET, OPTION_HELP,
+	OPTION_SPIN, OPTION_LINGER, OPTION_LABEL, OPTION_OUTPUT, OPTION_HTML, OPTION_CSV, OPTION_JSON, OPTION_QUIET,
+	OPTION_HELP,
 };
 
 static const struct option OPTIONS[] = {
@@ -64,7 +67,8 @@ static const struct option OPTIONS[] = {
 	{ "seconds", required_argument, NULL, OPTION_SECONDS }, { "rate", required_argument, NULL, OPTION_RATE },
 	{ "repeat", required_argument, NULL, OPTION_REPEAT }, { "payload", required_argument, NULL, OPTION_PAYLOAD },
 	{ "seed", required_argument, NULL, OPTION_SEED }, { "spin", required_argument, NULL, OPTION_SPIN },
-	{ "label", required_argument, NULL, OPTION_LABEL }, { "output", required_argument, NULL, OPTION_OUTPUT },
+	{ "linger", required_argument, NULL, OPTION_LINGER }, { "label", required_argument, NULL, OPTION_LABEL },
+	{ "output", required_argument, NULL, OPTION_OUTPUT },
 	{ "html", required_argument, NULL, OPTION_HTML }, { "csv", required_argument, NULL, OPTION_CSV },
 	{ "json", no_argument, NULL, OPTION_JSON }, { "quiet", no_argument, NULL, OPTION_QUIET },
 	{ "help", no_argument, NULL, OPTION_HELP }, { NULL, 0, NULL, 0 },
@@ -110,6 +114,7 @@ static void option_set(struct options *options, int id, const char *text)
 	case OPTION_PAYLOAD: options->payload = (uint32_t)number_of("payload", text, 32, 65520); break;
 	case OPTION_SEED: options->run.seed = (uint64_t)number_of("seed", text, 1, 1e15); break;
 	case OPTION_SPIN: options->run.spin_us = (uint32_t)number_of("spin", text, 0, 1000); break;
+	case OPTION_LINGER: options->linger_us = (uint32_t)number_of("linger", text, 1, 1000000); break;
 	case OPTION_LABEL: options->run.label = text; break;
 	case OPTION_OUTPUT: options->output = text; break;
 	case OPTION_HTML: options->html = text; break;
@@ -124,7 +129,7 @@ static void option_set(struct options *options, int id, const char *text)
 static struct options options_read(int argc, char **argv, const char **path)
 {
 	struct options options = { .run.router = "spawn", .run.has_progress = true, .run.needs_selftest = true,
-				   .run.stop = &is_stopped, .repeats = 1, .payload = 64 };
+				   .run.stop = &is_stopped, .repeats = 1, .payload = 64, .linger_us = 10 };
 	int id;
 	while ((id = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1) {
 		if (id == OPTION_HELP) {
@@ -265,8 +270,9 @@ static struct weir_scenario *scenario_make(const char *name, const struct option
 	int used = snprintf(text, sizeof(text),
 			    "name: %s\nabout: One producer and one consumer, Poisson arrivals.\n"
 			    "topics:\n  - {name: weirperf, shards: 4}\n"
-			    "producers:\n  - {name: producer, topic: weirperf, rate: %.3f, payload: %u}\n"
-			    "consumers:\n  - {name: consumer, topic: weirperf}\nsteps:\n", name, rate, options->payload);
+			    "producers:\n  - {name: producer, topic: weirperf, rate: %.3f, payload: %u, linger: %uus}\n"
+			    "consumers:\n  - {name: consumer, topic: weirperf}\nsteps:\n", name, rate, options->payload,
+			    options->linger_us);
 	for (uint32_t i = 0; i < steps; i++)
 		used += snprintf(text + used, sizeof(text) - (size_t)used, "  - {name: \"%u\", for: %.0fms}\n", i + 1,
 				 seconds * 1e3 / steps);
