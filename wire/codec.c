@@ -21,15 +21,13 @@ static inline uint32_t header_crc(uint32_t body_crc, const struct weir_frame_hea
 }
 
 // The sealed part of a deliver frame: prefix and run headers. The runs were walked before.
-static uint32_t deliver_crc(const struct weir_frame_header *frame)
+static uint32_t deliver_crc(const struct weir_frame_header *frame, const uint8_t *runs)
 {
-	const uint8_t *body = body_of(frame);
-	uint32_t crc = weir_crc32c_small(0, body, sizeof(struct weir_delivery));
-	uint32_t at = sizeof(struct weir_delivery);
+	uint32_t crc = weir_crc32c_small(0, body_of(frame), sizeof(struct weir_delivery));
 	for (uint32_t i = 0; i < frame->count; i++) {
-		const struct weir_run_header *run = (const void *)(body + at);
+		const struct weir_run_header *run = (const void *)runs;
 		crc = weir_crc32c_small(crc, run, sizeof(*run));
-		at += sizeof(*run) + run->length;
+		runs += sizeof(*run) + run->length;
 	}
 	return crc;
 }
@@ -67,16 +65,14 @@ __attribute__((target("pclmul"))) static inline __m128i moved(uint32_t crc, uint
 	return _mm_clmulepi64_si128(_mm_cvtsi32_si128((int)crc), _mm_cvtsi64_si128((int64_t)by), 0);
 }
 
-__attribute__((target("pclmul"))) static uint32_t runs_frame_crc_joined(const struct weir_frame_header *frame)
+__attribute__((target("pclmul"))) static uint32_t runs_frame_crc_joined(const struct weir_frame_header *frame,
+									      const uint8_t *runs, uint32_t count)
 {
-	const uint8_t *at = body_of(frame);
-	uint32_t count = frame->count;
-	__m128i sum = moved(weir_crc32c_register(UINT32_MAX, at, sizeof(struct weir_delivery)), JOIN[count]);
-	at += sizeof(struct weir_delivery);
+	__m128i sum = moved(weir_crc32c_register(UINT32_MAX, body_of(frame), sizeof(struct weir_delivery)), JOIN[count]);
 	while (count) {
-		const struct weir_run_header *run = (const void *)at;
+		const struct weir_run_header *run = (const void *)runs;
 		sum = _mm_xor_si128(sum, moved(weir_crc32c_register(0, run, sizeof(*run)), JOIN[--count]));
-		at += sizeof(*run) + run->length;
+		runs += sizeof(*run) + run->length;
 	}
 	uint32_t body = (uint32_t)_mm_crc32_u64(0, (uint64_t)_mm_cvtsi128_si64(sum));
 	return ~(body ^ weir_crc32c_register(0, frame, HEADER_SEALED_SIZE));
@@ -85,15 +81,15 @@ __attribute__((target("pclmul"))) static uint32_t runs_frame_crc_joined(const st
 #else
 #define RUNS_JOINED 0u
 #define HAS_JOIN false
-#define runs_frame_crc_joined(frame) 0
+#define runs_frame_crc_joined(frame, runs, count) 0
 #endif
 
-// Of a deliver frame of runs.
-static uint32_t runs_frame_crc(const struct weir_frame_header *frame)
+// Of a deliver frame of `count` runs.
+static inline uint32_t runs_frame_crc(const struct weir_frame_header *frame, const uint8_t *runs, uint32_t count)
 {
-	if (HAS_JOIN && frame->count <= RUNS_JOINED)
-		return runs_frame_crc_joined(frame);
-	return header_crc(deliver_crc(frame), frame);
+	if (HAS_JOIN && count <= RUNS_JOINED)
+		return runs_frame_crc_joined(frame, runs, count);
+	return header_crc(deliver_crc(frame, runs), frame);
 }
 
 static inline bool has_runs(const struct weir_frame_header *frame)
@@ -104,12 +100,12 @@ static inline bool has_runs(const struct weir_frame_header *frame)
 uint32_t weir_frame_crc(const struct weir_frame_header *frame, uint32_t *body_crc)
 {
 	if (!body_crc && has_runs(frame))
-		return runs_frame_crc(frame);
+		return runs_frame_crc(frame, body_of(frame) + sizeof(struct weir_delivery), frame->count);
 	uint32_t crc = 0;
 	if (frame->flags & WEIR_FLAG_HEADER_ONLY)
 		crc = 0;
 	else if (frame->kind == WEIR_KIND_DELIVER && !(frame->flags & WEIR_FLAG_FRAGMENT))
-		crc = deliver_crc(frame);
+		crc = deliver_crc(frame, body_of(frame) + sizeof(struct weir_delivery));
 	else
 		crc = weir_crc32c(0, body_of(frame), frame->body_length);
 	if (body_crc)
@@ -131,6 +127,28 @@ void weir_frame_seal_with(struct weir_frame_header *frame, uint16_t body_length,
 	frame->version = WEIR_VERSION;
 	frame->body_length = body_length;
 	frame->crc = header_crc(frame->flags & WEIR_FLAG_HEADER_ONLY ? 0 : body_crc, frame);
+}
+
+static inline void put8(void *at, uint32_t offset, uint64_t value)
+{
+	memcpy((uint8_t *)at + offset, &value, 8);
+}
+
+// Written in words of 8 bytes, for in those they are summed.
+void weir_deliver_seal(struct weir_frame_header *frame, const struct weir_deliver *what, const void *runs)
+{
+	uint32_t count = what->count;
+	put8(frame, 0, WEIR_MAGIC | WEIR_VERSION << 16 | (uint64_t)WEIR_KIND_DELIVER << 24 | (uint64_t)what->flags << 32 |
+		       (uint64_t)count << 48);
+	put8(frame, 8, what->session);
+	put8(frame, 16, what->stream | (uint64_t)what->topic << 32);
+	put8(frame, 24, what->sequence);
+	put8(frame, 32, 0);
+	put8(frame, 40, what->shard | (uint64_t)what->body_length << 16);
+	put8(frame + 1, 0, what->to);
+	put8(frame + 1, 8, what->charge_from);
+	put8(frame + 1, 16, what->term);
+	frame->crc = what->flags & WEIR_FLAG_HEADER_ONLY ? header_crc(0, frame) : runs_frame_crc(frame, runs, count);
 }
 
 // A piece of a large event: its run header describes the event alone, and only the last piece covers its offset.

@@ -29,6 +29,25 @@ void weir_frame_seal(struct weir_frame_header *frame, uint16_t body_length);
 // Seals a publish frame whose body's CRC is known already.
 void weir_frame_seal_with(struct weir_frame_header *frame, uint16_t body_length, uint32_t body_crc);
 
+// What differs between deliver frames of whole runs.
+struct weir_deliver {
+	uint64_t session;
+	uint64_t sequence;
+	uint64_t to;
+	uint64_t charge_from;
+	uint32_t stream;
+	uint32_t topic;
+	uint32_t term;
+	uint16_t flags;
+	uint16_t count;
+	uint16_t shard;
+	uint16_t body_length;
+};
+
+// Writes header and prefix of such a frame, sealed. Its runs lie at `runs` and are to be copied behind the prefix afterwards:
+// a processor that reads back what several stores wrote waits until they, and every store before them, have left its buffer.
+void weir_deliver_seal(struct weir_frame_header *frame, const struct weir_deliver *what, const void *runs);
+
 // Checks everything of a datagram that can be checked without state: header, size, kind, flags, count against body,
 // fixed bodies' sizes, crc (the event headers within a publish are weir_events_check()'s, the runs of a deliver frame
 // are walked and their crc checked here). Returns WEIR_R_NONE or the reason to drop it. from_client says which

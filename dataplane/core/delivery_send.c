@@ -274,6 +274,48 @@ static uint32_t room_of(const struct weir_delivery_stream *delivery)
 	return size - PREFIX_SIZE;
 }
 
+// A frame of `count` whole runs from `sent` on. The mirrored mapping makes runs that follow one another contiguous, also across
+// the ring's end.
+static int runs_copy(struct weir_delivery_stream *delivery, struct outgoing *out, uint32_t count)
+{
+	const struct weir_shard *shard = delivery->shard;
+	const void *runs = weir_log_run(&shard->log, delivery->sent.position);
+	const struct weir_deliver what = {
+		.session = delivery->member.id,
+		.sequence = delivery->from,
+		.to = out->to,
+		.charge_from = delivery->charged,
+		.stream = delivery->handle,
+		.topic = shard->topic,
+		.term = delivery->term,
+		.flags = out->flags,
+		.count = (uint16_t)count,
+		.shard = shard->shard,
+		.body_length = (uint16_t)(out->size - sizeof(struct weir_frame_header)),
+	};
+	out->frame = weir_frame_to(shard->engine, &delivery->member, out->size);
+	if (!out->frame)
+		return -EAGAIN;
+	weir_deliver_seal(out->frame, &what, runs);
+	memcpy((uint8_t *)out->frame + PREFIX_SIZE, runs, out->size - PREFIX_SIZE);
+	weir_frame_commit(shard->engine, out->size);
+	return 0;
+}
+
+// The same when the runs' own checksums are to be made.
+static int runs_leave(struct weir_delivery_stream *delivery, struct outgoing *out, uint32_t count)
+{
+	out->frame = frame_begin(delivery, out);
+	if (!out->frame)
+		return -EAGAIN;
+	out->frame->count = (uint16_t)count;
+	memcpy((uint8_t *)out->frame + PREFIX_SIZE, weir_log_run(&delivery->shard->log, delivery->sent.position),
+	       out->size - PREFIX_SIZE);
+	runs_seal(out->frame, count);
+	weir_frame_send(delivery->shard->engine, out->frame, (int32_t)(out->size - sizeof(struct weir_frame_header)));
+	return 0;
+}
+
 int weir_delivery_send(struct weir_delivery_stream *delivery, uint64_t now_ns)
 {
 	const struct weir_log *log = &delivery->shard->log;
@@ -306,15 +348,9 @@ int weir_delivery_send(struct weir_delivery_stream *delivery, uint64_t now_ns)
 	out.flags = mark_flags(delivery);
 	if (!has_credit(delivery, out.size))
 		return starve(delivery, now_ns);
-	out.frame = frame_begin(delivery, &out);
-	if (!out.frame)
-		return -EAGAIN;
-	out.frame->count = (uint16_t)count;
-	// The mirrored mapping makes runs that follow one another contiguous, also across the ring's end.
-	memcpy((uint8_t *)out.frame + PREFIX_SIZE, weir_log_run(log, delivery->sent.position), used);
-	if (is_leaving(delivery, flags))
-		runs_seal(out.frame, count);
-	weir_frame_send(delivery->shard->engine, out.frame, (int32_t)(out.size - sizeof(struct weir_frame_header)));
+	int error = is_leaving(delivery, flags) ? runs_leave(delivery, &out, count) : runs_copy(delivery, &out, count);
+	if (error)
+		return error;
 	sent_account(delivery, &out, now_ns);
 	delivery->sent = end;
 	return 1;

@@ -17,6 +17,8 @@ struct weir_frame_header *weir_frame_to(struct weir_engine *engine, const struct
 // Seals (crc over everything, see wire/codec.h) and commits. For a deliver frame of runs only prefix and run headers are
 // summed: their bodies' crc travels with them.
 void weir_frame_send(struct weir_engine *engine, struct weir_frame_header *frame, int32_t body_length);
+// Instead of send, for a frame that was filled and sealed otherwise; size in all, 0: nothing after all.
+void weir_frame_commit(struct weir_engine *engine, uint32_t size);
 
 void weir_engine_tell(struct weir_engine *engine, uint16_t worker, const struct weir_message *message);
 struct weir_wheel *weir_engine_wheel(struct weir_engine *engine);

@@ -1,6 +1,6 @@
 // The usual publish: next in its stream, room in the log. A local producer's has a sum of its header alone and a body in memory
 // that its client may still change: one function from the header to the log, for most of what a lane carries is this. A port's
-// was checked before. Shared events are copied to their place first, judged there, and only then part of the log. Engine's thread.
+// was checked before. Shared events are copied to their place first, judged there, and only then part of the log. Engine's.
 #include <string.h>
 
 #include "dataplane/core/stream.h"

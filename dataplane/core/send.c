@@ -45,11 +45,13 @@ struct weir_frame_header *weir_frame_to(struct weir_engine *engine, const struct
 
 void weir_frame_send(struct weir_engine *engine, struct weir_frame_header *frame, int32_t body_length)
 {
-	uint32_t size = 0;
-	if (body_length >= 0) {
-		size = HEADER_SIZE + (uint32_t)body_length;
+	if (body_length >= 0)
 		weir_frame_seal(frame, (uint16_t)body_length);
-	}
+	weir_frame_commit(engine, body_length >= 0 ? HEADER_SIZE + (uint32_t)body_length : 0);
+}
+
+void weir_frame_commit(struct weir_engine *engine, uint32_t size)
+{
 	if (engine->sending == WEIR_SENDING_HERE)
 		engine->io.send_commit(engine->io.context, size);
 	else if (engine->sending == WEIR_SENDING_MESH)

@@ -79,10 +79,11 @@ static bool path_run(struct weir_rig *rig, double seconds)
 	const struct weir_rig_setup *setup = &rig->setup;
 	printf("{\"frame_events\":%u,\"payload\":%u,\"shards\":%u,\"sessions\":%u,\"train\":%u,\"burst\":%u,"
 	       "\"groups\":%u,\"log_bytes\":%lu,\"body_crc\":%s,\"events\":%lu,\"frames_out\":%lu,\"turns\":%lu,"
-	       "\"ns_per_event\":%.3f,\"with_interruptions_ns_per_event\":%.3f,\"interrupted_turns\":%.4f,\"wrong\":%lu,\"left\":%lu}\n",
+	       "\"ns_per_event\":%.3f,\"with_interruptions_ns_per_event\":%.3f,\"interrupted_turns\":%.4f,\"wrong\":%lu,"
+	       "\"left\":%lu}\n",
 	       setup->frame_events, setup->payload, setup->shards, setup->sessions, setup->train, setup->burst,
-	       setup->groups, setup->log_bytes, setup->is_link ? "false" : "true", sent, rig->frames_out, count, costs.undisturbed, costs.all,
-	       costs.interrupted, rig->wrong, left);
+	       setup->groups, setup->log_bytes, setup->is_link ? "false" : "true", sent, rig->frames_out, count,
+	       costs.undisturbed, costs.all, costs.interrupted, rig->wrong, left);
 	return !rig->wrong && !left && sent;
 }
 
