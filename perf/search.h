@@ -1,9 +1,9 @@
 // The highest rate at which a router loses no more than a goal allows, found by Multiple Loss Ratio Search: the method of
-// draft-ietf-bmwg-mlrsearch (version 15), whose terms are named here. This is its Controller, a pure module: ask it for the
-// next trial, run that trial by any means, feed its result back, until it asks for no more. It knows no clock and no I/O.
+// draft-ietf-bmwg-mlrsearch (version 15, RFC 9971), whose terms are named here. This is its Controller, a pure module: ask it
+// for the next trial, run that trial by any means, feed its result back, until it asks for no more. It knows no clock, no I/O.
 //
-// Kept from the draft: Load Classification with short and full-length trials (its appendix of the same name), Relevant
-// Lower and Upper Bound, Goal Width, Conditional Throughput, Regular and Irregular Goal Result.
+// Kept from it: Load Classification with short and full-length trials (appendix Load Classification Code), Relevant Lower and
+// Upper Bound, Goal Width, Conditional Throughput (appendix of that name), Regular and Irregular Goal Result.
 // Simplified: a load is one number of whole events/s; Goal Width is relative; a goal is approached in phases whose
 // trial durations grow geometrically from the Goal Initial to the Goal Final Trial Duration while widths halve, each
 // before the last content with one trial's Duration Sum; within a phase steps away from the last bound double until they
