@@ -16,7 +16,7 @@
 
 #include "wire/key.h"
 
-#define BURST 256u              // events between two looks at what arrived
+#define BURST 1024u             // events between two looks at what arrived
 #define STALL_NS 300000000ull   // without progress: what is under way is given up, or the end
 #define NAP_NS 20000ull
 
