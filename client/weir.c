@@ -18,7 +18,7 @@
 #include "client/stream.h"
 #include "client/udp.h"
 
-#define KICK_FRAMES 16u // a publish sends when this many more frames wait than after the last time
+#define KICK_FRAMES 40u // a publish sends when this many more frames wait than after the last time
 
 // What weir_fd() gave out; behind a pointer because asking for it changes nothing of the client.
 struct waiter {
