@@ -2,7 +2,8 @@
 // has to stay clean, the ledger explained, and nothing of the others may be left when they are gone. Clients are threads,
 // each with a lane over a real socket; frames are random, or good ones with something wrong, or good ones whose bytes change
 // after they were handed over. Under the address sanitizer every byte read too far ends it.
-// Prints TAP. Runs for two thirds of WEIR_BUDGET_S, or 10 s; 10 minutes with WEIR_LONG=1. WEIR_SEED repeats a storm.
+// Prints TAP. Runs for two thirds of WEIR_BUDGET_S, or 10 s; 10 minutes with WEIR_LONG=1; or so many seconds as its argument
+// says. WEIR_SEED repeats a storm.
 #include <dirent.h>
 #include <errno.h>
 #include <poll.h>
@@ -632,11 +633,12 @@ static bool say_verdict(struct storm *storm, const struct good *good, uint64_t s
 	return is_fine;
 }
 
-int main(void)
+int main(int count, char **words)
 {
 	const char *budget = getenv("WEIR_BUDGET_S");
 	const char *seed = getenv("WEIR_SEED");
 	uint64_t seconds = getenv("WEIR_LONG") ? 600 : budget && atoi(budget) >= 15 ? (uint64_t)atoi(budget) * 2 / 3 : 10;
+	uint64_t asked = count > 1 ? strtoull(words[1], NULL, 10) : 0;
 	static struct storm storm;
 	static struct hostile hostile[HOSTILE];
 	struct good good = { .storm = &storm };
@@ -644,6 +646,7 @@ int main(void)
 	uint32_t before;
 	bool is_fine;
 
+	seconds = asked ? asked : seconds;
 	storm.seed = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL);
 	printf("1..5\n# seed %llu, %llu s\n", (unsigned long long)storm.seed, (unsigned long long)seconds);
 	if (begin(&storm))
