@@ -144,7 +144,7 @@ static bool is_stopped(const struct weir_run *run)
 	return run->options.stop && *run->options.stop;
 }
 
-static int client_failed(const struct run_crew *crew, char error[WEIR_RESULT_ERROR])
+static int client_failed(struct run_crew *crew, char error[WEIR_RESULT_ERROR])
 {
 	const struct run_client *client = run_crew_failed(crew);
 	if (!client) {

@@ -228,9 +228,15 @@ int run_crew_start(struct run_crew *crew, char error[WEIR_RESULT_ERROR])
 
 // ---- End ----
 
-const struct run_client *run_crew_failed(const struct run_crew *crew)
+const struct run_client *run_crew_failed(struct run_crew *crew)
 {
 	for (uint32_t i = 0; i < crew->client_count; i++) {
+		struct run_client *client = &crew->clients[i];
+		if (client->pid > 0 && waitpid(client->pid, NULL, WNOHANG) == client->pid) {
+			client->pid = 0;
+			if (!is_over(client))
+				run_client_fail(client, "its process ended by itself: it crashed or was killed");
+		}
 		if (run_state_of(crew->clients[i].slot) == RUN_STATE_FAILED)
 			return &crew->clients[i];
 	}

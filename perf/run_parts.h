@@ -189,7 +189,7 @@ int run_crew_start(struct run_crew *crew, char error[WEIR_RESULT_ERROR]);
 void run_crew_end(struct run_crew *crew);
 void run_crew_disband(struct run_crew *crew);
 // First client that failed, or NULL.
-const struct run_client *run_crew_failed(const struct run_crew *crew);
+const struct run_client *run_crew_failed(struct run_crew *crew);
 // Kills the first `members` that live of a set.
 void run_crew_kill(struct run_crew *crew, uint32_t set, uint32_t members);
 
