@@ -327,14 +327,12 @@ int weir_delivery_send(struct weir_delivery_stream *delivery, uint64_t now_ns)
 	uint32_t room = room_of(delivery);
 	uint32_t used = 0;
 	uint32_t count = 0;
-	uint32_t flags = 0;
 	uint64_t boundary = mark_boundary(delivery);
 	while (end.events == 0 && delivery->fragment_sent == 0 && end.position != log->head && count < WEIR_COUNT_MAX) {
 		const struct weir_run_header *run = weir_log_run(log, end.position);
 		uint32_t size = RUN_SIZE + run->length;
 		if (size > room - used || end.offset + run->count > boundary)
 			break;
-		flags |= run->flags;
 		used += size;
 		count++;
 		end.position += size;
@@ -348,7 +346,8 @@ int weir_delivery_send(struct weir_delivery_stream *delivery, uint64_t now_ns)
 	out.flags = mark_flags(delivery);
 	if (!has_credit(delivery, out.size))
 		return starve(delivery, now_ns);
-	int error = is_leaving(delivery, flags) ? runs_leave(delivery, &out, count) : runs_copy(delivery, &out, count);
+	bool may_leave = delivery->shard->has_local && delivery->member.lane == 0;
+	int error = may_leave ? runs_leave(delivery, &out, count) : runs_copy(delivery, &out, count);
 	if (error)
 		return error;
 	sent_account(delivery, &out, now_ns);

@@ -171,6 +171,7 @@ struct weir_shard {
 	uint64_t hold;      // position of the slowest hold cursor, see weir_shard_hold()
 	uint32_t holders;   // hold groups and pins
 	uint32_t followers; // follow groups
+	bool has_local;     // a client on a lane has published here
 	bool is_lossless;   // policy block and no follow group: an append takes nothing from anybody
 	struct weir_stream *streams; // [streams_max]
 	struct weir_stream *streams_free;

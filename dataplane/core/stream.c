@@ -448,6 +448,7 @@ static void take_over(struct weir_shard *shard, struct weir_stream *stream, cons
 	stream->epoch = open->epoch;
 	stream->home = ingress->session->home;
 	stream->is_local = ingress->session->lane != 0;
+	shard->has_local |= stream->is_local;
 	stream->frame_size = ingress->session->frame_size;
 	stream->level = level;
 	stream->limit = stream->next;

@@ -2,7 +2,7 @@
 // a member that reads the log in place. What the client and its port do is done by a few lines here and not timed: frames
 // are made, headers copied, heads looked at, events read, cursors moved. One thread.
 //
-//   micro-lane FRAME_EVENTS SECONDS [SHARDS [FRAMES_A_TURN [LOG_KIB]]]
+//   micro-lane FRAME_EVENTS SECONDS [SHARDS [FRAMES_A_TURN [LOG_KIB [TRAIN]]]]
 //
 // prints one JSON object. Under callgrind with --collect-atstart=no the same path alone is counted.
 #include <stdio.h>
@@ -30,6 +30,7 @@
 #define PAYLOAD 64u
 #define EVENT_SIZE (sizeof(struct weir_event_header) + PAYLOAD)
 #define ANSWER_SIZE 4096u
+#define TURNS_MAX (1u << 22)
 #define WAIT_NS 1000000u // rows are published by then
 
 struct bench {
@@ -57,7 +58,8 @@ struct bench {
 	uint32_t frame_events;
 	uint32_t burst;
 	uint32_t log_kib;
-	uint32_t turn; // shard of the next frame
+	uint32_t train; // frames of one stream, one behind the other
+	uint32_t turn;  // shard of the next train
 	uint64_t wrong;
 	uint64_t refused;
 	struct assigned {
@@ -271,7 +273,8 @@ static void produce(struct bench *bench)
 {
 	for (uint32_t i = 0; i < bench->burst; i++) {
 		uint16_t shard = (uint16_t)bench->turn;
-		bench->turn = (bench->turn + 1) % bench->shard_count;
+		if (i % bench->train == bench->train - 1)
+			bench->turn = (bench->turn + 1) % bench->shard_count;
 		// One behind the other, as clients put them.
 		uint32_t stride = ((uint32_t)sizeof(struct weir_frame_header) + bench->frame_events * EVENT_SIZE + 63) & ~63u;
 		struct weir_frame_header *frame = (void *)(bench->arena + (size_t)bench->slot * stride);
@@ -332,19 +335,55 @@ static int ns_compare(const void *a, const void *b)
 	return *(const uint32_t *)a < *(const uint32_t *)b ? -1 : *(const uint32_t *)a > *(const uint32_t *)b;
 }
 
+static uint32_t word(int argc, char **argv, int index, uint32_t otherwise)
+{
+	return argc > index ? (uint32_t)strtoul(argv[index], NULL, 0) : otherwise;
+}
+
+static bool arguments_take(struct bench *bench, int argc, char **argv)
+{
+	bench->frame_events = word(argc, argv, 1, 0);
+	bench->shard_count = word(argc, argv, 3, 4);
+	bench->burst = word(argc, argv, 4, 64);
+	bench->log_kib = word(argc, argv, 5, 1024);
+	bench->train = word(argc, argv, 6, 1);
+	bool fits = bench->frame_events * EVENT_SIZE <= SLOT_SIZE - sizeof(struct weir_frame_header);
+	return bench->frame_events >= 1 && fits && bench->shard_count >= 1 && bench->shard_count <= SHARDS_MAX &&
+	       bench->burst >= 1 && bench->burst <= BURST_MAX && bench->train >= 1;
+}
+
+// false: something was not right.
+static bool result_print(struct bench *bench, uint32_t *turns, uint64_t count)
+{
+	uint64_t sent = 0;
+	uint64_t seen = 0;
+	uint64_t settled = 0;
+	uint64_t total_ns = 0;
+	for (uint32_t shard = 0; shard < bench->shard_count; shard++) {
+		sent += bench->next[shard];
+		seen += bench->offset[shard];
+		settled += bench->group_rows[shard].settled;
+	}
+	for (uint64_t i = 0; i < count; i++)
+		total_ns += turns[i];
+	qsort(turns, count, sizeof(turns[0]), ns_compare);
+	double frame_ns = turns[count / 2] / (double)bench->burst;
+	printf("{\"frame_events\":%u,\"shards\":%u,\"frames_a_turn\":%u,\"train\":%u,\"events\":%lu,\"turns\":%lu,"
+	       "\"median_ns_per_frame\":%.2f,\"median_ns_per_event\":%.3f,\"mean_ns_per_event\":%.3f,\"wrong\":%lu,"
+	       "\"refused\":%lu,\"unread\":%lu,\"unsettled\":%lu}\n",
+	       bench->frame_events, bench->shard_count, bench->burst, bench->train, sent, count, frame_ns,
+	       frame_ns / bench->frame_events, (double)total_ns / (double)sent, bench->wrong, bench->refused, sent - seen,
+	       seen - settled);
+	return !bench->wrong && !bench->refused && sent == seen && seen == settled;
+}
+
 int main(int argc, char **argv)
 {
 	static struct bench bench;
-	static uint32_t turns[1 << 22];
-	bench.frame_events = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 0) : 0;
+	static uint32_t turns[TURNS_MAX];
 	double seconds = argc > 2 ? strtod(argv[2], NULL) : 0;
-	bench.shard_count = argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 0) : 4;
-	bench.burst = argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 0) : 64;
-	bench.log_kib = argc > 5 ? (uint32_t)strtoul(argv[5], NULL, 0) : 1024;
-	if (bench.frame_events < 1 || bench.frame_events * EVENT_SIZE > SLOT_SIZE - sizeof(struct weir_frame_header) ||
-	    seconds <= 0 || bench.shard_count < 1 || bench.shard_count > SHARDS_MAX || bench.burst < 1 ||
-	    bench.burst > BURST_MAX) {
-		fputs("usage: micro-lane FRAME_EVENTS SECONDS [SHARDS [FRAMES_A_TURN [LOG_KIB]]]\n", stderr);
+	if (!arguments_take(&bench, argc, argv) || seconds <= 0) {
+		fputs("usage: micro-lane FRAME_EVENTS SECONDS [SHARDS [FRAMES_A_TURN [LOG_KIB [TRAIN]]]]\n", stderr);
 		return 2;
 	}
 	bench.arena = aligned_alloc(64, SLOTS * SLOT_SIZE);
@@ -355,8 +394,7 @@ int main(int argc, char **argv)
 	client_begin(&bench);
 	uint64_t count = 0;
 	uint64_t start = clock_ns();
-	uint64_t total_ns = 0;
-	for (uint64_t now = start; now - start < (uint64_t)(seconds * 1e9) && count < 1 << 22; count++) {
+	for (uint64_t now = start; now - start < (uint64_t)(seconds * 1e9) && count < TURNS_MAX; count++) {
 		produce(&bench);
 		CALLGRIND_TOGGLE_COLLECT;
 		now = clock_ns();
@@ -364,25 +402,9 @@ int main(int argc, char **argv)
 		weir_engine_run(bench.engine, now);
 		turns[count] = (uint32_t)(clock_ns() - now);
 		CALLGRIND_TOGGLE_COLLECT;
-		total_ns += turns[count];
 		consume(&bench);
 	}
 	for (int i = 0; i < 8; i++)
 		weir_engine_run(bench.engine, clock_ns() + WAIT_NS);
-	uint64_t sent = 0;
-	uint64_t seen = 0;
-	uint64_t settled = 0;
-	for (uint32_t shard = 0; shard < bench.shard_count; shard++) {
-		sent += bench.next[shard];
-		seen += bench.offset[shard];
-		settled += bench.group_rows[shard].settled;
-	}
-	qsort(turns, count, sizeof(turns[0]), ns_compare);
-	double frame_ns = turns[count / 2] / (double)bench.burst;
-	printf("{\"frame_events\":%u,\"shards\":%u,\"frames_a_turn\":%u,\"events\":%lu,\"turns\":%lu,"
-	       "\"median_ns_per_frame\":%.2f,\"median_ns_per_event\":%.3f,\"mean_ns_per_event\":%.3f,\"wrong\":%lu,"
-	       "\"refused\":%lu,\"unread\":%lu,\"unsettled\":%lu}\n",
-	       bench.frame_events, bench.shard_count, bench.burst, sent, count, frame_ns, frame_ns / bench.frame_events,
-	       (double)total_ns / (double)sent, bench.wrong, bench.refused, sent - seen, seen - settled);
-	return bench.wrong || bench.refused || sent != seen || seen != settled;
+	return result_print(&bench, turns, count) ? 0 : 1;
 }
