@@ -101,6 +101,7 @@ struct weir_core *weir_producer_core(const struct weir_producer *producer);
 // 0 when every shard is open, -EAGAIN not yet, -ENOENT, -EPROTO.
 int weir_core_producer_state(const struct weir_producer *producer);
 int weir_core_publish(struct weir_producer *producer, const struct weir_event *event);
+int weir_core_publish_many(struct weir_producer *producer, const struct weir_event *events, int count);
 // Ends the linger of all frames under construction.
 void weir_core_flush(struct weir_producer *producer);
 // 0 when nothing waits, -EAGAIN, -EPROTO when an event was refused since the last flush that returned 0 or -EPROTO.

@@ -139,37 +139,65 @@ static inline bool run_begin(struct place *place, uint64_t head)
 	return true;
 }
 
-// Size of the next event, padded; its header in *event. 0: it does not fit its run.
-static inline uint32_t event_next(const struct place *place, struct weir_event_header *event)
-{
-	if (place->left < sizeof(*event))
-		return 0;
-	memcpy(event, place->at, sizeof(*event));
-	uint32_t least = (uint32_t)sizeof(*event) + event->attribute_words * 8u;
-	if (event->length < least || event->length > place->left)
-		return 0;
-	uint32_t size = weir_pad8(event->length);
-	return size <= place->left ? size : 0;
-}
-
-static inline void view_fill(struct weir_view *view, const struct assignment *assignment, const struct weir_event_header *event)
+// What the views of a run have in common.
+static inline struct weir_view view_of_run(const struct assignment *assignment)
 {
 	const struct place *place = &assignment->place;
-	uint32_t attributes = event->attribute_words * 8u;
-	const uint8_t *bytes = place->at + sizeof(*event);
-	view->key = event->key;
-	view->offset = assignment->handed_to;
-	view->producer = place->producer;
-	view->sequence = place->sequence;
-	view->append_ns = place->append_ns;
-	view->payload = bytes + attributes;
-	view->attributes = bytes;
-	view->payload_size = event->length - (uint32_t)sizeof(*event) - attributes;
-	view->term = assignment->term;
-	view->attributes_size = (uint16_t)attributes;
-	view->type = event->type;
-	view->shard = assignment->shard;
-	view->flags = assignment->handed_to < assignment->redelivered_to ? WEIR_VIEW_REDELIVERED : 0;
+	return (struct weir_view){
+		.producer = place->producer,
+		.append_ns = place->append_ns,
+		.term = assignment->term,
+		.shard = assignment->shard,
+	};
+}
+
+// Up to `most` events of the run that was begun, into views (NULL: they are passed over). Returns how many, -1: an event does
+// not fit its run. Locals, for whatever is stored into a view could be one of ours to the compiler.
+static inline int run_walk(struct assignment *assignment, struct weir_view *views, uint32_t most)
+{
+	struct place *place = &assignment->place;
+	const struct weir_view common = view_of_run(assignment);
+	const uint8_t *at = place->at;
+	uint32_t left = place->left;
+	uint64_t offset = assignment->handed_to;
+	uint64_t sequence = place->sequence;
+	uint64_t redelivered_to = assignment->redelivered_to;
+	uint32_t count = place->events < most ? place->events : most;
+	for (uint32_t i = 0; i < count; i++) {
+		struct weir_event_header event;
+		if (left < sizeof(event))
+			return -1;
+		memcpy(&event, at, sizeof(event));
+		uint32_t attributes = event.attribute_words * 8u;
+		uint32_t size = weir_pad8(event.length);
+		// The padded length of what is longer than 2^32 - 8 is 0.
+		if (event.length < sizeof(event) + attributes || size - 1 >= left)
+			return -1;
+		if (views) {
+			struct weir_view *view = &views[i];
+			view->key = event.key;
+			view->offset = offset;
+			view->producer = common.producer;
+			view->sequence = sequence++;
+			view->append_ns = common.append_ns;
+			view->attributes = at + sizeof(event);
+			view->payload = at + sizeof(event) + attributes;
+			view->payload_size = event.length - (uint32_t)sizeof(event) - attributes;
+			view->term = common.term;
+			view->attributes_size = (uint16_t)attributes;
+			view->type = event.type;
+			view->shard = common.shard;
+			view->flags = offset++ < redelivered_to ? WEIR_VIEW_REDELIVERED : 0;
+		}
+		at += size;
+		left -= size;
+	}
+	place->at = at;
+	place->left = left;
+	place->events -= count;
+	place->sequence += count;
+	assignment->handed_to = offset;
+	return (int)count;
 }
 
 // A log that cannot be read is no log: the session is begun anew, and with it the term.
@@ -186,26 +214,19 @@ static int place_walk(struct weir_consumer *consumer, struct assignment *assignm
 	uint64_t head = head_of(assignment);
 	int count = 0;
 	while (count < most) {
-		struct weir_event_header event;
 		if (place->events == 0) {
 			if (place->position == head)
 				break;
 			if (!run_begin(place, head))
 				return -1;
 		}
-		uint32_t size = event_next(place, &event);
-		if (size == 0)
+		uint32_t skipped = place->skip < place->events ? (uint32_t)place->skip : place->events;
+		int walked = skipped ? run_walk(assignment, NULL, skipped) :
+				       run_walk(assignment, views + count, (uint32_t)(most - count));
+		if (walked < 0)
 			return -1;
-		if (place->skip) {
-			place->skip--;
-		} else {
-			view_fill(&views[count++], assignment, &event);
-			assignment->handed_to++;
-		}
-		place->at += size;
-		place->left -= size;
-		place->events--;
-		place->sequence++;
+		place->skip -= skipped;
+		count += skipped ? 0 : walked;
 	}
 	if (count) {
 		uint64_t from = assignment->handed_to - (uint64_t)count;

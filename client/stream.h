@@ -97,6 +97,7 @@ struct weir_producer {
 	uint32_t body_max;
 	uint32_t frame_events;
 	uint32_t event_max;
+	uint32_t train_header; // bytes in front of each frame but the first of a train; 0: slots hold one frame
 	enum producer_state state;
 	bool is_closing;
 	uint64_t keyless;
@@ -146,6 +147,7 @@ static inline uint32_t body_crc(const struct weir_core *core, const void *body, 
 uint8_t *producer_frame_get(struct weir_producer *producer);
 void producer_frame_put(struct weir_producer *producer, uint8_t *frame);
 void producer_stream_done(struct weir_producer *producer); // a stream is closed or dead
+uint32_t producer_fragments(const struct weir_producer *producer, uint32_t size); // pieces of an event of so many bytes
 uint32_t producer_chunk_max(const struct weir_producer *producer); // bytes of a large event in one frame
 // Slots and frames for what may be outstanding at the agreed frame size, at least so many a stream and in all. -ENOMEM.
 int producer_queues_build(struct weir_producer *producer, uint32_t slots_least, uint64_t pool_least);

@@ -18,6 +18,7 @@
 #include "client/stream.h"
 #include "client/udp.h"
 
+#define PUBLISH_CHUNK 256 // events between two looks at what waits to be sent
 #define KICK_FRAMES 40u // a publish sends when this many more frames wait than after the last time
 
 // What weir_fd() gave out; behind a pointer because asking for it changes nothing of the client.
@@ -242,9 +243,12 @@ static int drive(struct weir *weir, uint64_t end_ns)
 	uint64_t now = monotonic_now();
 	if (weir->waiter->is_used)
 		weir->transport->ops->awake(weir->transport);
+	// Looking into memory is for nothing, and who was off its core for long finds there what its timers would ask for.
+	int received = weir->transport->local ? weir->transport->ops->receive(weir->transport, weir->core, now) : 0;
 	run(weir, now);
 	now = monotonic_now(); // what is received now may answer what was just sent: the round trip is not zero
-	int received = weir->transport->ops->receive(weir->transport, weir->core, now);
+	if (received == 0)
+		received = weir->transport->ops->receive(weir->transport, weir->core, now);
 	if (received == 0 && now < end_ns) {
 		received = wait_until(weir, now, min_u64(deadline(weir), end_ns));
 		now = monotonic_now();
@@ -365,6 +369,26 @@ int weir_publish(struct weir_producer *producer, const struct weir_event *event)
 	if (producer->core->backlog >= weir->kick_at || weir->waiter->is_used)
 		return publish_driven(weir, producer, event);
 	return weir_core_publish(producer, event);
+}
+
+int weir_publish_many(struct weir_producer *producer, const struct weir_event *events, int count)
+{
+	struct weir *weir = weir_of(producer->core);
+	int done = 0;
+	while (done < count) {
+		int most = count - done < PUBLISH_CHUNK ? count - done : PUBLISH_CHUNK;
+		if (producer->core->backlog >= weir->kick_at)
+			kick(weir);
+		int taken = weir_core_publish_many(producer, events + done, most);
+		if (weir->waiter->is_used && producer->core->deadline_ns < weir->waiter->armed_ns)
+			timer_arm(weir);
+		if (taken < 0)
+			return done ? done : taken;
+		done += taken;
+		if (taken < most)
+			break;
+	}
+	return done;
 }
 
 static int flush_state(void *producer)

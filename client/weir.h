@@ -129,6 +129,10 @@ struct weir_event {
 // blocks, never partial.
 int weir_publish(struct weir_producer *producer, const struct weir_event *event);
 
+// The same for many events, in order. Returns how many were taken from the front, below count when the next one could not be;
+// when none was, what weir_publish() says of the first.
+int weir_publish_many(struct weir_producer *producer, const struct weir_event *events, int count);
+
 // Sends what waits and waits until every event was acknowledged, refused or (level none) sent. 0, -ETIMEDOUT, -EPROTO
 // when any event since the last flush was refused for good.
 int weir_flush(struct weir_producer *producer, int timeout_ms);

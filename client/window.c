@@ -6,6 +6,7 @@
 #define WINDOW_LEAST 2u
 #define TIMEOUT_UNMEASURED_NS (100 * MS)
 #define TIMEOUT_LEAST_NS (10 * MS)
+#define TIMEOUT_OPEN_NS (100 * MS) // memory loses nothing; a full ring between workers does, and is rare
 #define TIMEOUT_MOST_NS (2000 * MS)
 #define GAP_UNMEASURED_NS (10 * MS)
 
@@ -21,6 +22,7 @@ void window_init(struct window *window, uint32_t frames_max)
 void window_open(struct window *window)
 {
 	window->frames = window->frames_max;
+	window->is_open = true;
 }
 
 void window_acked(struct window *window, uint32_t frames)
@@ -43,6 +45,8 @@ void window_acked(struct window *window, uint32_t frames)
 
 void window_lost(struct window *window, uint64_t sent_ns, uint64_t now_ns)
 {
+	if (window->is_open)
+		return;
 	window->is_slow_start = false;
 	if (sent_ns < window->cut_ns)
 		return;
@@ -68,7 +72,8 @@ uint64_t window_timeout(const struct window *window)
 {
 	if (window->smoothed_ns == 0)
 		return TIMEOUT_UNMEASURED_NS;
-	return min_u64(max_u64(window->smoothed_ns + 4 * window->deviation_ns, TIMEOUT_LEAST_NS), TIMEOUT_MOST_NS);
+	uint64_t least = window->is_open ? TIMEOUT_OPEN_NS : TIMEOUT_LEAST_NS;
+	return min_u64(max_u64(window->smoothed_ns + 4 * window->deviation_ns, least), TIMEOUT_MOST_NS);
 }
 
 uint64_t window_gap_ns(const struct window *window)
