@@ -6,6 +6,7 @@
 #include "dataplane/core/engine_state.h"
 
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
+#define SHARDS_WARM 16u // so many are taken to be in the cache
 #define HOPS_MAX 4u // a frame chases a moving shard this often, then it is refused `moving`
 
 // A frame that no shard saw: what the producer needs to know to go on.
@@ -268,8 +269,37 @@ static enum weir_reason arrival_receive(struct weir_engine *engine, const struct
 	return session_receive(engine, session, arrival, body_crc);
 }
 
+// Shards that do not all fit the cache are fetched before their frames are looked at, in two steps: the shard and the stream,
+// then, four frames later, where the log goes on. Nothing of the frame is believed, for nothing is read through it.
+static void shard_fetch(const struct weir_engine *engine, const struct weir_arrival *arrival, bool is_log)
+{
+	const struct weir_frame_header *frame = arrival->frame;
+	if (arrival->size < HEADER_SIZE || frame->kind != WEIR_KIND_PUBLISH)
+		return;
+	const struct weir_place *place = weir_place_find(&engine->places, frame->topic, frame->shard);
+	const struct weir_shard *shard = place ? place->shard : NULL;
+	if (!shard)
+		return;
+	if (is_log) {
+		const uint8_t *next = (const uint8_t *)weir_log_run(&shard->log, shard->log.head);
+		for (uint32_t at = 0; at < arrival->size; at += 64)
+			__builtin_prefetch(next + at, 1);
+		return;
+	}
+	uintptr_t stream = (uintptr_t)(shard + 1) + (uintptr_t)frame->stream * sizeof(struct weir_stream);
+	__builtin_prefetch((const void *)stream, 1);
+	__builtin_prefetch((const void *)(stream + 64), 1);
+	__builtin_prefetch(shard);
+	__builtin_prefetch((const uint8_t *)shard + 64, 1);
+	__builtin_prefetch((const uint8_t *)shard + 128, 1);
+	__builtin_prefetch((const uint8_t *)shard + 192, 1);
+	__builtin_prefetch(&shard->is_dirty, 1);
+	__builtin_prefetch(&shard->deliveries_limit);
+}
+
 void weir_engine_receive(struct weir_engine *engine, const struct weir_arrival *arrivals, uint32_t count, uint64_t now_ns)
 {
+	bool is_cold = engine->owned_count > SHARDS_WARM;
 	engine->now_ns = now_ns;
 	for (uint32_t i = 0; i < count; i++) {
 		if (arrivals[i].shared) {
@@ -280,6 +310,11 @@ void weir_engine_receive(struct weir_engine *engine, const struct weir_arrival *
 		if (i + 1 < count) {
 			__builtin_prefetch(arrivals[i + 1].frame);
 			__builtin_prefetch((const uint8_t *)arrivals[i + 1].frame + 64);
+		}
+		if (is_cold && i + 10 < count) {
+			__builtin_prefetch(arrivals[i + 10].frame);
+			shard_fetch(engine, &arrivals[i + 8], false);
+			shard_fetch(engine, &arrivals[i + 4], true);
 		}
 		enum weir_reason reason = arrival_receive(engine, &arrivals[i]);
 		engine->row.received_bytes += arrivals[i].size;
