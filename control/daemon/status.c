@@ -307,7 +307,7 @@ static json_t *delivery_json(const struct weir_group_row *row, uint32_t shard)
 		{ "sent_to", row->sent_to },           { "received_to", row->received_to },
 		{ "settled_to", row->settled_to },     { "sent", row->sent_events },
 		{ "resent", row->resent_events },      { "redelivered", row->redelivered },
-		{ "credit_bytes", row->credit_bytes },
+		{ "credit_bytes", row->credit_bytes }, { "lane", row->lane },
 	};
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)

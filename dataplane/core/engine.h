@@ -124,10 +124,6 @@ bool weir_engine_run(struct weir_engine *engine, uint64_t now_ns);
 // When weir_engine_run() has to be called again at the latest, without new input. UINT64_MAX: never.
 uint64_t weir_engine_deadline(const struct weir_engine *engine);
 
-// Whether a reader in place settled something that the engine has not looked at yet. Asked once more by a worker that has
-// told its clients that it sleeps.
-bool weir_engine_is_read(const struct weir_engine *engine);
-
 // The io layer's own drops before parsing (ip-fragment, ip-header, no-buffer, ...), counted in the worker's row as
 // received and refused.
 void weir_engine_count_drop(struct weir_engine *engine, enum weir_reason reason, uint64_t frames);

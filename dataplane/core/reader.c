@@ -116,15 +116,6 @@ void weir_reader_look_shard(struct weir_shard *shard, uint64_t now_ns)
 	}
 }
 
-bool weir_engine_is_read(const struct weir_engine *engine)
-{
-	for (const struct weir_delivery_stream *reader = engine->readers; reader; reader = reader->reader_next) {
-		if (cursor_read(reader) > reader->told_to)
-			return true;
-	}
-	return false;
-}
-
 uint64_t weir_readers_deadline(const struct weir_engine *engine)
 {
 	uint64_t due_ns = UINT64_MAX;

@@ -209,9 +209,7 @@ Test(reader, settles_by_its_cursor)
 	publish(5);
 	for (uint64_t offset = 1; offset <= 100; offset += 7) {
 		settle(&reader, reader.tag, offset);
-		cr_expect(weir_engine_is_read(rig->workers[0].engine));
 		rig_run(rig);
-		cr_expect_not(weir_engine_is_read(rig->workers[0].engine));
 		cr_expect_eq(row()->settled_to, offset);
 		cr_expect_eq(row()->settled + row()->held, 100);
 		const struct weir_cursor *cursor = &rig->shards[0]->deliveries[0].settled;
