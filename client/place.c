@@ -121,7 +121,7 @@ bool weir_core_has_places(const struct weir_core *core)
 }
 
 // The run at the position. false: what stands there is no run.
-static inline bool run_begin(struct place *place, uint64_t head)
+static inline __attribute__((always_inline)) bool run_begin(struct place *place, uint64_t head)
 {
 	const uint8_t *at = place->log.base + (place->position & (place->log.size - 1));
 	struct weir_run_header run;
@@ -139,65 +139,69 @@ static inline bool run_begin(struct place *place, uint64_t head)
 	return true;
 }
 
-// What the views of a run have in common.
-static inline struct weir_view view_of_run(const struct assignment *assignment)
-{
-	const struct place *place = &assignment->place;
-	return (struct weir_view){
-		.producer = place->producer,
-		.append_ns = place->append_ns,
-		.term = assignment->term,
-		.shard = assignment->shard,
-	};
-}
+// Offset and term of what is handed out.
+struct handing {
+	uint64_t offset;
+	uint64_t redelivered_to;
+	uint32_t term;
+	uint16_t shard;
+};
 
 // Up to `most` events of the run that was begun, into views (NULL: they are passed over). Returns how many, -1: an event does
-// not fit its run. Locals, for whatever is stored into a view could be one of ours to the compiler.
-static inline int run_walk(struct assignment *assignment, struct weir_view *views, uint32_t most)
+// not fit its run. Place and handing are the caller's locals, for whatever is stored into a view could be anything else to
+// the compiler.
+static inline __attribute__((always_inline)) int run_walk(struct place *place, struct handing *handing, struct weir_view *views,
+							  uint32_t most)
 {
-	struct place *place = &assignment->place;
-	const struct weir_view common = view_of_run(assignment);
-	const uint8_t *at = place->at;
-	uint32_t left = place->left;
-	uint64_t offset = assignment->handed_to;
-	uint64_t sequence = place->sequence;
-	uint64_t redelivered_to = assignment->redelivered_to;
 	uint32_t count = place->events < most ? place->events : most;
 	for (uint32_t i = 0; i < count; i++) {
 		struct weir_event_header event;
-		if (left < sizeof(event))
+		if (place->left < sizeof(event))
 			return -1;
-		memcpy(&event, at, sizeof(event));
+		memcpy(&event, place->at, sizeof(event));
 		uint32_t attributes = event.attribute_words * 8u;
 		uint32_t size = weir_pad8(event.length);
 		// The padded length of what is longer than 2^32 - 8 is 0.
-		if (event.length < sizeof(event) + attributes || size - 1 >= left)
+		if (event.length < sizeof(event) + attributes || size - 1 >= place->left)
 			return -1;
 		if (views) {
 			struct weir_view *view = &views[i];
 			view->key = event.key;
-			view->offset = offset;
-			view->producer = common.producer;
-			view->sequence = sequence++;
-			view->append_ns = common.append_ns;
-			view->attributes = at + sizeof(event);
-			view->payload = at + sizeof(event) + attributes;
+			view->offset = handing->offset;
+			view->producer = place->producer;
+			view->sequence = place->sequence;
+			view->append_ns = place->append_ns;
+			view->payload = place->at + sizeof(event) + attributes;
+			view->attributes = place->at + sizeof(event);
 			view->payload_size = event.length - (uint32_t)sizeof(event) - attributes;
-			view->term = common.term;
+			view->term = handing->term;
 			view->attributes_size = (uint16_t)attributes;
 			view->type = event.type;
-			view->shard = common.shard;
-			view->flags = offset++ < redelivered_to ? WEIR_VIEW_REDELIVERED : 0;
+			view->shard = handing->shard;
+			view->flags = handing->offset < handing->redelivered_to ? WEIR_VIEW_REDELIVERED : 0;
+			handing->offset++;
 		}
-		at += size;
-		left -= size;
+		place->sequence++;
+		place->at += size;
+		place->left -= size;
 	}
-	place->at = at;
-	place->left = left;
 	place->events -= count;
-	place->sequence += count;
-	assignment->handed_to = offset;
 	return (int)count;
+}
+
+// Passes over what an earlier term settled. false: the log is broken.
+static __attribute__((noinline)) bool place_pass(struct place *place, uint64_t head)
+{
+	struct handing nobody = { 0 };
+	while (place->skip && (place->events || place->position != head)) {
+		if (place->events == 0 && !run_begin(place, head))
+			return false;
+		int passed = run_walk(place, &nobody, NULL, (uint32_t)min_u64(place->skip, UINT32_MAX));
+		if (passed < 0)
+			return false;
+		place->skip -= (uint64_t)passed;
+	}
+	return true;
 }
 
 // A log that cannot be read is no log: the session is begun anew, and with it the term.
@@ -210,24 +214,29 @@ static void place_break(struct weir_consumer *consumer)
 // Returns how many views were filled, -1: the log is broken.
 static int place_walk(struct weir_consumer *consumer, struct assignment *assignment, struct weir_view *views, int most)
 {
-	struct place *place = &assignment->place;
 	uint64_t head = head_of(assignment);
+	struct place place = assignment->place;
+	struct handing handing = {
+		.offset = assignment->handed_to,
+		.redelivered_to = assignment->redelivered_to,
+		.term = assignment->term,
+		.shard = assignment->shard,
+	};
 	int count = 0;
-	while (count < most) {
-		if (place->events == 0) {
-			if (place->position == head)
-				break;
-			if (!run_begin(place, head))
-				return -1;
-		}
-		uint32_t skipped = place->skip < place->events ? (uint32_t)place->skip : place->events;
-		int walked = skipped ? run_walk(assignment, NULL, skipped) :
-				       run_walk(assignment, views + count, (uint32_t)(most - count));
+	if (place.skip && !place_pass(&assignment->place, head))
+		return -1;
+	if (place.skip)
+		place = assignment->place;
+	while (count < most && (place.events || place.position != head)) {
+		if (place.events == 0 && !run_begin(&place, head))
+			return -1;
+		int walked = run_walk(&place, &handing, views + count, (uint32_t)(most - count));
 		if (walked < 0)
 			return -1;
-		place->skip -= skipped;
-		count += skipped ? 0 : walked;
+		count += walked;
 	}
+	assignment->place = place;
+	assignment->handed_to = handing.offset;
 	if (count) {
 		uint64_t from = assignment->handed_to - (uint64_t)count;
 		if (from < assignment->redelivered_to)
