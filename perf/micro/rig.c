@@ -337,9 +337,13 @@ static void turn(struct weir_rig *rig)
 uint64_t weir_rig_drain(struct weir_rig *rig)
 {
 	const struct weir_rig_setup *setup = &rig->setup;
-	for (uint32_t i = 0; i < 64 + setup->shards; i++) {
+	// As long as something comes, and a while longer.
+	for (uint32_t idle = 0; idle < 64 + setup->shards; idle++) {
+		uint64_t before = rig->delivered;
 		weir_rig_report(rig);
 		turn(rig);
+		if (rig->delivered != before)
+			idle = 0;
 	}
 	uint64_t left = 0;
 	for (uint32_t shard = 0; shard < setup->shards; shard++) {
