@@ -141,6 +141,8 @@ void weir_port_lane_gone(struct weir_port *port, uint64_t number);
 // Tells clients that the worker is about to sleep. It then looks at everything once more before it does.
 void weir_port_lane_doze(struct weir_port *port);
 void weir_port_lane_awake(struct weir_port *port);
+// Lanes it polls.
+uint32_t weir_port_lane_count(const struct weir_port *port);
 // Takes the words off bells that rang.
 void weir_port_lane_hush(struct weir_port *port);
 

@@ -532,6 +532,11 @@ void weir_port_lane_awake(struct weir_port *port)
 	__atomic_store_n(&lane_port_of(port)->sleep->value, 0, __ATOMIC_RELAXED);
 }
 
+uint32_t weir_port_lane_count(const struct weir_port *port)
+{
+	return ((const struct lane_port *)(const void *)port)->lane_count;
+}
+
 void weir_port_lane_hush(struct weir_port *port)
 {
 	struct lane_port *lanes = lane_port_of(port);

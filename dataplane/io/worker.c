@@ -30,6 +30,7 @@
 #define SLEEP_MAX_NS 1000000u
 #define PORTS_MAX (WEIR_WORKER_PORTS_MAX + 1u) // the lanes' port comes on top
 #define SLEEP_WATCHED_NS 100000000u // every port rings when frames come: only timers end the sleep
+#define REST_NS 10000u       // of an empty socket beside lanes
 #define LOOK_NS 10000000u    // between two looks at what ports lost: a system call each
 #define ACCOUNT_NS 100000u   // time is handed to the engine's row in pieces of this size
 
@@ -40,6 +41,7 @@ struct weir_worker {
 	struct weir_worker_row *row; // the engine's
 	struct weir_mesh *mesh;
 	struct weir_port *ports[PORTS_MAX];
+	uint64_t empty_ns[PORTS_MAX]; // when it was asked in vain last; 0: it had something
 	uint64_t drops_seen[PORTS_MAX];
 	uint64_t dropped_seen[PORTS_MAX][WEIR_REASON_ROOM];
 	uint16_t port_count;
@@ -161,6 +163,14 @@ static void count_drops(struct weir_worker *worker, uint16_t i)
 	}
 }
 
+// A socket that was empty is not asked again at once while there are lanes: the system call takes longer than all else in a
+// turn of a few frames of theirs. Polled in every turn it took 60 % of a worker's time.
+static bool may_rest(const struct weir_worker *worker, uint16_t i, uint64_t now_ns)
+{
+	return worker->ports[i]->kind == WEIR_PORT_KERNEL && now_ns - worker->empty_ns[i] < REST_NS && worker->lanes &&
+	       weir_port_lane_count(worker->lanes) > 0 && !worker->is_drowsy;
+}
+
 static bool receive_ports(struct weir_worker *worker, uint64_t now_ns)
 {
 	bool is_busy = false;
@@ -170,9 +180,12 @@ static bool receive_ports(struct weir_worker *worker, uint64_t now_ns)
 		const struct weir_arrival *arrivals;
 		uint32_t count;
 
+		if (may_rest(worker, i, now_ns))
+			continue;
 		stamp(worker, WEIR_STAGE_RECEIVE, i);
 		count = port->ops->receive(port, &arrivals);
 		count_drops(worker, i);
+		worker->empty_ns[i] = count ? 0 : now_ns;
 		if (count == 0)
 			continue;
 		weir_engine_receive(worker->engine, arrivals, count, now_ns);
