@@ -84,7 +84,7 @@ def counted(arguments):
     with tempfile.TemporaryDirectory(prefix='weir-micro-') as folder:
         done = subprocess.run(['valgrind', '--tool=callgrind', '--collect-atstart=no', '--instr-atstart=no',
                                f'--callgrind-out-file={folder}/count', program('micro-core'), *arguments,
-                               '--stages', str(ROUNDS['count']), '--virtual'],
+                               '--stages', str(ROUNDS['count'])],
                               capture_output=True, text=True, timeout=300, env={**os.environ, **PLAIN_LIBC}, check=False)
         if done.returncode:
             raise Failure(f'micro-core {" ".join(arguments)} under callgrind: {done.stderr[-1000:]}{done.stdout[-300:]}')

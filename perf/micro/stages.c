@@ -39,6 +39,7 @@ static const struct weir_frame_header *frame_of(const struct weir_rig *rig, uint
 static void settle(struct stages *stages)
 {
 	struct weir_rig *rig = stages->rig;
+	weir_rig_look(rig);
 	for (int i = 0; i < 3; i++) {
 		weir_rig_now(rig);
 		weir_rig_report(rig);
