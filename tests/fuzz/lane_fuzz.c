@@ -251,6 +251,34 @@ static void lie_in_a_frame(struct hostile *hostile)
 			(uint8_t)any(hostile);
 }
 
+// A train of good frames of one event each, from the arena's beginning; some of its bytes change, it may be said to be longer
+// or shorter than it is, and goes on changing while it is taken apart.
+static void lie_in_a_train(struct hostile *hostile)
+{
+	uint8_t *arena = raw_lane_arena(&hostile->raw);
+	uint64_t most = 1 + pick(hostile, 30);
+	uint32_t size = 0;
+
+	make_room(hostile);
+	for (uint64_t i = 0; i < most && size + 200 <= hostile->raw.hello.arena_size; i++) {
+		struct weir_frame_header *frame = (void *)(arena + size);
+		uint16_t length = (uint16_t)(16 + pick(hostile, 10) * 8);
+		struct weir_event_header event = { .length = length, .key = hostile->key };
+
+		*frame = (struct weir_frame_header){ .kind = WEIR_KIND_PUBLISH, .flags = WEIR_FLAG_HEADER_ONLY, .count = 1,
+						     .session = hostile->session, .stream = hostile->stream,
+						     .topic = hostile->topic, .sequence = hostile->next++ };
+		memcpy(frame + 1, &event, sizeof(event));
+		weir_frame_seal(frame, length);
+		size += (uint32_t)sizeof(*frame) + length;
+	}
+	for (uint64_t i = pick(hostile, 3) ? 0 : pick(hostile, 10); i > 0; i--)
+		arena[pick(hostile, size)] = (uint8_t)any(hostile);
+	raw_lane_put(&hostile->raw, weir_lane_descriptor(0, pick(hostile, 8) ? size : (uint32_t)pick(hostile, 70000)));
+	for (uint64_t i = pick(hostile, 2) ? 0 : pick(hostile, 300); i > 0; i--)
+		arena[pick(hostile, size)] = (uint8_t)any(hostile);
+}
+
 static void lie_in_words(struct hostile *hostile)
 {
 	struct weir_lane_client *page = raw_lane_page(&hostile->raw);
@@ -363,6 +391,9 @@ static void rage(struct hostile *hostile)
 			break;
 		case 6:
 			listen_in(hostile);
+			break;
+		case 7:
+			lie_in_a_train(hostile);
 			break;
 		default:
 			lie_in_a_frame(hostile);
