@@ -7,6 +7,8 @@
 #include <string.h>
 
 #define REPORT_NS (100 * MS)
+#define REPORT_SPACING_NS 100000u     // between two reports of progress that nobody waits for,
+#define REPORT_CHARGE (64u << 10)     // unless so much came meanwhile
 #define CREDIT_LEAST_FRAMES 2u // of a single assignment, however many share the buffer
 
 // ---- Open ----
@@ -152,8 +154,10 @@ void weir_core_consumer_leave(struct weir_consumer *consumer)
 	bool was_member = consumer->state == CONSUMER_MEMBER;
 	consumer_parcels_drop(consumer);
 	consumer_release(consumer);
-	for (uint32_t i = 0; i < consumer->held_count; i++)
-		consumer->assignments[consumer->held[i]].is_dirty = true;
+	for (uint32_t i = 0; i < consumer->held_count; i++) {
+		struct assignment *assignment = &consumer->assignments[consumer->held[i]];
+		assignment->is_dirty = assignment->is_pressing = true;
+	}
 	if (core->session.state != SESSION_READY) {
 		consumer->state = CONSUMER_OUT;
 		return;
@@ -238,6 +242,7 @@ void consumers_assign(struct weir_core *core, const struct weir_frame_header *fr
 	core_due(core, core->now_ns);
 	if (assign->term == assignment->term) {
 		assignment->is_dirty = assignment->state == ASSIGNMENT_ACTIVE && assignment->reading != READING_ASKED;
+		assignment->is_pressing = assignment->is_dirty;
 		return;
 	}
 	if (assignment->state == ASSIGNMENT_NONE)
@@ -257,6 +262,7 @@ void consumers_assign(struct weir_core *core, const struct weir_frame_header *fr
 		.shard = frame->shard,
 		.state = ASSIGNMENT_ACTIVE,
 		.is_dirty = true,
+		.is_pressing = true,
 		.is_touched = assignment->is_touched,
 	};
 	if (core->local && frame->flags & WEIR_FLAG_IN_PLACE)
@@ -438,12 +444,23 @@ static bool report_add(struct weir_consumer *consumer, struct assignment *assign
 		entry->charged = assignment->place.tag;
 	}
 	assignment->is_dirty = false;
+	assignment->is_pressing = false;
 	assignment->has_gap = false;
 	assignment->reported_ns = core->now_ns;
 	assignment->reported_charged = assignment->charged;
 	if (report->entries == report->entries_max)
 		report_send(core, report);
 	return true;
+}
+
+// A report costs a system call here and a frame there: where events come one by one, not each is worth one.
+static bool report_is_due(const struct assignment *assignment, bool is_open, uint64_t now_ns)
+{
+	uint64_t age_ns = now_ns - assignment->reported_ns;
+	if (!assignment->is_dirty)
+		return is_open && age_ns >= REPORT_NS;
+	return assignment->is_pressing || age_ns >= REPORT_SPACING_NS || assignment->reading != READING_FRAMES ||
+	       assignment->state != ASSIGNMENT_ACTIVE || assignment->charged - assignment->reported_charged >= REPORT_CHARGE;
 }
 
 static void reports_poll(struct weir_consumer *consumer, struct report *report, uint64_t now_ns)
@@ -458,22 +475,24 @@ static void reports_poll(struct weir_consumer *consumer, struct report *report, 
 		struct assignment *assignment = &consumer->assignments[consumer->held[i]];
 		bool is_framed = assignment->reading == READING_FRAMES;
 		bool is_open = is_framed && (assignment->settled_to < assignment->received_to || assignment->fragment_to);
-		if (assignment->is_dirty || (is_open && now_ns - assignment->reported_ns >= REPORT_NS)) {
+		if (report_is_due(assignment, is_open, now_ns)) {
 			if (is_framed)
 				grant(consumer, assignment, &total);
 			if (!report_add(consumer, assignment, report))
 				return;
 		}
-		if (is_open)
-			core_due(core, assignment->reported_ns + REPORT_NS);
+		if (is_open || assignment->is_dirty)
+			core_due(core, assignment->reported_ns + (assignment->is_dirty ? REPORT_SPACING_NS : REPORT_NS));
 	}
 }
 
 void consumers_reports_again(struct weir_core *core)
 {
 	for (struct weir_consumer *consumer = core->consumers; consumer; consumer = consumer->next) {
-		for (uint32_t i = 0; i < consumer->held_count; i++)
-			consumer->assignments[consumer->held[i]].is_dirty = true;
+		for (uint32_t i = 0; i < consumer->held_count; i++) {
+			struct assignment *assignment = &consumer->assignments[consumer->held[i]];
+			assignment->is_dirty = assignment->is_pressing = true;
+		}
 	}
 }
 

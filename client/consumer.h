@@ -52,6 +52,7 @@ struct assignment {
 	uint16_t shard;
 	uint8_t state;
 	bool is_dirty; // there is something to report
+	bool is_pressing; // and somebody waits for it
 	bool has_gap;
 	bool is_touched; // handed out from since the last settlement
 	uint8_t reading; // enum reading

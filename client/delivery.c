@@ -48,6 +48,7 @@ static struct parcel *unqueue(struct weir_consumer *consumer)
 static void report_soon(struct weir_core *core, struct assignment *assignment, bool is_urgent)
 {
 	assignment->is_dirty = true;
+	assignment->is_pressing = assignment->is_pressing || is_urgent;
 	core->is_urgent = core->is_urgent || is_urgent;
 	core_due(core, is_urgent ? core->now_ns : core->now_ns + REPORT_DELAY_NS);
 }

@@ -44,7 +44,7 @@ static uint32_t deliver(uint64_t from, uint32_t count, uint64_t charge)
 static const struct weir_report_entry *report_now(uint16_t shard)
 {
 	rig_clear(&rig);
-	rig_poll(&rig);
+	rig_pass(&rig, RIG_MS);
 	return rig_report(&rig, shard);
 }
 
@@ -116,6 +116,27 @@ Test(delivery, handed_out_events_are_settled_by_the_next_call)
 	cr_assert_eq(counts_of(consumer).delivered, 3);
 }
 
+// Where events come one by one, each would cost a system call and a frame.
+Test(delivery, progress_that_nobody_waits_for_is_reported_in_a_while_and_together)
+{
+	struct weir_consumer *consumer = rig_consumer(&rig, NULL);
+	rig_assign(&rig, 1, 1, 0, 0);
+	rig_pass(&rig, RIG_MS);
+	rig_clear(&rig);
+	for (uint64_t i = 0; i < 10; i++) {
+		deliver(i, 1, i);
+		cr_assert_eq(consume(consumer), 1);
+		rig.now_ns += RIG_MS / 200;
+		rig_poll(&rig);
+	}
+	cr_assert_eq(rig_count(&rig, WEIR_KIND_REPORT), 1);
+	cr_assert_eq(consume(consumer), 0);
+	rig_pass(&rig, RIG_MS / 5);
+	cr_assert_eq(rig_count(&rig, WEIR_KIND_REPORT), 2);
+	cr_assert_eq(rig_report(&rig, 1)->received_to, 10);
+	cr_assert_eq(rig_report(&rig, 1)->settled_to, 10);
+}
+
 Test(delivery, settling_by_hand_settles_what_it_is_told)
 {
 	struct weir_consumer_options options = { .settle_by_hand = true };
@@ -144,7 +165,7 @@ Test(delivery, open_deliveries_are_reported_every_100_ms)
 	rig_consumer(&rig, NULL);
 	rig_assign(&rig, 1, 1, 500, 500);
 	deliver(500, 3, 0);
-	rig_poll(&rig);
+	rig_pass(&rig, RIG_MS);
 	rig_clear(&rig);
 	rig_pass(&rig, 1000 * RIG_MS);
 	cr_assert_geq(rig_count(&rig, WEIR_KIND_REPORT), 9);
@@ -156,11 +177,11 @@ Test(delivery, gap_is_dropped_and_reported_once)
 	struct weir_consumer *consumer = rig_consumer(&rig, NULL);
 	rig_assign(&rig, 1, 1, 500, 500);
 	uint32_t charge = deliver(500, 3, 0);
-	rig_poll(&rig);
+	rig_pass(&rig, RIG_MS);
 	rig_clear(&rig);
 	deliver(506, 3, 2 * charge);
 	deliver(509, 3, 3 * charge);
-	rig_poll(&rig);
+	rig_pass(&rig, RIG_MS);
 	cr_assert_eq(rig_count(&rig, WEIR_KIND_REPORT), 1);
 	cr_assert_eq(rig_report(&rig, 1)->flags, WEIR_REPORT_GAP);
 	cr_assert_eq(rig_report(&rig, 1)->received_to, 503);
@@ -183,7 +204,7 @@ Test(delivery, repeated_frames_are_dropped_and_reported)
 	struct weir_consumer *consumer = rig_consumer(&rig, NULL);
 	rig_assign(&rig, 1, 1, 500, 500);
 	deliver(500, 3, 0);
-	rig_poll(&rig);
+	rig_pass(&rig, RIG_MS);
 	deliver(500, 3, 0);
 	cr_assert_eq(report_now(1)->received_to, 503);
 	uint32_t charge = deliver(503, 3, 2304);
@@ -226,7 +247,7 @@ Test(delivery, announcement_beyond_what_was_received_is_a_gap)
 {
 	rig_consumer(&rig, NULL);
 	rig_assign(&rig, 1, 1, 500, 500);
-	rig_poll(&rig);
+	rig_pass(&rig, RIG_MS);
 	rig_deliver(&rig, &(struct rig_delivery){ .shard = 1, .term = 1, .from = 500 });
 	cr_assert_eq(report_now(1)->flags, 0);
 	rig_deliver(&rig, &(struct rig_delivery){ .shard = 1, .term = 1, .from = 503 });
@@ -308,7 +329,7 @@ Test(delivery, shards_share_the_credit)
 	for (uint16_t shard = 0; shard < 4; shard++)
 		rig_assign(&rig, shard, 1, 0, 0);
 	rig_clear(&rig);
-	rig_poll(&rig);
+	rig_pass(&rig, RIG_MS);
 	cr_assert_eq(rig_count(&rig, WEIR_KIND_REPORT), 1, "one frame for all");
 	for (uint16_t shard = 0; shard < 4; shard++) {
 		cr_assert_eq(rig_report(&rig, shard)->limit, 64 << 10);
@@ -335,11 +356,11 @@ Test(delivery, revoke_lets_what_was_handed_out_finish_and_drops_the_rest)
 	cr_assert_eq(weir_core_consume(consumer, views, 4, rig.now_ns), 4);
 	rig_revoke(&rig, 1, 1);
 	rig_clear(&rig);
-	rig_poll(&rig);
+	rig_pass(&rig, RIG_MS);
 	cr_assert_eq(rig_count(&rig, WEIR_KIND_REVOKED), 0, "4 events are still being worked on");
 	deliver(510, 3, 2304);
 	cr_assert_eq(consume(consumer), 0);
-	rig_poll(&rig);
+	rig_pass(&rig, RIG_MS);
 	const struct weir_frame_header *frame = rig_sent(&rig, WEIR_KIND_REVOKED, 0);
 	cr_assert_not_null(frame);
 	const struct weir_revoke *revoked = (const void *)(frame + 1);
@@ -353,7 +374,7 @@ Test(delivery, revoke_lets_what_was_handed_out_finish_and_drops_the_rest)
 	rig_revoke(&rig, 1, 1);
 	rig_assign(&rig, 1, 1, 500, 500);
 	rig_clear(&rig);
-	rig_poll(&rig);
+	rig_pass(&rig, RIG_MS);
 	frame = rig_sent(&rig, WEIR_KIND_REVOKED, 0);
 	cr_assert_eq(((const struct weir_revoke *)(frame + 1))->settled_to, 504);
 	cr_assert_eq(rig_count(&rig, WEIR_KIND_REPORT), 0);
@@ -381,7 +402,7 @@ Test(delivery, revoke_of_an_unknown_term_is_answered_with_nothing_settled)
 	rig_consumer(&rig, NULL);
 	rig_revoke(&rig, 2, 9);
 	rig_clear(&rig);
-	rig_poll(&rig);
+	rig_pass(&rig, RIG_MS);
 	const struct weir_frame_header *frame = rig_sent(&rig, WEIR_KIND_REVOKED, 0);
 	cr_assert_not_null(frame);
 	cr_assert_eq(((const struct weir_revoke *)(frame + 1))->settled_to, 0);
@@ -469,7 +490,7 @@ Test(delivery, large_event_is_put_together_whatever_is_lost_or_doubled_on_the_wa
 	for (uint32_t at = 1000; at < whole; at += 1000, charge += 2304)
 		fragment(500, event, LARGE_TOTAL, at, whole - at < 1000 ? whole - at : 1000, charge);
 	rig_clear(&rig);
-	rig_poll(&rig);
+	rig_pass(&rig, RIG_MS);
 	cr_assert_eq(rig_report(&rig, 1)->received_to, 501);
 	cr_assert_eq(rig_report(&rig, 1)->fragment_to, 0);
 	cr_assert_eq(consume(consumer), 1);
@@ -494,7 +515,7 @@ Test(delivery, large_event_that_was_damaged_is_asked_for_again)
 		fragment(500, event, LARGE_TOTAL, at, whole - at < 1000 ? whole - at : 1000, 0);
 	cr_assert_eq(consume(consumer), 0);
 	rig_clear(&rig);
-	rig_poll(&rig);
+	rig_pass(&rig, RIG_MS);
 	cr_assert_eq(rig_report(&rig, 1)->fragment_to, 0);
 	cr_assert_eq(rig_report(&rig, 1)->flags, WEIR_REPORT_GAP);
 	for (uint32_t at = 0; at < whole; at += 1000)
@@ -542,7 +563,7 @@ Test(delivery, leave_is_repeated_until_left_and_answers_revokes)
 	cr_assert_eq(rig_count(&rig, WEIR_KIND_LEAVE), 2);
 	cr_assert_eq(rig_report(&rig, 1)->settled_to, 504);
 	rig_revoke(&rig, 1, 1);
-	rig_poll(&rig);
+	rig_pass(&rig, RIG_MS);
 	cr_assert_eq(rig_count(&rig, WEIR_KIND_REVOKED), 1);
 	cr_assert(!weir_core_consumer_has_left(consumer));
 	struct weir_leave left = { .group = RIG_GROUP };
@@ -556,7 +577,7 @@ Test(delivery, unknown_group_is_told_and_asked_for_again)
 	struct weir_consumer *consumer = NULL;
 	rig_connect(&rig);
 	cr_assert_eq(weir_core_consumer_open(rig.core, "positions", "nobody", NULL, &consumer), 0);
-	rig_poll(&rig);
+	rig_pass(&rig, RIG_MS);
 	const struct weir_join *join = (const void *)(rig_sent(&rig, WEIR_KIND_JOIN, 0) + 1);
 	struct weir_error error = { .reason = WEIR_R_NO_GROUP, .kind = WEIR_KIND_JOIN, .request = join->request };
 	rig_give(&rig, (struct weir_frame_header){ .kind = WEIR_KIND_ERROR, .session = rig.session }, &error, sizeof(error));
@@ -597,7 +618,7 @@ Test(delivery, leaving_while_joining_leaves_what_the_join_made)
 	struct weir_consumer *consumer = NULL;
 	rig_connect(&rig);
 	cr_assert_eq(weir_core_consumer_open(rig.core, "positions", "map", NULL, &consumer), 0);
-	rig_poll(&rig);
+	rig_pass(&rig, RIG_MS);
 	const struct weir_join *join = (const void *)(rig_sent(&rig, WEIR_KIND_JOIN, 0) + 1);
 	struct weir_joined joined = { .request = join->request, .group = RIG_GROUP, .shards = 4, .event_max = 4096 };
 	weir_core_consumer_leave(consumer);
@@ -605,7 +626,7 @@ Test(delivery, leaving_while_joining_leaves_what_the_join_made)
 	struct weir_frame_header header = { .kind = WEIR_KIND_JOINED, .session = rig.session, .topic = RIG_TOPIC };
 	rig_give(&rig, header, &joined, sizeof(joined));
 	rig_clear(&rig);
-	rig_poll(&rig);
+	rig_pass(&rig, RIG_MS);
 	cr_assert_eq(rig_count(&rig, WEIR_KIND_LEAVE), 1);
 	struct weir_leave left = { .group = RIG_GROUP };
 	rig_give(&rig, (struct weir_frame_header){ .kind = WEIR_KIND_LEFT, .session = rig.session }, &left, sizeof(left));
