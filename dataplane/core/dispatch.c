@@ -6,6 +6,7 @@
 #include "dataplane/core/engine_state.h"
 
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
+#define SESSIONS_WARM 1024u
 #define SHARDS_WARM 16u // so many are taken to be in the cache
 #define HOPS_MAX 4u // a frame chases a moving shard this often, then it is refused `moving`
 
@@ -297,9 +298,24 @@ static void shard_fetch(const struct weir_engine *engine, const struct weir_arri
 	__builtin_prefetch(&shard->deliveries_limit);
 }
 
+// The same where sessions are many: at the change of a train of frames, also the session.
+static void session_fetch(const struct weir_engine *engine, const struct weir_arrival *before,
+			  const struct weir_arrival *arrival)
+{
+	const struct weir_frame_header *old = before->frame;
+	const struct weir_frame_header *frame = arrival->frame;
+	if (before->size < HEADER_SIZE || arrival->size < HEADER_SIZE || old->session == frame->session)
+		return;
+	const struct weir_session *session = &engine->sessions.slots[frame->session & engine->sessions.mask];
+	__builtin_prefetch(session, 1);
+	__builtin_prefetch(&session->path);
+	shard_fetch(engine, arrival, false);
+}
+
 void weir_engine_receive(struct weir_engine *engine, const struct weir_arrival *arrivals, uint32_t count, uint64_t now_ns)
 {
 	bool is_cold = engine->owned_count > SHARDS_WARM;
+	bool is_crowded = !is_cold && engine->sessions.live > SESSIONS_WARM;
 	engine->now_ns = now_ns;
 	for (uint32_t i = 0; i < count; i++) {
 		if (arrivals[i].shared) {
@@ -315,6 +331,10 @@ void weir_engine_receive(struct weir_engine *engine, const struct weir_arrival *
 			__builtin_prefetch(arrivals[i + 10].frame);
 			shard_fetch(engine, &arrivals[i + 8], false);
 			shard_fetch(engine, &arrivals[i + 4], true);
+		}
+		if (is_crowded && i + 10 < count) {
+			__builtin_prefetch(arrivals[i + 10].frame);
+			session_fetch(engine, &arrivals[i + 4], &arrivals[i + 8]);
 		}
 		enum weir_reason reason = arrival_receive(engine, &arrivals[i]);
 		engine->row.received_bytes += arrivals[i].size;
