@@ -18,6 +18,7 @@
 #define KEYS 1024u // spread over the shards by their hash
 #define PAYLOAD_MAX 8192u
 #define VIEWS 512
+#define PART_MAX 1024u // events
 #define BATCH 64u // events published at once, fewer than keys
 #define COPY_BYTES (64u << 20)
 #define SETTLING_SHARE 8u // of the time is not measured: the beginning
@@ -121,10 +122,25 @@ static bool is_right(struct load *load, const struct weir_view *view)
 
 static void consume_some(struct load *load)
 {
+	// The last call settles what the one before handed out.
 	int count = weir_consume(load->ends.consumer, load->views, VIEWS);
 	for (int i = 0; i < count; i++)
 		load->wrong += !is_right(load, &load->views[i]);
 	load->consumed += (uint64_t)count;
+}
+
+// What an application does that cares for throughput: reads as long as there is something, publishes when a good part of
+// what it may have outstanding is free, and lets the client work then, or when there is nothing to read.
+static void turn(struct load *load)
+{
+	uint64_t before = load->consumed;
+	uint64_t part = load->outstanding / 4 < PART_MAX ? load->outstanding / 4 : PART_MAX;
+	consume_some(load);
+	bool is_due = load->outstanding - (load->published - load->consumed) >= part;
+	if (is_due)
+		publish_some(load);
+	if (is_due || load->consumed == before)
+		weir_poll(load->ends.weir, 0);
 }
 
 static int throughput(char **arguments)
@@ -152,11 +168,8 @@ static int throughput(char **arguments)
 	uint64_t started = 0;
 	uint64_t now = begin;
 	for (; now < end; now = now_ns()) {
-		for (uint32_t i = 0; i < 64; i++) {
-			publish_some(&load);
-			weir_poll(load.ends.weir, 0);
-			consume_some(&load);
-		}
+		for (uint32_t i = 0; i < 64; i++)
+			turn(&load);
 		if (!started && now >= measured_from) {
 			started = now_ns();
 			before = load.consumed;
