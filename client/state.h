@@ -44,7 +44,7 @@ struct window {
 	uint32_t in_flight;
 	uint32_t credit; // acknowledged frames towards the next increase
 	bool is_slow_start;
-	bool is_open; // shared memory: nothing to learn about a path, it is always as wide as the router lets it be
+	bool is_open; // shared memory: as wide as the router lets it be from the beginning, and soon again after a loss
 	uint64_t cut_ns; // losses of frames sent before this are answered already
 	uint64_t smoothed_ns, deviation_ns; // smoothed 0: nothing measured yet
 };

@@ -6,7 +6,6 @@
 #define WINDOW_LEAST 2u
 #define TIMEOUT_UNMEASURED_NS (100 * MS)
 #define TIMEOUT_LEAST_NS (10 * MS)
-#define TIMEOUT_OPEN_NS (100 * MS) // memory loses nothing; a full ring between workers does, and is rare
 #define TIMEOUT_MOST_NS (2000 * MS)
 #define GAP_UNMEASURED_NS (10 * MS)
 
@@ -45,9 +44,8 @@ void window_acked(struct window *window, uint32_t frames)
 
 void window_lost(struct window *window, uint64_t sent_ns, uint64_t now_ns)
 {
-	if (window->is_open)
-		return;
-	window->is_slow_start = false;
+	// Memory has no path that is congested: after a loss, which a full ring between workers is, it opens fast again.
+	window->is_slow_start = window->is_open;
 	if (sent_ns < window->cut_ns)
 		return;
 	window->cut_ns = now_ns;
@@ -72,8 +70,7 @@ uint64_t window_timeout(const struct window *window)
 {
 	if (window->smoothed_ns == 0)
 		return TIMEOUT_UNMEASURED_NS;
-	uint64_t least = window->is_open ? TIMEOUT_OPEN_NS : TIMEOUT_LEAST_NS;
-	return min_u64(max_u64(window->smoothed_ns + 4 * window->deviation_ns, least), TIMEOUT_MOST_NS);
+	return min_u64(max_u64(window->smoothed_ns + 4 * window->deviation_ns, TIMEOUT_LEAST_NS), TIMEOUT_MOST_NS);
 }
 
 uint64_t window_gap_ns(const struct window *window)
