@@ -406,5 +406,8 @@ int main(int argc, char **argv)
 	}
 	for (int i = 0; i < 8; i++)
 		weir_engine_run(bench.engine, clock_ns() + WAIT_NS);
-	return result_print(&bench, turns, count) ? 0 : 1;
+	bool is_right = result_print(&bench, turns, count);
+	weir_engine_destroy(bench.engine);
+	free(bench.arena);
+	return is_right ? 0 : 1;
 }
