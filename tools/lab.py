@@ -240,7 +240,8 @@ class Lab:
         self.hosts, self.processes, self.namespaces = [], [], []
         self.numbers, self.client_cores = {}, CORES
         self.on_lanes = ()  # clients of hosts whose names begin so use lanes
-        self.folder = tempfile.mkdtemp(prefix='weir-lab-')
+        # In memory where it can be: a disk that is slow to write back would hold up what is timed here.
+        self.folder = tempfile.mkdtemp(prefix='weir-lab-', dir='/dev/shm' if os.path.isdir('/dev/shm') else None)
         os.chmod(self.folder, 0o755)  # a daemon without rights reads its topology too
         remove_leftovers()
         atexit.register(self.close)
