@@ -40,7 +40,7 @@ struct load {
 	uint64_t next_in[KEYS];
 	uint64_t payload[PAYLOAD_MAX / 8]; // all but the first word
 	struct weir_event events[BATCH];
-	uint64_t payloads[BATCH][PAYLOAD_MAX / 8];
+	uint64_t payloads[BATCH * PAYLOAD_MAX / 8]; // payload_size each, one behind the other
 	struct weir_view views[VIEWS];
 };
 
@@ -90,12 +90,13 @@ static int ends_open(struct ends *ends, const char *address, const char *topic, 
 static void publish_some(struct load *load)
 {
 	uint64_t room = load->outstanding - (load->published - load->consumed);
+	uint32_t words = load->payload_size / 8;
 	while (room) {
 		uint32_t most = room < BATCH ? (uint32_t)room : BATCH;
 		for (uint32_t i = 0; i < most; i++) {
 			uint32_t key = (uint32_t)(load->published + i) % KEYS;
 			load->events[i].key = key;
-			load->payloads[i][0] = load->next_out[key];
+			load->payloads[i * words] = load->next_out[key];
 		}
 		int taken = weir_publish_many(load->ends.producer, load->events, (int)most);
 		if (taken <= 0)
@@ -110,14 +111,13 @@ static void publish_some(struct load *load)
 static bool is_right(struct load *load, const struct weir_view *view)
 {
 	const uint64_t *words = view->payload;
-	uint64_t folded = 0;
 	uint32_t last = load->payload_size / 8 - 1;
 	if (view->key >= KEYS || view->payload_size != load->payload_size || words[0] != load->next_in[view->key]++)
 		return false;
 	// All of a large event, the last word of one that is a cache line.
-	for (uint32_t i = load->payload_size > 64 ? 1 : last; i <= last; i++)
-		folded |= i ? words[i] ^ load->payload[i] : 0;
-	return folded == 0;
+	if (load->payload_size <= 64)
+		return last == 0 || words[last] == load->payload[last];
+	return memcmp(words + 1, load->payload + 1, last * 8) == 0;
 }
 
 static void consume_some(struct load *load)
@@ -155,8 +155,9 @@ static int throughput(char **arguments)
 	for (uint32_t i = 0; i < PAYLOAD_MAX / 8; i++)
 		load.payload[i] = i * 0x9e3779b97f4a7c15ull;
 	for (uint32_t i = 0; i < BATCH; i++) {
-		memcpy(load.payloads[i], load.payload, load.payload_size);
-		load.events[i] = (struct weir_event){ .payload = load.payloads[i], .payload_size = load.payload_size };
+		uint64_t *payload = &load.payloads[i * (load.payload_size / 8)];
+		memcpy(payload, load.payload, load.payload_size);
+		load.events[i] = (struct weir_event){ .payload = payload, .payload_size = load.payload_size };
 	}
 	int error = ends_open(&load.ends, arguments[0], arguments[1], arguments[2], frame_events);
 	if (error)
