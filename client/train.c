@@ -5,25 +5,25 @@
 
 #include <string.h>
 
+// Written in words of 8 bytes, for in those it is summed: a sum of what was stored in smaller pieces waits until all stores
+// before it are in the cache, which took 70 % of ending a frame.
 static inline void header_fill(const struct stream *stream, struct weir_frame_header *frame, uint64_t sequence, uint32_t count,
 			       uint32_t body_length)
 {
 	const struct weir_core *core = stream->producer->core;
-	*frame = (struct weir_frame_header){
-		.magic = WEIR_MAGIC,
-		.version = WEIR_VERSION,
-		.kind = WEIR_KIND_PUBLISH,
-		.flags = WEIR_FLAG_HEADER_ONLY,
-		.count = (uint16_t)count,
-		.session = core->session.id,
-		.stream = stream->handle,
-		.topic = stream->producer->topic,
-		.sequence = sequence,
-		.sent_ns = core->now_ns + (uint64_t)core->realtime_offset_ns,
-		.shard = stream->shard,
-		.body_length = (uint16_t)body_length,
+	uint64_t words[sizeof(*frame) / 8] = {
+		WEIR_MAGIC | WEIR_VERSION << 16 | (uint64_t)WEIR_KIND_PUBLISH << 24 | (uint64_t)WEIR_FLAG_HEADER_ONLY << 32 |
+			(uint64_t)count << 48,
+		core->session.id,
+		stream->handle | (uint64_t)stream->producer->topic << 32,
+		sequence,
+		core->now_ns + (uint64_t)core->realtime_offset_ns,
+		stream->shard | (uint64_t)body_length << 16,
 	};
-	frame->crc = weir_crc32c_small(0, frame, __builtin_offsetof(struct weir_frame_header, crc));
+	words[5] |= (uint64_t)weir_crc32c_small(0, words, __builtin_offsetof(struct weir_frame_header, crc)) << 32;
+#pragma GCC unroll 6
+	for (uint32_t i = 0; i < sizeof(words) / 8; i++)
+		memcpy((uint8_t *)frame + i * 8, &words[i], 8);
 }
 
 void train_frame_end(struct stream *stream)
