@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#define FETCH_AHEAD 2048u // bytes of the log asked for before they are looked at
 #define TURN_EVENTS 128 // of one shard before the next one's turn
 
 // ---- Begin and end ----
@@ -151,7 +152,7 @@ struct handing {
 // not fit its run. Place and handing are the caller's locals, for whatever is stored into a view could be anything else to
 // the compiler.
 static inline __attribute__((always_inline)) int run_walk(struct place *place, struct handing *handing, struct weir_view *views,
-							  uint32_t most)
+							  uint32_t most, const uint8_t *fetch_end)
 {
 	uint32_t count = place->events < most ? place->events : most;
 	for (uint32_t i = 0; i < count; i++) {
@@ -166,6 +167,11 @@ static inline __attribute__((always_inline)) int run_walk(struct place *place, s
 			return -1;
 		if (views) {
 			struct weir_view *view = &views[i];
+			// Of large events the processor finds the rest by itself.
+			if (place->at + FETCH_AHEAD < fetch_end) {
+				__builtin_prefetch(place->at + FETCH_AHEAD);
+				__builtin_prefetch(place->at + FETCH_AHEAD + 64);
+			}
 			view->key = event.key;
 			view->offset = handing->offset;
 			view->producer = place->producer;
@@ -196,7 +202,7 @@ static __attribute__((noinline)) bool place_pass(struct place *place, uint64_t h
 	while (place->skip && (place->events || place->position != head)) {
 		if (place->events == 0 && !run_begin(place, head))
 			return false;
-		int passed = run_walk(place, &nobody, NULL, (uint32_t)min_u64(place->skip, UINT32_MAX));
+		int passed = run_walk(place, &nobody, NULL, (uint32_t)min_u64(place->skip, UINT32_MAX), NULL);
 		if (passed < 0)
 			return false;
 		place->skip -= (uint64_t)passed;
@@ -222,6 +228,7 @@ static int place_walk(struct weir_consumer *consumer, struct assignment *assignm
 		.term = assignment->term,
 		.shard = assignment->shard,
 	};
+	const uint8_t *fetch_end = place.log.base + (place.position & (place.log.size - 1)) + (head - place.position);
 	int count = 0;
 	if (place.skip && !place_pass(&assignment->place, head))
 		return -1;
@@ -230,7 +237,7 @@ static int place_walk(struct weir_consumer *consumer, struct assignment *assignm
 	while (count < most && (place.events || place.position != head)) {
 		if (place.events == 0 && !run_begin(&place, head))
 			return -1;
-		int walked = run_walk(&place, &handing, views + count, (uint32_t)(most - count));
+		int walked = run_walk(&place, &handing, views + count, (uint32_t)(most - count), fetch_end);
 		if (walked < 0)
 			return -1;
 		count += walked;

@@ -15,8 +15,8 @@
 #define LANE_BURST 128u       // descriptors of one lane in one turn
 #define LANE_BYTES (128u << 10) // bytes of one lane in one turn, about
 #define COPIES_SIZE (256u << 10) // private copies of one turn
-#define AHEAD 12u             // frames fetched before they are looked at
-#define AHEAD_BYTES 512u      // within a train
+#define AHEAD_LINES 4u        // at a time
+#define AHEAD_BYTES 2048u     // of frames fetched before they are looked at
 #define FULL_WAIT_NS 1000000u // a full ring is waited for so long
 #define FULL_AGAIN_NS 100000000u // and again after this: until then its frames are lost
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
@@ -108,13 +108,43 @@ static inline bool stays(const struct weir_frame_header *header)
 	       (FIRST_KIND(WEIR_KIND_PUBLISH) | FIRST_FLAGS(WEIR_FLAG_HEADER_ONLY));
 }
 
-static inline void fetch(const uint8_t *arena, const uint64_t *place)
+// What is read of the arena was written by another core just now: the way here is long, so lines are asked for well before
+// their turn, across trains.
+struct ahead {
+	const uint8_t *at;  // line to ask for next
+	const uint8_t *end; // of its train
+	uint64_t position;  // of its descriptor
+	uint64_t sent;
+	uint32_t due; // bytes
+};
+
+static inline void ahead_train(struct ahead *ahead, const struct weir_lane *lane)
 {
-	uint64_t descriptor = __atomic_load_n(place, __ATOMIC_RELAXED);
+	uint64_t descriptor = __atomic_load_n(&lane->descriptors[ahead->position & lane->descriptor_mask], __ATOMIC_RELAXED);
 
 	// A hint that points nowhere is no fault.
-	__builtin_prefetch(arena + weir_lane_descriptor_offset(descriptor));
-	__builtin_prefetch(arena + weir_lane_descriptor_offset(descriptor) + 64);
+	ahead->at = lane->arena + weir_lane_descriptor_offset(descriptor);
+	ahead->end = ahead->at + weir_lane_descriptor_size(descriptor);
+}
+
+// So many bytes further, but not into what the client may be writing now. Of a large frame the processor finds all but the
+// beginning by itself.
+static inline void ahead_move(struct ahead *ahead, const struct weir_lane *lane, uint32_t bytes)
+{
+	uint32_t lines = (ahead->due + bytes) / 64;
+
+	ahead->due = (ahead->due + bytes) % 64;
+	for (uint32_t i = 0; i < lines && i < AHEAD_LINES; i++, ahead->at += 64) {
+		if (ahead->at >= ahead->end) {
+			if (ahead->position + 1 >= ahead->sent)
+				return;
+			ahead->position++;
+			ahead_train(ahead, lane);
+		}
+		__builtin_prefetch(ahead->at);
+	}
+	if (lines > AHEAD_LINES)
+		ahead->at += (lines - AHEAD_LINES) * 64ull;
 }
 
 static void drop(struct lane_port *lanes, struct weir_lane *lane)
@@ -126,8 +156,9 @@ static void drop(struct lane_port *lanes, struct weir_lane *lane)
 // Frames of a train, one behind the other, from where the last turn left it. false: some of it is left for the next turn.
 // This is the path of every frame, apart so that what the loop needs stays in registers.
 static __attribute__((noinline)) bool take_train(struct lane_port *lanes, struct weir_lane *lane, const uint8_t *train,
-						 uint32_t size)
+						 uint32_t size, struct ahead *before)
 {
+	struct ahead ahead = *before;
 	const uint8_t *frame = train + lane->train_taken;
 	const uint8_t *end = train + size;
 	struct weir_arrival *arrival = &lanes->arrivals[lanes->arrival_count];
@@ -142,10 +173,6 @@ static __attribute__((noinline)) bool take_train(struct lane_port *lanes, struct
 		is_full = arrival == last;
 		if (is_full || left < HEADER_SIZE)
 			break;
-		if (left > AHEAD_BYTES + 64) {
-			__builtin_prefetch(frame + AHEAD_BYTES);
-			__builtin_prefetch(frame + AHEAD_BYTES + 64);
-		}
 		memcpy(&copy->header, frame, HEADER_SIZE);
 		// From here on the compiler must not look at the client's header instead of the copy.
 		__asm__ volatile("" : : "r"(copy) : "memory");
@@ -164,10 +191,13 @@ static __attribute__((noinline)) bool take_train(struct lane_port *lanes, struct
 			arrival->frame = copy_frame(lanes, &copy->header, frame, length);
 			arrival->shared = NULL;
 		}
-		frame += (length + 7u) & ~7u;
+		length = (length + 7u) & ~7u;
+		ahead_move(&ahead, lane, length);
+		frame += length;
 		arrival++;
 		copy++;
 	}
+	*before = ahead;
 	lanes->arrival_count = (uint32_t)(arrival - lanes->arrivals);
 	lane->train_taken = is_full ? (uint32_t)(frame - train) : 0;
 	if (frame < end && !is_full)
@@ -183,15 +213,17 @@ static uint64_t take_frames(struct lane_port *lanes, struct weir_lane *lane, uin
 	uint64_t position = lane->taken;
 	uint64_t end = position + most;
 	uint64_t bytes = 0;
+	struct ahead ahead = { .position = position, .sent = sent };
 
+	ahead_train(&ahead, lane);
+	ahead.at += lane->train_taken & ~63u;
+	for (uint32_t i = 0; i < AHEAD_BYTES; i += AHEAD_LINES * 64)
+		ahead_move(&ahead, lane, AHEAD_LINES * 64);
 	for (; position < end && bytes < LANE_BYTES; position++) {
 		uint64_t descriptor = __atomic_load_n(&lane->descriptors[position & lane->descriptor_mask], __ATOMIC_RELAXED);
 		uint64_t at = weir_lane_descriptor_offset(descriptor);
 		uint32_t size = weir_lane_descriptor_size(descriptor);
 
-		// Also those of the next turn, but none that the client may be writing now.
-		if (position + AHEAD < sent)
-			fetch(arena, &lane->descriptors[(position + AHEAD) & lane->descriptor_mask]);
 		if (__builtin_expect(size - HEADER_SIZE > WEIR_LANE_TRAIN_MAX - HEADER_SIZE ||
 				     at + size > lane->arena_size, 0)) {
 			drop(lanes, lane);
@@ -199,7 +231,7 @@ static uint64_t take_frames(struct lane_port *lanes, struct weir_lane *lane, uin
 			continue;
 		}
 		bytes += size;
-		if (!take_train(lanes, lane, arena + at, size))
+		if (!take_train(lanes, lane, arena + at, size, &ahead))
 			break;
 	}
 	return position;
@@ -226,8 +258,6 @@ static void take_lane(struct lane_port *lanes, struct weir_lane *lane)
 		most = LANE_BURST;
 	if (most > waiting)
 		most = waiting;
-	for (uint64_t i = 0; i < waiting && i < AHEAD; i++)
-		fetch(lane->arena, &lane->descriptors[(lane->taken + i) & lane->descriptor_mask]);
 	lane->taken = take_frames(lanes, lane, most, sent);
 	for (uint32_t i = before; i < lanes->arrival_count; i++)
 		lane->bytes_in_turn += lanes->arrivals[i].size;
