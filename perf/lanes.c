@@ -1,9 +1,11 @@
 // What a lane carries: one thread that publishes and consumes through libweir, beside a router whose worker has a core of its
 // own. Every event's key and place in its key's order are checked, and what an event holds is read. Prints one JSON object.
 //
-//   lanes throughput ADDRESS TOPIC GROUP FRAME_EVENTS PAYLOAD OUTSTANDING SECONDS
+//   lanes throughput ADDRESS TOPIC GROUP[,GROUP...] FRAME_EVENTS PAYLOAD OUTSTANDING SECONDS
 //   lanes round-trip ADDRESS TOPIC GROUP REPLY_TOPIC REPLY_GROUP SECONDS
 //   lanes memcpy SECONDS
+//   lanes bare CORE FRAME_EVENTS PAYLOAD OUTSTANDING SECONDS
+//   lanes distance CORE
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -14,8 +16,10 @@
 
 #include "client/weir.h"
 #include "perf/histogram.h"
+#include "perf/lanes_bare.h"
 
-#define KEYS 1024u // spread over the shards by their hash
+#define KEYS WEIR_BARE_KEYS // spread over the shards by their hash
+#define GROUPS_MAX 4u
 #define PAYLOAD_MAX 8192u
 #define VIEWS 512
 #define PART_MAX 1024u // events
@@ -33,11 +37,14 @@ struct load {
 	struct ends ends;
 	uint32_t payload_size;
 	uint64_t outstanding; // events
+	uint32_t groups;
+	struct weir_consumer *consumers[GROUPS_MAX];
 	uint64_t published;
-	uint64_t consumed;
+	uint64_t consumed; // by every group
+	uint64_t consumed_by[GROUPS_MAX];
 	uint64_t wrong;
 	uint64_t next_out[KEYS];
-	uint64_t next_in[KEYS];
+	uint64_t next_in[GROUPS_MAX][KEYS];
 	uint64_t payload[PAYLOAD_MAX / 8]; // all but the first word
 	struct weir_event events[BATCH];
 	uint64_t payloads[BATCH * PAYLOAD_MAX / 8]; // payload_size each, one behind the other
@@ -57,6 +64,26 @@ static int fail(const char *what, int error)
 	return 1;
 }
 
+static int member_open(struct weir *weir, const char *topic, const char *group, struct weir_consumer **consumer)
+{
+	int error = weir_consumer_open(consumer, weir, topic, group, NULL);
+	return error ? error : weir_consumer_wait(*consumer, 5000);
+}
+
+// Shards are assigned some time after joining.
+static int shards_wait(struct weir *weir, struct weir_consumer *consumer, uint32_t shards)
+{
+	struct weir_consumer_counts counts = { 0 };
+	for (uint64_t end = now_ns() + 5000000000ull; counts.shards < shards;) {
+		weir_poll(weir, 10);
+		weir_consume(consumer, NULL, 0);
+		weir_consumer_counts(consumer, &counts);
+		if (now_ns() > end)
+			return -ETIMEDOUT;
+	}
+	return 0;
+}
+
 static int ends_open(struct ends *ends, const char *address, const char *topic, const char *group, uint32_t frame_events)
 {
 	struct weir_options options = { .wait = WEIR_WAIT_SPIN };
@@ -65,24 +92,12 @@ static int ends_open(struct ends *ends, const char *address, const char *topic, 
 	if (!ends->weir)
 		error = weir_open(&ends->weir, address, &options);
 	if (!error)
-		error = weir_consumer_open(&ends->consumer, ends->weir, topic, group, NULL);
-	if (!error)
-		error = weir_consumer_wait(ends->consumer, 5000);
+		error = member_open(ends->weir, topic, group, &ends->consumer);
 	if (!error)
 		error = weir_producer_open(&ends->producer, ends->weir, topic, &producer);
 	if (!error)
 		error = weir_producer_wait(ends->producer, 5000);
-	// Shards are assigned some time after joining.
-	struct weir_consumer_counts counts = { 0 };
-	uint64_t end = now_ns() + 5000000000ull;
-	while (!error && counts.shards < weir_producer_shards(ends->producer)) {
-		weir_poll(ends->weir, 10);
-		weir_consume(ends->consumer, NULL, 0);
-		weir_consumer_counts(ends->consumer, &counts);
-		if (now_ns() > end)
-			error = -ETIMEDOUT;
-	}
-	return error;
+	return error ? error : shards_wait(ends->weir, ends->consumer, weir_producer_shards(ends->producer));
 }
 
 // ---- Throughput ----
@@ -108,11 +123,11 @@ static void publish_some(struct load *load)
 	}
 }
 
-static bool is_right(struct load *load, const struct weir_view *view)
+static bool is_right(const struct load *load, uint64_t next[KEYS], const struct weir_view *view)
 {
 	const uint64_t *words = view->payload;
 	uint32_t last = load->payload_size / 8 - 1;
-	if (view->key >= KEYS || view->payload_size != load->payload_size || words[0] != load->next_in[view->key]++)
+	if (view->key >= KEYS || view->payload_size != load->payload_size || words[0] != next[view->key]++)
 		return false;
 	// All of a large event, the last word of one that is a cache line.
 	if (load->payload_size <= 64)
@@ -120,13 +135,18 @@ static bool is_right(struct load *load, const struct weir_view *view)
 	return memcmp(words + 1, load->payload + 1, last * 8) == 0;
 }
 
+// The last call settles what the one before handed out.
 static void consume_some(struct load *load)
 {
-	// The last call settles what the one before handed out.
-	int count = weir_consume(load->ends.consumer, load->views, VIEWS);
-	for (int i = 0; i < count; i++)
-		load->wrong += !is_right(load, &load->views[i]);
-	load->consumed += (uint64_t)count;
+	uint64_t least = UINT64_MAX;
+	for (uint32_t group = 0; group < load->groups; group++) {
+		int count = weir_consume(load->consumers[group], load->views, VIEWS);
+		for (int i = 0; i < count; i++)
+			load->wrong += !is_right(load, load->next_in[group], &load->views[i]);
+		load->consumed_by[group] += (uint64_t)count;
+		least = load->consumed_by[group] < least ? load->consumed_by[group] : least;
+	}
+	load->consumed = least;
 }
 
 // What an application does that cares for throughput: reads as long as there is something, publishes when a good part of
@@ -141,6 +161,24 @@ static void turn(struct load *load)
 		publish_some(load);
 	if (is_due || load->consumed == before)
 		weir_poll(load->ends.weir, 0);
+}
+
+// The groups of a list, the first of which is the producer's too.
+static int groups_open(struct load *load, const char *address, const char *topic, char *list, uint32_t frame_events)
+{
+	char *rest = NULL;
+	const char *group = strtok_r(list, ",", &rest);
+	int error = group ? ends_open(&load->ends, address, topic, group, frame_events) : -EINVAL;
+	load->consumers[load->groups++] = load->ends.consumer;
+	while (!error && (group = strtok_r(NULL, ",", &rest))) {
+		if (load->groups == GROUPS_MAX)
+			return -E2BIG;
+		struct weir_consumer **consumer = &load->consumers[load->groups++];
+		error = member_open(load->ends.weir, topic, group, consumer);
+		if (!error)
+			error = shards_wait(load->ends.weir, *consumer, weir_producer_shards(load->ends.producer));
+	}
+	return error;
 }
 
 static int throughput(char **arguments)
@@ -159,7 +197,7 @@ static int throughput(char **arguments)
 		memcpy(payload, load.payload, load.payload_size);
 		load.events[i] = (struct weir_event){ .payload = payload, .payload_size = load.payload_size };
 	}
-	int error = ends_open(&load.ends, arguments[0], arguments[1], arguments[2], frame_events);
+	int error = groups_open(&load, arguments[0], arguments[1], arguments[2], frame_events);
 	if (error)
 		return fail(arguments[0], error);
 	uint64_t begin = now_ns();
@@ -182,7 +220,8 @@ static int throughput(char **arguments)
 		weir_poll(load.ends.weir, 1);
 		consume_some(&load);
 	}
-	weir_consume(load.ends.consumer, NULL, 0);
+	for (uint32_t group = 0; group < load.groups; group++)
+		weir_consume(load.consumers[group], NULL, 0);
 	struct weir_statistics statistics;
 	weir_statistics(load.ends.weir, &statistics);
 	error = weir_close(load.ends.weir, 2000);
@@ -275,13 +314,42 @@ static int copy(char **arguments)
 	return 0;
 }
 
+// A lane without weir: what two cores do with the same events when nothing is promised.
+static int bare(char **arguments)
+{
+	struct weir_bare shape = {
+		.core = atoi(arguments[0]),
+		.frame_events = (uint32_t)strtoul(arguments[1], NULL, 10),
+		.payload_size = (uint32_t)strtoul(arguments[2], NULL, 10),
+		.outstanding = (uint32_t)strtoul(arguments[3], NULL, 10),
+		.duration_ns = (uint64_t)(strtod(arguments[4], NULL) * 1e9),
+	};
+	double rate = 0;
+	int error = weir_bare_run(&shape, &rate);
+	if (error)
+		return fail("the bare copy", error);
+	printf("{\"events_per_second\": %.0f, \"bytes_per_second\": %.0f}\n", rate, rate * shape.payload_size);
+	return 0;
+}
+
+static int distance(char **arguments)
+{
+	double round_trip_ns = 0;
+	int error = weir_bare_distance(atoi(arguments[0]), &round_trip_ns);
+	if (error)
+		return fail("the other core", error);
+	printf("{\"line_round_trip_ns\": %.0f}\n", round_trip_ns);
+	return 0;
+}
+
 int main(int count, char **arguments)
 {
 	static const struct {
 		const char *name;
 		int arguments;
 		int (*run)(char **arguments);
-	} MODES[] = { { "throughput", 7, throughput }, { "round-trip", 6, round_trip }, { "memcpy", 1, copy } };
+	} MODES[] = { { "throughput", 7, throughput }, { "round-trip", 6, round_trip }, { "memcpy", 1, copy },
+		      { "bare", 5, bare }, { "distance", 1, distance } };
 	for (size_t i = 0; count > 1 && i < sizeof(MODES) / sizeof(MODES[0]); i++) {
 		if (strcmp(arguments[1], MODES[i].name) == 0 && count == 2 + MODES[i].arguments)
 			return MODES[i].run(arguments + 2);
