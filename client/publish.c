@@ -20,13 +20,6 @@ static inline void event_header_fill(struct weir_event_header *header, const str
 	header->key = key;
 }
 
-// The router's core has read these lines of a lane's memory, and to write them again takes a word from it.
-static inline void fetch(uint8_t *at, uint32_t size)
-{
-	for (uint32_t i = 0; i < size; i += 64)
-		__builtin_prefetch(at + i, 1);
-}
-
 static int frame_begin(struct stream *stream)
 {
 	struct weir_producer *producer = stream->producer;
@@ -41,7 +34,9 @@ static int frame_begin(struct stream *stream)
 	if (core->local) {
 		// Frames that are filled before the stream is open are filled again when they are sent.
 		slot->sealed_for = stream->state == STREAM_OPEN ? stream->seal : 0;
-		fetch(frame, FETCH_AHEAD);
+		// The router's core has read these lines, and to write them again takes a word from it.
+		for (uint32_t at = 0; at < FETCH_AHEAD; at += 64)
+			__builtin_prefetch(frame + at, 1);
 		stream->train = (void *)frame;
 	}
 	stream->write = slot_body(slot);
@@ -213,10 +208,15 @@ static __attribute__((noinline)) int publish_any(struct weir_producer *producer,
 	return published(stream, size);
 }
 
-// Whole pieces, the last one over the end of the one before; size is at least a piece.
+// Whole cache lines, then whole pieces, the last one over the end of the one before; size is at least a piece.
 static inline void pieces_copy(uint8_t *to, const uint8_t *from, uint32_t size)
 {
-	for (uint32_t at = 0; at + PIECE < size; at += PIECE)
+	uint32_t at = 0;
+	for (; at + 64 <= size; at += 64)
+		memcpy(to + at, from + at, 64);
+	if (at == size)
+		return;
+	for (; at + PIECE < size; at += PIECE)
 		memcpy(to + at, from + at, PIECE);
 	memcpy(to + size - PIECE, from + size - PIECE, PIECE);
 }
@@ -264,7 +264,8 @@ static inline int publish_plain(struct weir_producer *producer, const struct wei
 			train_next(stream);
 		uint8_t *at = stream->write;
 		struct weir_event_header *header = (void *)at;
-		fetch(at + FETCH_AHEAD, size);
+		__builtin_prefetch(at + FETCH_AHEAD, 1);
+		__builtin_prefetch(at + FETCH_AHEAD + 64, 1);
 		header->length = EVENT_HEADER + payload;
 		header->type = event->type;
 		header->flags = header->attribute_words = 0;
