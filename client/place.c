@@ -169,14 +169,14 @@ static inline void view_end(struct weir_view *view, const struct weir_event_head
 }
 _Static_assert(__builtin_offsetof(struct weir_view, term) == __builtin_offsetof(struct weir_view, payload_size) + 4 &&
 		       __builtin_offsetof(struct weir_view, attributes_size) % 8 == 0 &&
-		       __builtin_offsetof(struct weir_view, type) == __builtin_offsetof(struct weir_view, attributes_size) + 2 &&
-		       __builtin_offsetof(struct weir_view, shard) == __builtin_offsetof(struct weir_view, type) + 2 &&
-		       __builtin_offsetof(struct weir_view, flags) == __builtin_offsetof(struct weir_view, shard) + 2,
+		       __builtin_offsetof(struct weir_view, type) % 8 == 2 &&
+		       __builtin_offsetof(struct weir_view, shard) % 8 == 4 &&
+		       __builtin_offsetof(struct weir_view, flags) % 8 == 6,
 	       "the last words of a view");
 
-// Up to `most` events of the run that was begun, into views; NULL: they are passed over. Returns how many, -1: an event does not
-// fit its run. Place and handing are the caller's locals, for whatever is stored into a view could be anything else to
-// the compiler. Lines below fetch_end may be asked for early.
+// Up to `most` events of the run that was begun, into views; NULL: they are passed over. Returns how many, -1: an event does
+// not fit its run. Place and handing are the caller's locals, for whatever is stored into a view could be anything else
+// to the compiler. Lines below fetch_end may be asked for early.
 static inline __attribute__((always_inline)) int run_walk(struct place *place, struct handing *handing, struct weir_view *views,
 							  uint32_t most, const uint8_t *fetch_end)
 {

@@ -6,6 +6,7 @@
 #include "dataplane/core/stream.h"
 
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
+#define COUNTED_MAX 8u // streams of a bucket that are counted by session
 #define NACK_NS 10000000ull       // at most one nack per gap in this time
 #define CREDIT_EVENTS_MAX 65536u  // beyond `next`
 #define CREDIT_EVENTS_NONE 8192u  // the same of a stream of level none, which has no window: what a socket's buffer holds
@@ -18,26 +19,31 @@ void weir_ack_mark(struct weir_engine *engine, struct weir_stream *stream)
 {
 	if (stream->is_ack_due)
 		return;
-	uint32_t bucket = (uint32_t)(stream->session >> 32) % WEIR_ACK_BUCKETS;
+	uint32_t number = (uint32_t)(stream->session >> 32) % WEIR_ACK_BUCKETS;
+	struct weir_ack_bucket *bucket = &engine->acks[number];
+	bucket->count++;
 	stream->is_ack_due = true;
-	stream->ack_next = engine->acks[bucket];
-	engine->acks[bucket] = stream;
-	engine->acks_due |= 1ull << bucket;
+	stream->ack_next = bucket->first;
+	bucket->first = stream;
+	engine->acks_due |= 1ull << number;
 	engine->has_work = true;
 }
 
 void weir_ack_detach(struct weir_engine *engine, struct weir_shard *shard)
 {
-	for (uint32_t bucket = 0; bucket < WEIR_ACK_BUCKETS; bucket++) {
-		struct weir_stream **link = &engine->acks[bucket];
+	for (uint32_t number = 0; number < WEIR_ACK_BUCKETS; number++) {
+		struct weir_ack_bucket *bucket = &engine->acks[number];
+		struct weir_stream **link = &bucket->first;
 		while (*link) {
-			if ((*link)->shard == shard)
-				*link = (*link)->ack_next;
-			else
+			if ((*link)->shard != shard) {
 				link = &(*link)->ack_next;
+				continue;
+			}
+			*link = (*link)->ack_next;
+			bucket->count--;
 		}
-		if (!engine->acks[bucket])
-			engine->acks_due &= ~(1ull << bucket);
+		if (!bucket->first)
+			engine->acks_due &= ~(1ull << number);
 	}
 }
 
@@ -188,9 +194,9 @@ static void entry_fill(struct weir_stream *stream, struct weir_ack_entry *entry,
 }
 
 // One frame for the session of the bucket's first stream. false: no room, all stay due.
-static bool session_flush(struct weir_engine *engine, struct weir_stream **bucket, uint64_t now_ns)
+static bool session_flush(struct weir_engine *engine, struct weir_ack_bucket *bucket, uint64_t now_ns)
 {
-	const struct weir_stream *first = *bucket;
+	const struct weir_stream *first = bucket->first;
 	const struct weir_session_ref to = {
 		.id = first->session,
 		.producer = first->producer,
@@ -201,16 +207,19 @@ static bool session_flush(struct weir_engine *engine, struct weir_stream **bucke
 	uint32_t most = (to.frame_size - HEADER_SIZE) / (uint32_t)sizeof(struct weir_ack_entry);
 	if (most > WEIR_ENTRIES_MAX)
 		most = WEIR_ENTRIES_MAX;
-	uint32_t count = 0;
-	for (const struct weir_stream *stream = first; stream && count < most; stream = stream->ack_next)
+	// Many are most likely one session's, of many shards, and far apart: they are walked once, with room for all of them.
+	uint32_t count = bucket->count > COUNTED_MAX ? bucket->count : 0;
+	for (const struct weir_stream *stream = first; bucket->count <= COUNTED_MAX && stream; stream = stream->ack_next)
 		count += stream->session == to.id;
+	if (count > most)
+		count = most;
 	struct weir_frame_header *frame =
 		weir_frame_to(engine, &to, HEADER_SIZE + count * (uint32_t)sizeof(struct weir_ack_entry));
 	if (!frame)
 		return false;
 	struct weir_ack_entry *entries = (void *)(frame + 1);
 	uint32_t filled = 0;
-	for (struct weir_stream **link = bucket; *link && filled < count;) {
+	for (struct weir_stream **link = &bucket->first; *link && filled < count;) {
 		struct weir_stream *stream = *link;
 		if (stream->session != to.id) {
 			link = &stream->ack_next;
@@ -218,11 +227,17 @@ static bool session_flush(struct weir_engine *engine, struct weir_stream **bucke
 		}
 		*link = stream->ack_next;
 		stream->is_ack_due = false;
+		bucket->count--;
+		if (*link) {
+			__builtin_prefetch(&(*link)->shard->log.head);
+			__builtin_prefetch(&(*link)->shard->recent_position);
+		}
 		entry_fill(stream, &entries[filled++], now_ns);
 	}
 	frame->kind = WEIR_KIND_ACK;
-	frame->count = (uint16_t)count;
-	weir_frame_send(engine, frame, (int32_t)(count * sizeof(struct weir_ack_entry)));
+	// Others of the bucket stay for their own frame.
+	frame->count = (uint16_t)filled;
+	weir_frame_send(engine, frame, (int32_t)(filled * sizeof(struct weir_ack_entry)));
 	return true;
 }
 
@@ -230,19 +245,20 @@ bool weir_stream_flush(struct weir_engine *engine, uint64_t now_ns)
 {
 	uint64_t blocked = 0;
 	for (uint64_t due = engine->acks_due; due; due &= due - 1) {
-		unsigned bucket = (unsigned)__builtin_ctzll(due);
-		struct weir_stream **first = &engine->acks[bucket];
+		unsigned number = (unsigned)__builtin_ctzll(due);
+		struct weir_ack_bucket *bucket = &engine->acks[number];
 		bool has_room = true;
-		while (*first && has_room) {
-			if ((*first)->state == WEIR_STREAM_OPEN) {
-				has_room = session_flush(engine, first, now_ns);
+		while (bucket->first && has_room) {
+			if (bucket->first->state == WEIR_STREAM_OPEN) {
+				has_room = session_flush(engine, bucket, now_ns);
 				continue;
 			}
-			(*first)->is_ack_due = false;
-			*first = (*first)->ack_next;
+			bucket->first->is_ack_due = false;
+			bucket->first = bucket->first->ack_next;
+			bucket->count--;
 		}
-		if (*first)
-			blocked |= 1ull << bucket;
+		if (bucket->first)
+			blocked |= 1ull << number;
 	}
 	engine->acks_due = blocked;
 	return blocked;

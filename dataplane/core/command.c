@@ -82,19 +82,9 @@ static void list_remove(struct weir_engine *engine, struct weir_shard *shard)
 			break;
 		}
 	}
-	previous = NULL;
-	for (struct weir_shard **link = &engine->deliverable.first; *link; previous = *link, link = &(*link)->deliver_next) {
-		if (*link == shard) {
-			*link = shard->deliver_next;
-			if (engine->deliverable.last == shard)
-				engine->deliverable.last = previous;
-			break;
-		}
-	}
+	weir_engine_unmark_deliverable(engine, shard);
 	shard->dirty_next = NULL;
-	shard->deliver_next = NULL;
 	shard->is_dirty = false;
-	shard->is_deliverable = false;
 }
 
 // Nothing of this engine points at the shard any more.

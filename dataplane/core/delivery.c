@@ -451,8 +451,12 @@ void weir_delivery_report(struct weir_shard *shard, const struct weir_ingress *i
 	touch(delivery);
 	if (delivery->state == WEIR_DELIVERY_ACTIVE) {
 		weir_delivery_timer_arm(delivery);
-		if (weir_delivery_has_backlog(delivery))
+		// A few bytes that wait for more go on waiting.
+		bool is_much = shard->log.head - delivery->sent.position >= WEIR_DELIVER_THIN_BYTES;
+		if (is_much || delivery->from < weir_cursor_offset(&delivery->sent))
 			weir_engine_mark_deliverable(shard->engine, shard);
+		else if (weir_delivery_has_backlog(delivery))
+			weir_engine_mark_grown(shard->engine, shard);
 	}
 }
 

@@ -6,6 +6,11 @@
 #include "dataplane/core/engine_state.h"
 
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
+// How many frames before they are looked at what they need is asked for, step by step, where shards are many.
+#define AHEAD_FRAME 20u
+#define AHEAD_PLACE 15u
+#define AHEAD_SHARD 12u
+#define AHEAD_LOG 6u // half of AHEAD_SHARD
 #define SESSIONS_WARM 1024u
 #define SHARDS_WARM 16u // so many are taken to be in the cache
 #define HOPS_MAX 4u // a frame chases a moving shard this often, then it is refused `moving`
@@ -272,21 +277,15 @@ static enum weir_reason arrival_receive(struct weir_engine *engine, const struct
 
 // Shards that do not all fit the cache are fetched before their frames are looked at, in two steps: the shard and the stream,
 // then, four frames later, where the log goes on. Nothing of the frame is believed, for nothing is read through it.
-static void shard_fetch(const struct weir_engine *engine, const struct weir_arrival *arrival, bool is_log)
+static const struct weir_shard *shard_fetch(const struct weir_engine *engine, const struct weir_arrival *arrival)
 {
 	const struct weir_frame_header *frame = arrival->frame;
 	if (arrival->size < HEADER_SIZE || frame->kind != WEIR_KIND_PUBLISH)
-		return;
+		return NULL;
 	const struct weir_place *place = weir_place_find(&engine->places, frame->topic, frame->shard);
 	const struct weir_shard *shard = place ? place->shard : NULL;
 	if (!shard)
-		return;
-	if (is_log) {
-		const uint8_t *next = (const uint8_t *)weir_log_run(&shard->log, shard->log.head);
-		for (uint32_t at = 0; at < arrival->size; at += 64)
-			__builtin_prefetch(next + at, 1);
-		return;
-	}
+		return NULL;
 	uintptr_t stream = (uintptr_t)(shard + 1) + (uintptr_t)frame->stream * sizeof(struct weir_stream);
 	__builtin_prefetch((const void *)stream, 1);
 	__builtin_prefetch((const void *)(stream + 64), 1);
@@ -294,8 +293,25 @@ static void shard_fetch(const struct weir_engine *engine, const struct weir_arri
 	__builtin_prefetch((const uint8_t *)shard + 64, 1);
 	__builtin_prefetch((const uint8_t *)shard + 128, 1);
 	__builtin_prefetch((const uint8_t *)shard + 192, 1);
-	__builtin_prefetch(&shard->is_dirty, 1);
-	__builtin_prefetch(&shard->deliveries_limit);
+	__builtin_prefetch((const uint8_t *)shard + 256, 1);
+	return shard;
+}
+
+static void place_fetch(const struct weir_engine *engine, const struct weir_arrival *arrival)
+{
+	const struct weir_frame_header *frame = arrival->frame;
+	if (arrival->size < HEADER_SIZE)
+		return;
+	uint64_t key = weir_place_key(frame->topic, frame->shard);
+	__builtin_prefetch(&engine->places.slots[weir_place_slot(&engine->places, key)]);
+}
+
+static void log_fetch(const struct weir_shard *shard, uint32_t size)
+{
+	const uint8_t *next = (const uint8_t *)weir_log_run(&shard->log, shard->log.head);
+	// The run begins anywhere in its first line.
+	for (uint32_t at = 0; at < size + 56; at += 64)
+		__builtin_prefetch(next + at, 1);
 }
 
 // The same where sessions are many: at the change of a train of frames, also the session.
@@ -309,12 +325,29 @@ static void session_fetch(const struct weir_engine *engine, const struct weir_ar
 	const struct weir_session *session = &engine->sessions.slots[frame->session & engine->sessions.mask];
 	__builtin_prefetch(session, 1);
 	__builtin_prefetch(&session->path);
-	shard_fetch(engine, arrival, false);
+	(void)shard_fetch(engine, arrival);
+}
+
+// What the frames behind this one, the first of `count`, need. `ahead` is the caller's, a ring of shards.
+static inline void shards_fetch(const struct weir_engine *engine, const struct weir_arrival *arrivals, uint32_t count,
+				const struct weir_shard **ahead)
+{
+	const struct weir_shard *shard = *ahead;
+	*ahead = NULL;
+	if (count > AHEAD_FRAME)
+		__builtin_prefetch(arrivals[AHEAD_FRAME].frame);
+	if (count > AHEAD_PLACE)
+		place_fetch(engine, &arrivals[AHEAD_PLACE]);
+	if (count > AHEAD_SHARD)
+		*ahead = shard_fetch(engine, &arrivals[AHEAD_SHARD]);
+	if (shard)
+		log_fetch(shard, arrivals[AHEAD_LOG].size);
 }
 
 void weir_engine_receive(struct weir_engine *engine, const struct weir_arrival *arrivals, uint32_t count, uint64_t now_ns)
 {
 	bool is_cold = engine->owned_count > SHARDS_WARM;
+	const struct weir_shard *ahead[AHEAD_LOG] = { NULL }; // of frames from there to AHEAD_SHARD
 	bool is_crowded = !is_cold && engine->sessions.live > SESSIONS_WARM;
 	engine->now_ns = now_ns;
 	for (uint32_t i = 0; i < count; i++) {
@@ -327,11 +360,8 @@ void weir_engine_receive(struct weir_engine *engine, const struct weir_arrival *
 			__builtin_prefetch(arrivals[i + 1].frame);
 			__builtin_prefetch((const uint8_t *)arrivals[i + 1].frame + 64);
 		}
-		if (is_cold && i + 10 < count) {
-			__builtin_prefetch(arrivals[i + 10].frame);
-			shard_fetch(engine, &arrivals[i + 8], false);
-			shard_fetch(engine, &arrivals[i + 4], true);
-		}
+		if (is_cold)
+			shards_fetch(engine, &arrivals[i], count - i, &ahead[i % AHEAD_LOG]);
 		if (is_crowded && i + 10 < count) {
 			__builtin_prefetch(arrivals[i + 10].frame);
 			session_fetch(engine, &arrivals[i + 4], &arrivals[i + 8]);

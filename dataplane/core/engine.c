@@ -14,6 +14,7 @@
 #define DELIVER_FRAMES 32u     // of one shard before the next one's turn
 #define SHARDS_WARM 16u    // so many are taken to be in the cache
 #define DELIVER_SHARDS 64u     // in one turn
+#define DELIVER_THIN 16u       // of those that have less than WEIR_DELIVER_THIN_BYTES to send
 #define LEASE_MIN_MS 100u
 #define SESSIONS_LIMIT (1u << 20)
 // A busy worker publishes its rows this often, an idle one at once: 8 rows a turn of 32 frames cost 6 % of all instructions.
@@ -155,17 +156,60 @@ void weir_engine_mark_dirty(struct weir_engine *engine, struct weir_shard *shard
 	engine->dirty.last = shard;
 }
 
+static void deliver_put(struct weir_shard_list *list, struct weir_shard *shard)
+{
+	shard->deliver_next = NULL;
+	shard->deliver_previous = list->last;
+	if (list->last)
+		list->last->deliver_next = shard;
+	else
+		list->first = shard;
+	list->last = shard;
+}
+
+static void deliver_take(struct weir_shard_list *list, struct weir_shard *shard)
+{
+	if (shard->deliver_previous)
+		shard->deliver_previous->deliver_next = shard->deliver_next;
+	else
+		list->first = shard->deliver_next;
+	if (shard->deliver_next)
+		shard->deliver_next->deliver_previous = shard->deliver_previous;
+	else
+		list->last = shard->deliver_previous;
+	shard->deliver_next = shard->deliver_previous = NULL;
+}
+
+void weir_engine_unmark_deliverable(struct weir_engine *engine, struct weir_shard *shard)
+{
+	if (shard->delivering == WEIR_DELIVERING_FULL)
+		deliver_take(&engine->deliverable, shard);
+	else if (shard->delivering == WEIR_DELIVERING_THIN)
+		deliver_take(&engine->thin, shard);
+	shard->delivering = WEIR_DELIVERING_NOT;
+	shard->sort_at = 0;
+}
+
 void weir_engine_mark_deliverable(struct weir_engine *engine, struct weir_shard *shard)
 {
-	if (shard->is_deliverable)
+	if (shard->delivering == WEIR_DELIVERING_FULL)
 		return;
-	shard->is_deliverable = true;
-	shard->deliver_next = NULL;
-	if (engine->deliverable.last)
-		engine->deliverable.last->deliver_next = shard;
-	else
-		engine->deliverable.first = shard;
-	engine->deliverable.last = shard;
+	weir_engine_unmark_deliverable(engine, shard);
+	deliver_put(&engine->deliverable, shard);
+	shard->delivering = WEIR_DELIVERING_FULL;
+	shard->sort_at = UINT64_MAX;
+}
+
+void weir_engine_mark_grown(struct weir_engine *engine, struct weir_shard *shard)
+{
+	uint64_t full_at = shard->delivered_head + WEIR_DELIVER_THIN_BYTES;
+	if (shard->log.head >= full_at) {
+		weir_engine_mark_deliverable(engine, shard);
+	} else if (shard->delivering == WEIR_DELIVERING_NOT) {
+		deliver_put(&engine->thin, shard);
+		shard->delivering = WEIR_DELIVERING_THIN;
+		shard->sort_at = full_at;
+	}
 }
 
 void weir_engine_count_drop(struct weir_engine *engine, enum weir_reason reason, uint64_t frames)
@@ -188,30 +232,37 @@ struct weir_worker_row *weir_engine_row(struct weir_engine *engine)
 	return &engine->row;
 }
 
-// The next shard's first group, while this shard's goes out.
-static void delivery_fetch(const struct weir_shard *shard)
+// Shards that wait their turn have left the cache. While one goes out, what the next one sends is asked for, and what the one
+// after that keeps of its first group.
+static void delivery_fetch(const struct weir_shard *next)
 {
-	const uint8_t *first = (const uint8_t *)&shard->deliveries[0];
+	const struct weir_delivery_stream *delivery = &next->deliveries[0];
+	const uint8_t *runs = (const uint8_t *)weir_log_run(&next->log, delivery->sent.position);
+	for (uint32_t at = 0; at < WEIR_DELIVER_THIN_BYTES; at += 64)
+		__builtin_prefetch(runs + at);
+	const struct weir_shard *after = next->deliver_next;
+	if (!after)
+		return;
+	const uint8_t *first = (const uint8_t *)&after->deliveries[0];
+	__builtin_prefetch(&after->log, 1);
+	__builtin_prefetch(&after->deliver_next, 1);
 	for (uint32_t at = 0; at < offsetof(struct weir_delivery_stream, row); at += 64)
 		__builtin_prefetch(first + at, 1);
-	__builtin_prefetch(&shard->deliveries[0].row.sent_to, 1);
-	__builtin_prefetch(&shard->deliveries[0].row_dropped, 1);
+	__builtin_prefetch(&after->deliveries[0].row.sent_to, 1);
+	__builtin_prefetch(&after->deliveries[0].row_dropped, 1);
 }
 
-// Round-robin: a shard that has more goes to the end of the line.
-static bool deliver(struct weir_engine *engine)
+// Up to `most` shards of the list. Round-robin: a shard that has more goes to the end of the line.
+static bool deliver_list(struct weir_engine *engine, struct weir_shard_list *list, uint32_t most)
 {
 	bool is_left = false;
-	struct weir_shard *last = engine->deliverable.last;
-	for (uint32_t i = 0; i < DELIVER_SHARDS && engine->deliverable.first; i++) {
-		struct weir_shard *shard = engine->deliverable.first;
-		engine->deliverable.first = shard->deliver_next;
-		if (!engine->deliverable.first)
-			engine->deliverable.last = NULL;
+	struct weir_shard *last = list->last;
+	for (uint32_t i = 0; i < most && list->first; i++) {
+		struct weir_shard *shard = list->first;
 		if (shard->deliver_next && engine->owned_count > SHARDS_WARM)
 			delivery_fetch(shard->deliver_next);
-		shard->deliver_next = NULL;
-		shard->is_deliverable = false;
+		weir_engine_unmark_deliverable(engine, shard);
+		shard->delivered_head = shard->log.head;
 		weir_engine_mark_dirty(engine, shard);
 		if (weir_delivery_run(shard, DELIVER_FRAMES, engine->now_ns)) {
 			weir_engine_mark_deliverable(engine, shard);
@@ -220,7 +271,16 @@ static bool deliver(struct weir_engine *engine)
 		if (shard == last)
 			break;
 	}
-	return is_left || engine->deliverable.first;
+	return is_left || list->first;
+}
+
+// Of shards that have a few bytes each only some are served in a turn: while there are more of them, those that wait gather
+// more for their frame. A frame of one event costs as much as one of ten, so a worker that is behind catches up, and
+// one that is not serves them all at once.
+static bool deliver(struct weir_engine *engine)
+{
+	bool is_left = deliver_list(engine, &engine->deliverable, DELIVER_SHARDS);
+	return deliver_list(engine, &engine->thin, DELIVER_THIN) || is_left;
 }
 
 // Rows of up to `shards` shards, and the worker's own.
@@ -275,7 +335,7 @@ bool weir_engine_run(struct weir_engine *engine, uint64_t now_ns)
 		weir_readers_look(engine, now_ns);
 	weir_engine_refuse_flush(engine);
 	weir_stream_flush(engine, now_ns);
-	if (engine->deliverable.first) {
+	if (engine->deliverable.first || engine->thin.first) {
 		is_busy = true;
 		if (deliver(engine))
 			engine->has_work = true;
@@ -293,7 +353,7 @@ bool weir_engine_run(struct weir_engine *engine, uint64_t now_ns)
 uint64_t weir_engine_deadline(const struct weir_engine *engine)
 {
 	bool is_now = engine->has_work || engine->is_blocked || engine->moving || engine->acks_due || engine->refusals.count ||
-		      engine->deliverable.first || engine->dirty.first || engine->is_row_dirty ||
+		      engine->deliverable.first || engine->thin.first || engine->dirty.first || engine->is_row_dirty ||
 		      engine->self.head != engine->self.tail || engine->stop_request;
 	if (is_now)
 		return engine->now_ns;

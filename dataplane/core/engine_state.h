@@ -58,6 +58,12 @@ struct weir_message_queue {
 	uint32_t tail;
 };
 
+// Streams with an acknowledgement due, of sessions that share the bucket.
+struct weir_ack_bucket {
+	struct weir_stream *first;
+	uint32_t count;
+};
+
 struct weir_shard_list {
 	struct weir_shard *first;
 	struct weir_shard *last;
@@ -74,12 +80,13 @@ struct weir_engine {
 	struct weir_shard *owned;
 	uint32_t owned_count;
 	struct weir_shard_list dirty;
-	struct weir_shard_list deliverable;
+	struct weir_shard_list deliverable; // WEIR_DELIVERING_FULL
+	struct weir_shard_list thin;        // WEIR_DELIVERING_THIN
 	struct weir_shard *moving;
 	struct weir_delivery_stream *readers; // in place
 	struct weir_delivery_stream *readers_at; // the next to be looked at
 	struct weir_fresh fresh[WEIR_FRESH_SLOTS];
-	struct weir_stream *acks[WEIR_ACK_BUCKETS];
+	struct weir_ack_bucket acks[WEIR_ACK_BUCKETS];
 	uint64_t acks_due; // bit per bucket
 	struct weir_refusals refusals;
 	enum weir_sending sending;

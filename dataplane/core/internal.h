@@ -31,6 +31,10 @@ struct weir_shard *weir_engine_shard(struct weir_engine *engine, uint32_t topic,
 // Puts the shard into the list of those whose rows are published, or whose deliveries are tried, at the end of the turn.
 void weir_engine_mark_dirty(struct weir_engine *engine, struct weir_shard *shard);
 void weir_engine_mark_deliverable(struct weir_engine *engine, struct weir_shard *shard);
+#define WEIR_DELIVER_THIN_BYTES 1024u // to send of a shard: less may wait for more
+// The same after an append, which is in no hurry as long as it is small.
+void weir_engine_mark_grown(struct weir_engine *engine, struct weir_shard *shard);
+void weir_engine_unmark_deliverable(struct weir_engine *engine, struct weir_shard *shard);
 
 // An ingress frame at the shard's owner, checked by wire/codec.h, from a proven session.
 struct weir_ingress {

@@ -155,6 +155,13 @@ struct weir_delivery_stream {
 	uint64_t row_dropped;      // sum of row.dropped that was published + 1, 0: never
 };
 
+// In which of the engine's lists of shards with something to send. Few bytes may wait for more where many shards are in need.
+enum weir_delivering {
+	WEIR_DELIVERING_NOT,
+	WEIR_DELIVERING_THIN,
+	WEIR_DELIVERING_FULL,
+};
+
 struct weir_shard {
 	// Written once by control.
 	uint32_t topic;
@@ -168,6 +175,17 @@ struct weir_shard {
 	// Owned by the worker that owns the shard.
 	struct weir_engine *engine; // owner; NULL on its way
 	struct weir_log log;
+	// What every burst of frames touches lies together from here to the streams.
+	bool is_dirty;       // in the engine's list of shards to publish
+	uint8_t delivering;  // enum weir_delivering
+	uint32_t deliveries_limit; // highest used index + 1
+	struct weir_shard *dirty_next;
+	struct weir_shard *deliver_next;
+	struct weir_shard *deliver_previous;
+	uint64_t delivered_head; // position of the head when its groups had their turn last
+	uint64_t sort_at;    // position of the head from which on its place in those lists is another one
+	struct weir_lane_head *head_line; // public, NULL: nobody reads in place
+	uint64_t head_told;               // how far the log may be read in place
 	uint64_t hold;      // position of the slowest hold cursor, see weir_shard_hold()
 	uint32_t holders;   // hold groups and pins
 	uint32_t followers; // follow groups
@@ -188,10 +206,7 @@ struct weir_shard {
 	struct weir_stream *waiters_first;
 	struct weir_stream *waiters_last;
 	struct weir_delivery_stream deliveries[WEIR_SHARD_GROUPS_MAX];
-	uint32_t deliveries_limit; // highest used index + 1
-	// Readers in place: how far the log may be read was told to, and where in the log that was, lately.
-	struct weir_lane_head *head_line; // public, NULL: nobody reads in place
-	uint64_t head_told;
+	// Readers in place: where in the log the head was when it was told, lately.
 	uint64_t checkpoints_made;
 	struct weir_checkpoint checkpoints[WEIR_CHECKPOINTS];
 	uint32_t pins_used;
@@ -199,10 +214,6 @@ struct weir_shard {
 	struct weir_pin pins[WEIR_PINS_ROOM];
 	struct weir_shard_row row; // private, published when dirty
 	uint64_t row_dropped; // sum of row.refused and row.skipped that was published + 1, 0: never
-	bool is_dirty;      // in the engine's list of shards to publish
-	bool is_deliverable; // in the engine's list of shards with something to send
-	struct weir_shard *dirty_next;
-	struct weir_shard *deliver_next;
 	struct weir_shard *owned_next; // the engine's list of its shards
 	struct weir_shard *owned_previous;
 	struct weir_shard *move_next; // list of shards that wait for room in the mesh

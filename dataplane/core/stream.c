@@ -99,7 +99,7 @@ void weir_stream_appended(struct weir_shard *shard, struct weir_stream *stream, 
 void weir_shard_grew(struct weir_shard *shard)
 {
 	weir_engine_mark_dirty(shard->engine, shard);
-	weir_engine_mark_deliverable(shard->engine, shard);
+	weir_engine_mark_grown(shard->engine, shard);
 }
 
 // The part below next is trimmed; its events were checked, so walking them is safe.

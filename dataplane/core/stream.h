@@ -56,7 +56,7 @@ static inline void weir_stream_advance(struct weir_shard *shard, struct weir_str
 	stream->next = next;
 	if (!stream->is_ack_due)
 		weir_stream_appended(shard, stream, now_ns);
-	if (!shard->is_deliverable)
+	if (shard->log.head >= shard->sort_at)
 		weir_shard_grew(shard);
 }
 

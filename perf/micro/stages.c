@@ -81,7 +81,7 @@ static void to_acknowledged(struct stages *stages)
 	stages->ready_count = 0;
 	for (uint32_t i = 0; i < rig->setup.shards && stages->ready_count < rig->setup.burst; i++) {
 		struct weir_shard *shard = weir_engine_shard(rig->engine, 1, (uint16_t)i);
-		if (shard->is_deliverable)
+		if (shard->delivering)
 			stages->ready[stages->ready_count++] = shard;
 	}
 }

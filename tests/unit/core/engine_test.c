@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/unit/core/rig.h"
+#include "tests/unit/core/consumer.h"
 
 static struct rig *rig;
 
@@ -366,4 +366,118 @@ Test(engine, the_end_of_a_member_frees_its_shards_for_the_next)
 	cr_assert_eq(rig_count(&two, WEIR_KIND_LEFT), 1, "after the lease at the latest");
 	rig_send(&two, &header, &leave, sizeof(leave));
 	cr_assert_eq(rig_count(&two, WEIR_KIND_LEFT), 2, "no member any more: answered at once");
+}
+
+// ---- One worker, many shards ----
+
+#define MANY 40u
+#define IN_A_TURN 16u // shards with few bytes
+
+static struct rig_client source;
+static struct consumer *sink;
+
+static void setup_many(void)
+{
+	rig = rig_create(&(struct rig_options){ .workers = 1, .shards = MANY, .has_group = true });
+	rig_client_init(rig, &source, 0, 1);
+	rig_connect(&source);
+	for (uint16_t shard = 0; shard < MANY; shard++)
+		cr_assert_not_null(rig_open(&source, shard, WEIR_ACK_ROUTED));
+	sink = consumer_create(rig, 0, 2, 1472);
+	consumers_run(rig, &sink, 1);
+	cr_assert_eq(consumer_held(sink), MANY);
+	rig_forget(rig);
+	sink->seen = 0;
+}
+
+static void teardown_many(void)
+{
+	consumers_run(rig, &sink, 1);
+	consumer_settle_all(sink);
+	for (uint16_t shard = 0; shard < MANY; shard++)
+		cr_expect_eq(sink->shards[shard].received_to, rig->shards[shard]->log.head_offset);
+	free(sink);
+	teardown();
+}
+
+TestSuite(shards, .init = setup_many, .fini = teardown_many);
+
+static void turn_once(void)
+{
+	weir_engine_run(rig->workers[0].engine, rig->now_ns);
+}
+
+Test(shards, few_bytes_of_many_shards_wait_their_turn)
+{
+	for (uint16_t shard = 0; shard < MANY; shard++)
+		rig_publish(&source, shard, 0, 1);
+	for (uint32_t sent = IN_A_TURN; sent < MANY; sent += IN_A_TURN) {
+		turn_once();
+		cr_assert_eq(rig_count(&sink->client, WEIR_KIND_DELIVER), sent);
+	}
+	turn_once();
+	cr_assert_eq(rig_count(&sink->client, WEIR_KIND_DELIVER), MANY);
+}
+
+Test(shards, what_gathers_while_a_shard_waits_goes_in_one_frame)
+{
+	for (uint16_t shard = 0; shard < MANY; shard++)
+		rig_publish(&source, shard, 0, 1);
+	turn_once();
+	rig_publish(&source, MANY - 1, 1, 2);
+	turn_once();
+	turn_once();
+	const struct weir_frame_header *last = rig_last(&sink->client, WEIR_KIND_DELIVER);
+	cr_assert_eq(rig_count(&sink->client, WEIR_KIND_DELIVER), MANY);
+	cr_assert_eq(last->shard, MANY - 1);
+	cr_assert_eq(last->count, 2, "two runs");
+}
+
+Test(shards, a_frame_full_does_not_wait_behind_shards_with_few_bytes)
+{
+	for (uint16_t shard = 0; shard < MANY - 1; shard++)
+		rig_publish(&source, shard, 0, 1);
+	rig_publish(&source, MANY - 1, 0, 14);
+	turn_once();
+	cr_assert_eq(rig_count(&sink->client, WEIR_KIND_DELIVER), IN_A_TURN + 1);
+	cr_assert_eq(sink->shards[MANY - 1].received_to, 0);
+	consumer_look(sink);
+	cr_assert_eq(sink->shards[MANY - 1].received_to, 14);
+}
+
+Test(shards, one_that_fills_up_while_it_waits_waits_no_longer)
+{
+	for (uint16_t shard = 0; shard < MANY; shard++)
+		rig_publish(&source, shard, 0, 1);
+	turn_once();
+	rig_publish(&source, MANY - 1, 1, 13);
+	turn_once();
+	consumer_look(sink);
+	cr_assert_eq(sink->shards[MANY - 1].received_to, 14);
+	cr_assert_eq(sink->shards[MANY - 2].received_to, 0);
+}
+
+Test(shards, a_report_does_not_send_few_bytes_before_their_turn)
+{
+	for (uint16_t shard = 0; shard < MANY; shard++)
+		rig_publish(&source, shard, 0, 1);
+	for (uint16_t shard = 0; shard < MANY; shard++)
+		consumer_report(sink, shard, 0);
+	turn_once();
+	cr_assert_eq(rig_count(&sink->client, WEIR_KIND_DELIVER), IN_A_TURN);
+}
+
+Test(shards, one_that_moves_away_while_it_waits_is_in_no_list_any_more)
+{
+	for (uint16_t shard = 0; shard < MANY; shard++)
+		rig_publish(&source, shard, 0, 1);
+	struct weir_shard *waiting = rig->shards[MANY / 2];
+	cr_assert_eq(waiting->delivering, WEIR_DELIVERING_THIN);
+	weir_engine_unmark_deliverable(rig->workers[0].engine, waiting);
+	for (uint32_t sent = 0; sent < MANY; sent += IN_A_TURN)
+		turn_once();
+	cr_assert_eq(rig_count(&sink->client, WEIR_KIND_DELIVER), MANY - 1);
+	weir_engine_mark_deliverable(rig->workers[0].engine, waiting);
+	turn_once();
+	cr_assert_eq(rig_count(&sink->client, WEIR_KIND_DELIVER), MANY);
 }

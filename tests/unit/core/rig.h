@@ -13,6 +13,7 @@
 #define RIG_SENT 2048
 #define RIG_TOPIC 7
 #define RIG_GROUP 5
+#define RIG_SHARDS 48 // most
 #define RIG_LANES 24   // numbers from 1 on
 #define RIG_CURSORS 20 // of each
 
@@ -74,13 +75,13 @@ struct rig {
 	struct rig_worker workers[RIG_WORKERS];
 	struct weir_topic_spec topic;
 	struct weir_group_spec group;
-	uint16_t owner[16];
+	uint16_t owner[RIG_SHARDS];
 	uint32_t by_id[RIG_TOPIC + 1];
 	struct weir_snapshot snapshot;
-	struct weir_shard *shards[16];
-	struct weir_shard_row shard_rows[16];
-	struct weir_group_row group_rows[16];
-	struct weir_lane_head heads[16];
+	struct weir_shard *shards[RIG_SHARDS];
+	struct weir_shard_row shard_rows[RIG_SHARDS];
+	struct weir_group_row group_rows[RIG_SHARDS];
+	struct weir_lane_head heads[RIG_SHARDS];
 	struct rig_lane lanes[RIG_LANES + 1];
 	struct weir_message done[256];
 	uint32_t done_count;
