@@ -10,6 +10,7 @@ import sys
 import lab as laboratory
 import micro
 import peers
+import targets
 from bound import bench_bound, report_bound
 from lab import Failure, program, topic, wait_until
 from lanes import add_lanes_options, bench_lanes, report_lanes
@@ -107,6 +108,9 @@ def bench_relay(arguments):
         answer[f'{name}_events_per_second'] = round(statistics.median(rates[kind]))
         answer[f'{name}_lost'] = lost[kind]
     spreads = []
+    if 'kernel' in kinds and 'gro_relay' in kinds:
+        answer['kernel_over_gro_relay'] = round(statistics.median([ours / plain for ours, plain in
+                                                                   zip(rates['kernel'], rates['gro_relay'])]), 3)
     for kind in ('afxdp', 'kernel'):
         if kind in kinds:
             ratios = [ours / plain for ours, plain in zip(rates[kind], rates['relay'])]
@@ -145,10 +149,12 @@ BENCHES = {
 
 
 def main():
-    if 'peers' in sys.argv[1:]:
-        return peers.main([word for word in sys.argv[1:] if word != 'peers'])
+    for name, module in (('peers', peers), ('targets', targets)):
+        if name in sys.argv[1:2]:
+            return module.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog='tools/bench', description='Measures weir on this machine.')
-    parser.add_argument('what', choices=(*BENCHES, 'peers'), help='peers has options of its own: peers --help')
+    parser.add_argument('what', choices=(*BENCHES, 'peers', 'targets'),
+                        help='peers and targets have options of their own: peers --help')
     parser.add_argument('--json', action='store_true', help='one object on stdout')
     parser.add_argument('--pairs', type=int, default=5, help='rounds (5)')
     parser.add_argument('--seconds', type=float, default=None, help='length of each run (relay 3, micro 0.3, lanes 2, bound 3)')

@@ -2,9 +2,10 @@
 // a member that reads the log in place. What the client and its port do is done by a few lines here and not timed: frames
 // are made, headers copied, heads looked at, events read, cursors moved. One thread.
 //
-//   micro-lane FRAME_EVENTS SECONDS [SHARDS [FRAMES_A_TURN [LOG_KIB [TRAIN]]]]
+//   micro-lane FRAME_EVENTS SECONDS|TURNSt [SHARDS [FRAMES_A_TURN [LOG_KIB [TRAIN]]]]
 //
-// prints one JSON object. Under callgrind with --collect-atstart=no the same path alone is counted.
+// prints one JSON object. Under callgrind with --collect-atstart=no the same path alone is counted; with a number of turns, on
+// a clock that moves with them, it is the same every time.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,7 @@
 #define ANSWER_SIZE 4096u
 #define TURNS_MAX (1u << 22)
 #define WAIT_NS 1000000u // rows are published by then
+#define TURN_NS 10000u   // on the clock of turns
 
 struct bench {
 	struct weir_engine *engine;
@@ -56,6 +58,8 @@ struct bench {
 	uint64_t keys[SHARDS_MAX][KEYS];
 	uint32_t shard_count;
 	uint32_t frame_events;
+	uint64_t turns;      // to make; 0: as many as there is time for
+	uint64_t virtual_ns; // with turns
 	uint32_t burst;
 	uint32_t log_kib;
 	uint32_t train; // frames of one stream, one behind the other
@@ -79,6 +83,12 @@ static uint64_t clock_ns(void)
 	struct timespec now;
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+// The engine's clock.
+static uint64_t now_ns(const struct bench *bench)
+{
+	return bench->turns ? bench->virtual_ns : clock_ns();
 }
 
 __attribute__((noreturn)) static void fail(const char *what)
@@ -138,7 +148,7 @@ static void message(struct bench *bench, struct weir_message message)
 	message.topic = TOPIC;
 	message.group = GROUP;
 	message.request = 1;
-	weir_engine_message(bench->engine, &message, clock_ns());
+	weir_engine_message(bench->engine, &message, now_ns(bench));
 }
 
 static void router_create(struct bench *bench)
@@ -231,8 +241,8 @@ static void client_send(struct bench *bench, struct weir_frame_header header, co
 	const struct weir_arrival arrival = {
 		.frame = frame, .path = &bench->path, .size = (uint32_t)sizeof(header) + length, .trust_link = true,
 	};
-	weir_engine_receive(bench->engine, &arrival, 1, clock_ns());
-	weir_engine_run(bench->engine, clock_ns());
+	weir_engine_receive(bench->engine, &arrival, 1, now_ns(bench));
+	weir_engine_run(bench->engine, now_ns(bench));
 }
 
 static void client_begin(struct bench *bench)
@@ -245,7 +255,7 @@ static void client_begin(struct bench *bench)
 	const struct weir_join join = { .request = 1, .topic = "positions", .group = "map" };
 	client_send(bench, (struct weir_frame_header){ .kind = WEIR_KIND_JOIN }, &join, sizeof(join));
 	for (int i = 0; i < 8; i++)
-		weir_engine_run(bench->engine, clock_ns());
+		weir_engine_run(bench->engine, now_ns(bench));
 	for (uint16_t shard = 0; shard < bench->shard_count; shard++) {
 		const struct weir_open open = { .request = 1, .level = WEIR_ACK_ROUTED };
 		client_send(bench, (struct weir_frame_header){ .kind = WEIR_KIND_OPEN, .shard = shard }, &open, sizeof(open));
@@ -381,11 +391,13 @@ int main(int argc, char **argv)
 {
 	static struct bench bench;
 	static uint32_t turns[TURNS_MAX];
-	double seconds = argc > 2 ? strtod(argv[2], NULL) : 0;
-	if (!arguments_take(&bench, argc, argv) || seconds <= 0) {
-		fputs("usage: micro-lane FRAME_EVENTS SECONDS [SHARDS [FRAMES_A_TURN [LOG_KIB [TRAIN]]]]\n", stderr);
+	char *unit = NULL;
+	double length = argc > 2 ? strtod(argv[2], &unit) : 0;
+	if (!arguments_take(&bench, argc, argv) || length <= 0 || (*unit && strcmp(unit, "t") != 0)) {
+		fputs("usage: micro-lane FRAME_EVENTS SECONDS|TURNSt [SHARDS [FRAMES_A_TURN [LOG_KIB [TRAIN]]]]\n", stderr);
 		return 2;
 	}
+	bench.turns = *unit ? (uint64_t)length : 0;
 	bench.arena = aligned_alloc(64, SLOTS * SLOT_SIZE);
 	if (!bench.arena)
 		fail("out of memory");
@@ -393,19 +405,24 @@ int main(int argc, char **argv)
 	topic_create(&bench);
 	client_begin(&bench);
 	uint64_t count = 0;
-	uint64_t start = clock_ns();
-	for (uint64_t now = start; now - start < (uint64_t)(seconds * 1e9) && count < TURNS_MAX; count++) {
+	uint64_t most = bench.turns && bench.turns < TURNS_MAX ? bench.turns : TURNS_MAX;
+	uint64_t end = bench.turns ? UINT64_MAX : clock_ns() + (uint64_t)(length * 1e9);
+	for (uint64_t now = 0; now < end && count < most; count++) {
 		produce(&bench);
+		bench.virtual_ns += TURN_NS;
 		CALLGRIND_TOGGLE_COLLECT;
-		now = clock_ns();
+		uint64_t begun = clock_ns();
+		now = bench.turns ? bench.virtual_ns : begun;
 		weir_engine_receive(bench.engine, bench.arrivals, bench.burst, now);
 		weir_engine_run(bench.engine, now);
-		turns[count] = (uint32_t)(clock_ns() - now);
+		turns[count] = (uint32_t)(clock_ns() - begun);
 		CALLGRIND_TOGGLE_COLLECT;
 		consume(&bench);
 	}
-	for (int i = 0; i < 8; i++)
-		weir_engine_run(bench.engine, clock_ns() + WAIT_NS);
+	for (int i = 0; i < 8; i++) {
+		bench.virtual_ns += WAIT_NS;
+		weir_engine_run(bench.engine, now_ns(&bench) + WAIT_NS);
+	}
 	bool is_right = result_print(&bench, turns, count);
 	weir_engine_destroy(bench.engine);
 	free(bench.arena);

@@ -18,6 +18,7 @@ PROMISED = {
     'bound': (['--pairs', '1', '--seconds', '1'],
               ['afxdp_testpmd_frames_per_second', 'afxdp_weir_frames_per_second', 'vhost_testpmd_frames_per_second',
                'vhost_weir_frames_per_second', 'ratio_afxdp', 'ratio_vhost']),
+    'targets': (['--quick', '--parts', 'micro'], ['count', 'met']),
     # Without the packages of others: weir and the relays alone.
     'peers': (['--quick', '--peers', 'weir,weir-lane,relay,gro-relay', '--cases', '64 B,latency,at least once',
                '--svg', '/dev/null'],

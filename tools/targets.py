@@ -1,0 +1,134 @@
+# tools/bench targets: every speed that the project promises, measured in one session by the benchmarks it belongs to, and
+# printed as one table with the date and the machine. A claim of speed in the README is a line of this table. Each benchmark
+# runs by itself, so what it prints alone is what counts here. Standard library only.
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+
+import lab as laboratory
+from lab import Failure
+
+BENCH = os.path.join(laboratory.TOP, 'tools', 'bench.py')
+# Part -> words of its command, and what --quick adds: it shows that all works and proves no speed.
+PARTS = {
+    'micro': (['micro'], ['--pairs', '1', '--seconds', '0.1']),
+    'lanes': (['lanes'], ['--pairs', '1', '--seconds', '0.2']),
+    'relay': (['relay'], ['--pairs', '1', '--seconds', '1']),
+    'bound': (['bound'], ['--pairs', '1', '--seconds', '1']),
+    'peers': (['peers'], ['--quick']),
+}
+MILLION, GIGA = ('M/s', 1e-6), ('GB/s', 1e-9)
+# What the answers of lanes and relay hold: key, what it is, unit and scale, whether more is better, bound, aim.
+LANES = (
+    ('packed_events_per_second', 'lane, 64 B packed 18 a frame, one client thread', MILLION, True, 85e6, 110e6),
+    ('single_events_per_second', 'lane, 64 B one a frame', MILLION, True, 45e6, 60e6),
+    ('kib_share_of_memcpy', 'lane, 1 KiB events, share of a cold copy', ('x', 1), True, 0.6, None),
+    ('four_groups_cost', 'lane, four groups / one group', ('x', 1), False, 2.5, None),
+    ('round_trip_p50_ns', 'lane, publish, route, consume, reply, p50', ('ns', 1), False, 2000, None),
+)
+RELAY = (
+    ('weir_kernel_events_per_second', 'kernel UDP port, routed, prebuilt frames', MILLION, True, 20e6, 30e6),
+    ('kernel_over_gro_relay', 'kernel UDP port / relay with GRO and GSO', ('x', 1), True, 0.5, None),
+    ('ratio_afxdp', 'AF_XDP port / plain relay', ('x', 1), True, 1.5, None),
+    ('weir_afxdp_events_per_second', 'AF_XDP port over veth (an aim alone)', MILLION, True, None, 12e6),
+)
+BOUND = tuple((f'ratio_{port}', f'{name} port / testpmd on the same port', ('x', 1), True, 0.7, None)
+              for port, name in (('afxdp', 'AF_XDP'), ('vhost', 'vhost-user')))
+
+
+def line(part, what, value, unit, is_more, bound, noisy, aim=None):
+    is_met = None if bound is None or value is None else value >= bound if is_more else value <= bound
+    return {'part': part, 'what': what, 'value': value, 'unit': unit, 'at': 'least' if is_more else 'most', 'bound': bound,
+            'aim': aim, 'met': is_met, 'noisy': bool(noisy)}
+
+
+def lines_by_key(part, keys, answer):
+    lines = []
+    for key, what, (unit, scale), is_more, bound, aim in keys:
+        value = answer.get(key)
+        scaled = [None if number is None else round(number * scale, 3) for number in (value, bound, aim)]
+        lines.append(line(part, what, scaled[0], unit, is_more, scaled[1], answer['noisy'], scaled[2]))
+    return lines
+
+
+def lines_of(part, answer):
+    if part == 'micro':
+        return [line(part, claim['what'], claim['value'], claim['unit'], False, claim['at_most'], answer['noisy'])
+                for claim in answer['claims']]
+    if part == 'peers':
+        return [line(part, target['target'], target['value'], target['unit'].strip(), target['at'] == 'least', target['must'],
+                     target.get('noisy', True)) for target in answer['targets']]
+    return lines_by_key(part, {'lanes': LANES, 'relay': RELAY, 'bound': BOUND}[part], answer)
+
+
+def run_part(part, is_quick):
+    words, quick = PARTS[part]
+    print(f'tools/bench {" ".join(words)}', file=sys.stderr, flush=True)
+    done = subprocess.run([sys.executable, BENCH, *words, '--json', *(quick if is_quick else [])], stdout=subprocess.PIPE,
+                          text=True, check=False)
+    if done.returncode:
+        raise Failure(f'{" ".join(words)} ended with status {done.returncode}')
+    return json.loads(done.stdout)
+
+
+def machine():
+    with open('/proc/cpuinfo') as file:
+        model = next((text.split(':', 1)[1].strip() for text in file if text.startswith('model name')), 'unknown')
+    return f'{os.cpu_count()} cores, {model}, Linux {os.uname().release}'
+
+
+def measure(arguments):
+    started = datetime.datetime.now(datetime.timezone.utc)
+    answers = {part: run_part(part, arguments.quick) for part in arguments.parts}
+    lines = [entry for part, answer in answers.items() for entry in lines_of(part, answer)]
+    judged = [entry for entry in lines if entry['met'] is not None]
+    return {'date': started.strftime('%Y-%m-%d %H:%M UTC'), 'machine': machine(), 'quick': arguments.quick, 'targets': lines,
+            'count': len(judged), 'met': sum(entry['met'] for entry in judged),
+            'missed': [entry['what'] for entry in judged if not entry['met']], 'parts': answers}
+
+
+def report(answer):
+    print(f'{answer["date"]}, {answer["machine"]}' + (', too short to prove any speed' if answer['quick'] else ''))
+    part = None
+    for entry in answer['targets']:
+        if entry['part'] != part:
+            part = entry['part']
+            print(f'tools/bench {part}')
+        verdict = {None: '-', True: 'met', False: 'MISSED'}[entry['met']]
+        value = 'nothing' if entry['value'] is None else f'{entry["value"]:g} {entry["unit"]}'
+        must = '' if entry['bound'] is None else f'at {entry["at"]} {entry["bound"]:g}'
+        aim = '' if entry['aim'] is None else f'  (aim {entry["aim"]:g})'
+        noisy = '  noisy' if entry['noisy'] else ''
+        print(f'  {verdict:<7}{entry["what"]:<66}{value:>20}  {must}{aim}{noisy}')
+    print(f'{answer["met"]} of {answer["count"]} met'
+          + (f'; missed: {"; ".join(answer["missed"])}' if answer['missed'] else ''))
+
+
+def arguments_of(words):
+    parser = argparse.ArgumentParser(prog='tools/bench targets', description='All that is promised of speed, in one table.')
+    parser.add_argument('--json', action='store_true', help='one object on stdout, with all that the parts measured')
+    parser.add_argument('--quick', action='store_true', help='short runs: shows that it works, proves no speed')
+    parser.add_argument('--parts', type=lambda text: text.split(','), default=list(PARTS),
+                        help=f'comma-separated ({",".join(PARTS)})')
+    arguments = parser.parse_args(words)
+    for name in arguments.parts:
+        if name not in PARTS:
+            parser.error(f'no part {name}; there are {", ".join(PARTS)}')
+    return arguments
+
+
+def main(words):
+    arguments = arguments_of(words)
+    try:
+        answer = measure(arguments)
+    except Failure as failure:
+        sys.exit(f'tools/bench: {failure}')
+    except KeyboardInterrupt:
+        sys.exit(130)
+    if arguments.json:
+        print(json.dumps(answer))
+    else:
+        report(answer)
