@@ -48,21 +48,22 @@ struct weir_stream {
 	bool is_ack_due;
 	bool is_waiting;     // in the shard's queue of waiters
 	bool is_assembling;  // has a reassembly slot
-	// Rarely touched.
+	// Looked at when it is acknowledged: another one.
 	struct weir_parked *parked; // by sequence
 	struct weir_parked *parked_last;
 	uint64_t refused_to; // events below were refused drop-new: only a skip passes them
 	uint64_t epoch;
 	uint64_t nack_ns;    // last nack
 	uint64_t nack_next;  // what was missing then
-	struct weir_timer timer; // end of the dedup window
-	struct weir_stream *wait_next;
-	struct weir_stream *free_next;
 	uint32_t frame_size; // of the session
 	uint32_t wanted;     // waiting: bytes of the run that was refused `full`; 0: waits for credit only
 	uint32_t reassembly; // slot, while is_assembling
 	bool wants_nack;     // a fragment ran ahead of those that arrived
 	bool is_local;       // its session is on a lane
+	// Rarely touched.
+	struct weir_timer timer; // end of the dedup window
+	struct weir_stream *wait_next;
+	struct weir_stream *free_next;
 } __attribute__((aligned(64)));
 
 // After a retransmission timeout one frame goes out, the rest waits for a report.

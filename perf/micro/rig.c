@@ -102,7 +102,8 @@ static struct weir_frame_header *frame_begin(struct weir_rig *rig, enum weir_kin
 	struct weir_arrival *arrival = &rig->arrivals[rig->arrival_count];
 	struct weir_frame_header *frame = (void *)(rig->in[rig->arrival_count] + WEIR_RIG_FRAME_AT);
 	arrival->frame = frame;
-	arrival->path = &rig->paths[client];
+	rig->arrival_paths[rig->arrival_count] = rig->paths[client];
+	arrival->path = &rig->arrival_paths[rig->arrival_count];
 	arrival->trust_link = rig->setup.is_link;
 	memset(frame, 0, sizeof(*frame));
 	frame->kind = (uint8_t)kind;

@@ -85,6 +85,7 @@ struct weir_rig {
 	uint32_t train_left;
 	uint64_t now_ns;
 	struct weir_arrival arrivals[WEIR_RIG_ARRIVALS];
+	struct weir_path arrival_paths[WEIR_RIG_ARRIVALS]; // as a port keeps them: in the same place every turn
 	uint32_t arrival_count;
 	uint32_t out_count;
 	uint64_t delivered; // events
