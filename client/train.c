@@ -5,8 +5,7 @@
 
 #include <string.h>
 
-// Written in words of 8 bytes, for in those it is summed: a sum of what was stored in smaller pieces waits until all stores
-// before it are in the cache, which took 70 % of ending a frame.
+// In words: reading it back took 70 % of ending a frame.
 static inline void header_fill(const struct stream *stream, struct weir_frame_header *frame, uint64_t sequence, uint32_t count,
 			       uint32_t body_length)
 {
@@ -21,9 +20,7 @@ static inline void header_fill(const struct stream *stream, struct weir_frame_he
 		stream->shard | (uint64_t)body_length << 16,
 	};
 	words[5] |= (uint64_t)weir_crc32c_small(0, words, __builtin_offsetof(struct weir_frame_header, crc)) << 32;
-#pragma GCC unroll 6
-	for (uint32_t i = 0; i < sizeof(words) / 8; i++)
-		memcpy((uint8_t *)frame + i * 8, &words[i], 8);
+	weir_words_put(frame, words, sizeof(words) / 8);
 }
 
 void train_frame_end(struct stream *stream)

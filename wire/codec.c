@@ -129,6 +129,18 @@ void weir_frame_seal_with(struct weir_frame_header *frame, uint16_t body_length,
 	frame->crc = header_crc(frame->flags & WEIR_FLAG_HEADER_ONLY ? 0 : body_crc, frame);
 }
 
+void weir_list_seal(struct weir_frame_header *frame, enum weir_kind kind, uint64_t session, uint32_t count,
+		    uint32_t body_length, uint32_t body_crc)
+{
+	uint64_t words[sizeof(*frame) / 8] = {
+		WEIR_MAGIC | WEIR_VERSION << 16 | (uint64_t)kind << 24 | (uint64_t)count << 48,
+		session, 0, 0, 0,
+		(uint64_t)body_length << 16,
+	};
+	words[5] |= (uint64_t)weir_crc32c_small(body_crc, words, HEADER_SEALED_SIZE) << 32;
+	weir_words_put(frame, words, sizeof(words) / 8);
+}
+
 static inline void put8(void *at, uint32_t offset, uint64_t value)
 {
 	memcpy((uint8_t *)at + offset, &value, 8);

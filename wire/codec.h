@@ -29,6 +29,20 @@ void weir_frame_seal(struct weir_frame_header *frame, uint16_t body_length);
 // Seals a publish frame whose body's CRC is known already.
 void weir_frame_seal_with(struct weir_frame_header *frame, uint16_t body_length, uint32_t body_crc);
 
+// Stores words of 8 bytes one by one, `count` of them, known to the compiler. A sum that reads back what several smaller stores
+// wrote waits until they, and every store before them, are in the cache; so what is written often is made of words, summed in
+// registers and stored by this.
+static inline __attribute__((always_inline)) void weir_words_put(void *to, const uint64_t *words, size_t count)
+{
+#pragma GCC unroll 8
+	for (size_t i = 0; i < count; i++)
+		__builtin_memcpy((uint8_t *)to + i * 8, &words[i], 8);
+}
+
+// Writes the header of a list of `count` entries (an acknowledgement), sealed: `body_crc` is that of the entries.
+void weir_list_seal(struct weir_frame_header *frame, enum weir_kind kind, uint64_t session, uint32_t count,
+		    uint32_t body_length, uint32_t body_crc);
+
 // What differs between deliver frames of whole runs.
 struct weir_deliver {
 	uint64_t session;

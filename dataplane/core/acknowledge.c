@@ -165,32 +165,43 @@ void weir_stream_room(struct weir_shard *shard, uint64_t now_ns)
 	}
 }
 
-static void entry_fill(struct weir_stream *stream, struct weir_ack_entry *entry, uint64_t now_ns)
+// Whether the stream is to be told of a gap now.
+static bool is_nack_due(struct weir_stream *stream, bool is_full, uint64_t now_ns)
+{
+	// What is missing because it was refused `full` is no gap: sending it again at once would not help.
+	bool has_gap = (stream->parked || stream->wants_nack) && !is_full;
+	stream->wants_nack = false;
+	if (!has_gap || (stream->nack_next == stream->next && now_ns - stream->nack_ns < NACK_NS))
+		return false;
+	stream->nack_next = stream->next;
+	stream->nack_ns = now_ns;
+	return true;
+}
+
+// Returns the sum of what was before it and the entry.
+static uint32_t entry_put(struct weir_stream *stream, struct weir_ack_entry *entry, uint32_t crc, uint64_t now_ns)
 {
 	struct weir_shard *shard = stream->shard;
 	const struct weir_reassembly *pool = &shard->engine->reassembly;
 	weir_credit_renew(shard, stream);
-	*entry = (struct weir_ack_entry){
-		.topic = shard->topic,
-		.shard = shard->shard,
-		.stream = stream->handle,
-		.fragment_to = stream->is_assembling ? pool->slots[stream->reassembly].arrived : 0,
-		.next = stream->next,
-		.limit = stream->limit,
-		.have = stream->next,
-	};
 	bool is_full = stream->is_waiting && stream->wanted;
-	if (is_full)
-		entry->flags |= WEIR_ACK_FULL;
-	// What is missing because it was refused `full` is no gap: sending it again at once would not help.
-	bool has_gap = (stream->parked || stream->wants_nack) && !is_full;
-	if (has_gap && (stream->nack_next != stream->next || now_ns - stream->nack_ns >= NACK_NS)) {
-		entry->flags |= WEIR_ACK_NACK;
-		entry->have = stream->parked ? stream->parked->sequence : stream->next + 1;
-		stream->nack_next = stream->next;
-		stream->nack_ns = now_ns;
-	}
-	stream->wants_nack = false;
+	bool is_nack = is_nack_due(stream, is_full, now_ns);
+	uint64_t flags = (is_full ? WEIR_ACK_FULL : 0) | (is_nack ? WEIR_ACK_NACK : 0);
+	uint64_t fragment_to = stream->is_assembling ? pool->slots[stream->reassembly].arrived : 0;
+	uint64_t have = stream->next;
+	if (is_nack)
+		have = stream->parked ? stream->parked->sequence : stream->next + 1;
+	const uint64_t words[] = {
+		shard->topic | (uint64_t)shard->shard << 32 | flags << 48,
+		stream->handle | fragment_to << 32,
+		stream->next,
+		stream->limit,
+		have,
+	};
+	_Static_assert(sizeof(words) == sizeof(*entry) && __builtin_offsetof(struct weir_ack_entry, next) == 16,
+		       "an entry in words");
+	weir_words_put(entry, words, sizeof(words) / 8);
+	return weir_crc32c_small(crc, words, sizeof(words));
 }
 
 // One frame for the session of the bucket's first stream. false: no room, all stay due.
@@ -219,6 +230,7 @@ static bool session_flush(struct weir_engine *engine, struct weir_ack_bucket *bu
 		return false;
 	struct weir_ack_entry *entries = (void *)(frame + 1);
 	uint32_t filled = 0;
+	uint32_t crc = 0;
 	for (struct weir_stream **link = &bucket->first; *link && filled < count;) {
 		struct weir_stream *stream = *link;
 		if (stream->session != to.id) {
@@ -232,12 +244,12 @@ static bool session_flush(struct weir_engine *engine, struct weir_ack_bucket *bu
 			__builtin_prefetch(&(*link)->shard->log.head);
 			__builtin_prefetch(&(*link)->shard->recent_position);
 		}
-		entry_fill(stream, &entries[filled++], now_ns);
+		crc = entry_put(stream, &entries[filled++], crc, now_ns);
 	}
-	frame->kind = WEIR_KIND_ACK;
 	// Others of the bucket stay for their own frame.
-	frame->count = (uint16_t)filled;
-	weir_frame_send(engine, frame, (int32_t)(filled * sizeof(struct weir_ack_entry)));
+	uint32_t length = filled * (uint32_t)sizeof(struct weir_ack_entry);
+	weir_list_seal(frame, WEIR_KIND_ACK, to.id, filled, length, crc);
+	weir_frame_commit(engine, HEADER_SIZE + length);
 	return true;
 }
 

@@ -11,6 +11,7 @@
 #define AHEAD_PLACE 15u
 #define AHEAD_SHARD 12u
 #define AHEAD_LOG 6u // half of AHEAD_SHARD
+#define AHEAD_SENDERS 4u
 #define SESSIONS_WARM 1024u
 #define SHARDS_WARM 16u // so many are taken to be in the cache
 #define HOPS_MAX 4u // a frame chases a moving shard this often, then it is refused `moving`
@@ -314,7 +315,19 @@ static void log_fetch(const struct weir_shard *shard, uint32_t size)
 		__builtin_prefetch(next + at, 1);
 }
 
-// The same where sessions are many: at the change of a train of frames, also the session.
+// Where sessions are many.
+static void sender_fetch(const struct weir_engine *engine, const struct weir_arrival *arrival)
+{
+	const struct weir_frame_header *frame = arrival->frame;
+	if (arrival->size < HEADER_SIZE)
+		return;
+	const struct weir_session *session = &engine->sessions.slots[frame->session & engine->sessions.mask];
+	__builtin_prefetch(session, 1);
+	__builtin_prefetch(&session->path);
+	(void)shard_fetch(engine, arrival);
+}
+
+// The same at the change of a train of frames.
 static void session_fetch(const struct weir_engine *engine, const struct weir_arrival *before,
 			  const struct weir_arrival *arrival)
 {
@@ -322,10 +335,7 @@ static void session_fetch(const struct weir_engine *engine, const struct weir_ar
 	const struct weir_frame_header *frame = arrival->frame;
 	if (before->size < HEADER_SIZE || arrival->size < HEADER_SIZE || old->session == frame->session)
 		return;
-	const struct weir_session *session = &engine->sessions.slots[frame->session & engine->sessions.mask];
-	__builtin_prefetch(session, 1);
-	__builtin_prefetch(&session->path);
-	(void)shard_fetch(engine, arrival);
+	sender_fetch(engine, arrival);
 }
 
 // What the frames behind this one, the first of `count`, need. `ahead` is the caller's, a ring of shards.
@@ -350,6 +360,9 @@ void weir_engine_receive(struct weir_engine *engine, const struct weir_arrival *
 	const struct weir_shard *ahead[AHEAD_LOG] = { NULL }; // of frames from there to AHEAD_SHARD
 	bool is_crowded = !is_cold && engine->sessions.live > SESSIONS_WARM;
 	engine->now_ns = now_ns;
+	// For the first frames of a burst nobody asked before.
+	for (uint32_t i = 0; is_crowded && i < AHEAD_SENDERS && i < count; i++)
+		sender_fetch(engine, &arrivals[i]);
 	for (uint32_t i = 0; i < count; i++) {
 		if (arrivals[i].shared) {
 			i += weir_publish_shared(engine, &arrivals[i], count - i);
