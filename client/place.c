@@ -249,7 +249,8 @@ static int place_walk(struct weir_consumer *consumer, struct assignment *assignm
 		.term = assignment->term,
 		.shard = assignment->shard,
 	};
-	const uint8_t *fetch_end = place.log.base + (place.position & (place.log.size - 1)) + (head - place.position);
+	const uint8_t *fetch_end =
+		place.log.base + (place.position & (place.log.size - 1)) + min_u64(head - place.position, place.log.size);
 	int count = 0;
 	if (place.skip && !place_pass(&assignment->place, head))
 		return -1;

@@ -7,7 +7,7 @@
 
 #define EVENT_HEADER ((uint32_t)sizeof(struct weir_event_header))
 #define FRAME_HEADER ((uint32_t)sizeof(struct weir_frame_header))
-#define FETCH_AHEAD 1024u // bytes of a lane's frame asked for before they are written
+#define FETCH_AHEAD 1024u // bytes of a frame asked for before they are written
 #define PIECE 16u       // bytes copied at once
 #define PIECES_MAX 512u // above, memcpy() is faster
 
@@ -221,6 +221,21 @@ static inline void pieces_copy(uint8_t *to, const uint8_t *from, uint32_t size)
 	memcpy(to + size - PIECE, from + size - PIECE, PIECE);
 }
 
+// An event without attributes where the stream's next one goes; `size` is what it takes there.
+static inline void plain_put(const struct stream *stream, const struct weir_event *event, uint32_t size)
+{
+	uint8_t *at = stream->write;
+	struct weir_event_header *header = (void *)at;
+	__builtin_prefetch(at + FETCH_AHEAD, 1);
+	__builtin_prefetch(at + FETCH_AHEAD + 64, 1);
+	header->length = EVENT_HEADER + event->payload_size;
+	header->type = event->type;
+	header->flags = header->attribute_words = 0;
+	header->key = event->key;
+	memset(at + size - 8, 0, 8);
+	pieces_copy(at + EVENT_HEADER, event->payload, event->payload_size);
+}
+
 // The usual event, which is small, has a key and no attributes, and goes into the frame under construction, takes no call:
 // 158 -> 112 instructions with weir_publish(), for 64 bytes of payload.
 int weir_core_publish(struct weir_producer *producer, const struct weir_event *event)
@@ -235,11 +250,7 @@ int weir_core_publish(struct weir_producer *producer, const struct weir_event *e
 	// A dead stream has no frame under construction, and no room; through a lane each frame begins in a train.
 	if (size > stream->room || (producer->core->local && !stream->train))
 		return publish_any(producer, event);
-	uint8_t *at = stream->write;
-	*(struct weir_event_header *)(void *)at =
-		(struct weir_event_header){ .length = EVENT_HEADER + payload, .type = event->type, .key = event->key };
-	memset(at + size - 8, 0, 8);
-	pieces_copy(at + EVENT_HEADER, event->payload, payload);
+	plain_put(stream, event, size);
 	return published(stream, size);
 }
 
@@ -262,17 +273,8 @@ static inline int publish_plain(struct weir_producer *producer, const struct wei
 			break;
 		if (!stream->train)
 			train_next(stream);
-		uint8_t *at = stream->write;
-		struct weir_event_header *header = (void *)at;
-		__builtin_prefetch(at + FETCH_AHEAD, 1);
-		__builtin_prefetch(at + FETCH_AHEAD + 64, 1);
-		header->length = EVENT_HEADER + payload;
-		header->type = event->type;
-		header->flags = header->attribute_words = 0;
-		header->key = event->key;
-		memset(at + size - 8, 0, 8);
-		pieces_copy(at + EVENT_HEADER, event->payload, payload);
-		stream->write = at + size;
+		plain_put(stream, event, size);
+		stream->write += size;
 		stream->room -= size;
 		stream->events++;
 		if (++stream->train_events >= frame_events)

@@ -263,6 +263,7 @@ class Session:
         self.lab = laboratory.Lab('kernel')
         self.peers, self.started = {}, {}
         self.figures = {}  # case -> peer -> [result of each round]
+        self.failed = {}   # case -> peer -> rounds in which it did not do the job
 
     def __enter__(self):
         return self
@@ -484,6 +485,8 @@ def table(answer):
             continue
         lines.append(f'{"met   " if line["met"] else "MISSED"} {line["target"]}: {line["value"]}{line["unit"]}{range_text}, '
                      f'must be at {line["at"]} {line["must"]:g}{line["unit"]}')
+    for case, names in answer['failed_rounds'].items():
+        lines += [f'{name} did not do {case} in {rounds} of {answer["pairs"]} rounds' for name, rounds in names.items()]
     for name, what in answer['durable_means'].items():
         lines.append(f'durable of {name}: {what}')
     return '\n'.join(lines)
@@ -577,7 +580,17 @@ def run_rounds(session, arguments, names, cached):
                   flush=True)
         for case in arguments.cases:
             for name in peers_of(case, names, cached):
-                result = session.measure(name, job_of(case))
+                try:
+                    result = session.measure(name, job_of(case))
+                except Failure as failure:
+                    if name in ALWAYS:
+                        raise
+                    # Somebody else's server that did not do the job this time takes no part in this round.
+                    print(f'round {number + 1}, {case}, {name}: did not do it: {str(failure).splitlines()[-1]}',
+                          file=sys.stderr, flush=True)
+                    session.failed.setdefault(case, {}).setdefault(name, 0)
+                    session.failed[case][name] += 1
+                    continue
                 session.keep(case, name, result)
                 print(f'round {number + 1}, {case}, {name}: {brief(case, result)}', file=sys.stderr, flush=True)
 
@@ -595,7 +608,7 @@ def bench(arguments):
     cached = read_cache(arguments.cached) if arguments.cached else {}
     with Session(arguments) as session:
         run_rounds(session, arguments, names, cached)
-        figures = session.figures
+        figures, failed = session.figures, session.failed
     raw = {kind: figure_of('raw', runs) for kind, runs in figures.pop('raw', {}).items()}
     cases = {case: {name: figure_of(case, runs) for name, runs in figures.get(case, {}).items()} for case in arguments.cases}
     for case in cases:
@@ -603,7 +616,7 @@ def bench(arguments):
             cases[case].setdefault(name, {**figure, 'cached': True})
     answer = {'date': datetime.datetime.now(datetime.timezone.utc).strftime('%Y-%m-%d %H:%M UTC'), 'machine': machine(),
               'pairs': arguments.pairs, 'seconds': arguments.seconds, 'raw': raw, 'cases': cases,
-              'targets': judge(cases, raw),
+              'targets': judge(cases, raw), 'failed_rounds': failed,
               **flat(cases),
               'durable_means': {name: PEERS[name].durable_means for name in cases.get('durable', {})}}
     answer['plot'] = plot(answer, arguments.svg)
