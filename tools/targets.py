@@ -19,7 +19,8 @@ PARTS = {
     'bound': (['bound'], ['--pairs', '1', '--seconds', '1']),
     'peers': (['peers'], ['--quick']),
 }
-MILLION, GIGA = ('M/s', 1e-6), ('GB/s', 1e-9)
+MILLION = 'M/s', 1e-6
+NOISY = 0.15
 # What the answers of lanes and relay hold: key, what it is, unit and scale, whether more is better, bound, aim.
 LANES = (
     ('packed_events_per_second', 'lane, 64 B packed 18 a frame, one client thread', MILLION, True, 85e6, 110e6),
@@ -27,6 +28,18 @@ LANES = (
     ('kib_share_of_memcpy', 'lane, 1 KiB events, share of a cold copy', ('x', 1), True, 0.6, None),
     ('four_groups_cost', 'lane, four groups / one group', ('x', 1), False, 2.5, None),
     ('round_trip_p50_ns', 'lane, publish, route, consume, reply, p50', ('ns', 1), False, 2000, None),
+)
+# Beside them, promised to nobody: what the same cores copy when nothing is promised, and lanes between cores that share no
+# cache, where the hypervisor put them there in some rounds.
+BESIDE = (
+    ('bare_packed_events_per_second', 'a bare copy, packed', MILLION),
+    ('bare_single_events_per_second', 'a bare copy, one a frame', MILLION),
+)
+FAR = (
+    ('packed_events_per_second', 'lane, cores without a common cache, packed', MILLION),
+    ('single_events_per_second', 'lane, cores without a common cache, one a frame', MILLION),
+    ('bare_packed_events_per_second', 'a bare copy there, packed', MILLION),
+    ('bare_single_events_per_second', 'a bare copy there, one a frame', MILLION),
 )
 RELAY = (
     ('weir_kernel_events_per_second', 'kernel UDP port, routed, prebuilt frames', MILLION, True, 20e6, 30e6),
@@ -49,8 +62,17 @@ def lines_by_key(part, keys, answer):
     for key, what, (unit, scale), is_more, bound, aim in keys:
         value = answer.get(key)
         scaled = [None if number is None else round(number * scale, 3) for number in (value, bound, aim)]
-        lines.append(line(part, what, scaled[0], unit, is_more, scaled[1], answer['noisy'], scaled[2]))
+        width = answer.get(key.removesuffix('events_per_second') + 'range')
+        noisy = (width[1] - width[0]) / value > NOISY if width and value else answer['noisy']
+        lines.append(line(part, what, scaled[0], unit, is_more, scaled[1], noisy, scaled[2]))
     return lines
+
+
+def lines_beside(answer):
+    found = [(what, answer[key], unit) for key, what, unit in BESIDE if key in answer]
+    found += [(what, answer['far'][key], unit) for key, what, unit in FAR if key in answer['far']]
+    return [line('lanes', what, round(value * scale, 3), unit, True, None, answer['noisy']) for what, value, (unit, scale) in
+            found]
 
 
 def lines_of(part, answer):
@@ -60,7 +82,9 @@ def lines_of(part, answer):
     if part == 'peers':
         return [line(part, target['target'], target['value'], target['unit'].strip(), target['at'] == 'least', target['must'],
                      target.get('noisy', True)) for target in answer['targets']]
-    return lines_by_key(part, {'lanes': LANES, 'relay': RELAY, 'bound': BOUND}[part], answer)
+    if part == 'lanes':
+        return lines_by_key(part, LANES, answer) + lines_beside(answer)
+    return lines_by_key(part, {'relay': RELAY, 'bound': BOUND}[part], answer)
 
 
 def run_part(part, is_quick):
