@@ -6,7 +6,7 @@
 #include "dataplane/core/stream.h"
 
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
-#define COUNTED_MAX 8u // streams of a bucket that are counted by session
+#define COUNTED_MAX 8u            // streams of a bucket that are counted by session
 #define NACK_NS 10000000ull       // at most one nack per gap in this time
 #define CREDIT_EVENTS_MAX 65536u  // beyond `next`
 #define CREDIT_EVENTS_NONE 8192u  // the same of a stream of level none, which has no window: what a socket's buffer holds

@@ -276,8 +276,9 @@ static enum weir_reason arrival_receive(struct weir_engine *engine, const struct
 	return session_receive(engine, session, arrival, body_crc);
 }
 
-// Shards that do not all fit the cache are fetched before their frames are looked at, in two steps: the shard and the stream,
-// then, four frames later, where the log goes on. Nothing of the frame is believed, for nothing is read through it.
+// Shards that do not all fit the cache are fetched before their frames are looked at, step by step: the frame's header, the
+// shard's place in the table, the shard and the stream, where the log goes on. Nothing of the frame is believed, for nothing
+// is read through it.
 static const struct weir_shard *shard_fetch(const struct weir_engine *engine, const struct weir_arrival *arrival)
 {
 	const struct weir_frame_header *frame = arrival->frame;

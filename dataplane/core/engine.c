@@ -12,7 +12,7 @@
 #define SELF_QUEUE 8192u       // messages of a worker to itself
 #define MEMBERS_PER_SESSION 4u // memberships in the pool, per session slot
 #define DELIVER_FRAMES 32u     // of one shard before the next one's turn
-#define SHARDS_WARM 16u    // so many are taken to be in the cache
+#define SHARDS_WARM 16u        // so many are taken to be in the cache
 #define DELIVER_SHARDS 64u     // in one turn
 #define DELIVER_THIN 16u       // of those that have less than WEIR_DELIVER_THIN_BYTES to send
 #define LEASE_MIN_MS 100u
