@@ -589,7 +589,7 @@ static bool is_past_quota(const struct weir_delivery_stream *delivery)
 	       delivery->shard->log.head - delivery->settled.position > delivery->quota_bytes;
 }
 
-bool weir_delivery_run(struct weir_shard *shard, uint32_t frames, uint64_t now_ns)
+enum weir_delivery_turn weir_delivery_run(struct weir_shard *shard, uint32_t frames, uint64_t now_ns)
 {
 	uint32_t ready = 0;
 	weir_reader_head(shard);
@@ -605,7 +605,7 @@ bool weir_delivery_run(struct weir_shard *shard, uint32_t frames, uint64_t now_n
 			ready += weir_delivery_is_ready(delivery);
 	}
 	if (ready == 0)
-		return false;
+		return WEIR_DELIVERY_TURN_QUIET;
 	// Every group gets the same share, so that none starves behind another.
 	uint32_t share = frames / ready ? frames / ready : 1;
 	bool is_more = false;
@@ -615,7 +615,7 @@ bool weir_delivery_run(struct weir_shard *shard, uint32_t frames, uint64_t now_n
 			is_more |= turn(delivery, share, now_ns);
 	}
 	weir_engine_mark_dirty(shard->engine, shard);
-	return is_more;
+	return is_more ? WEIR_DELIVERY_TURN_MORE : WEIR_DELIVERY_TURN_DONE;
 }
 
 // ---- Groups come and go, shards move ----

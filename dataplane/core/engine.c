@@ -14,7 +14,7 @@
 #define DELIVER_FRAMES 32u     // of one shard before the next one's turn
 #define SHARDS_WARM 16u        // so many are taken to be in the cache
 #define DELIVER_SHARDS 64u     // in one turn
-#define DELIVER_THIN 16u       // of those that have less than WEIR_DELIVER_THIN_BYTES to send
+#define DELIVER_THIN 16u       // of those that have less than WEIR_DELIVER_THIN_BYTES to send, and do send
 #define LEASE_MIN_MS 100u
 #define SESSIONS_LIMIT (1u << 20)
 // A busy worker publishes its rows this often, an idle one at once: 8 rows a turn of 32 frames cost 6 % of all instructions.
@@ -252,19 +252,22 @@ static void delivery_fetch(const struct weir_shard *next)
 	__builtin_prefetch(&after->deliveries[0].row_dropped, 1);
 }
 
-// Up to `most` shards of the list. Round-robin: a shard that has more goes to the end of the line.
+// Up to `most` shards of the list that have frames to send; those whose members read in place, or that have none, cost little.
+// Round-robin: a shard that has more goes to the end of the line.
 static bool deliver_list(struct weir_engine *engine, struct weir_shard_list *list, uint32_t most)
 {
 	bool is_left = false;
 	struct weir_shard *last = list->last;
-	for (uint32_t i = 0; i < most && list->first; i++) {
+	for (uint32_t i = 0; i < DELIVER_SHARDS && most && list->first; i++) {
 		struct weir_shard *shard = list->first;
 		if (shard->deliver_next && engine->owned_count > SHARDS_WARM)
 			delivery_fetch(shard->deliver_next);
 		weir_engine_unmark_deliverable(engine, shard);
 		shard->delivered_head = shard->log.head;
 		weir_engine_mark_dirty(engine, shard);
-		if (weir_delivery_run(shard, DELIVER_FRAMES, engine->now_ns)) {
+		enum weir_delivery_turn turn = weir_delivery_run(shard, DELIVER_FRAMES, engine->now_ns);
+		most -= turn != WEIR_DELIVERY_TURN_QUIET;
+		if (turn == WEIR_DELIVERY_TURN_MORE) {
 			weir_engine_mark_deliverable(engine, shard);
 			is_left = true;
 		}

@@ -63,8 +63,13 @@ void weir_stream_attach(struct weir_shard *shard, uint64_t now_ns);
 void weir_delivery_report(struct weir_shard *shard, const struct weir_ingress *ingress, const struct weir_report_entry *entry,
 			  uint64_t now_ns);
 void weir_delivery_revoked(struct weir_shard *shard, const struct weir_ingress *ingress, uint64_t now_ns);
-// Sends deliveries of the shard while there is credit and room, at most `frames`; true when more could be sent.
-bool weir_delivery_run(struct weir_shard *shard, uint32_t frames, uint64_t now_ns);
+// Sends deliveries of the shard while there is credit and room, at most `frames`, and tells those who read in place.
+enum weir_delivery_turn {
+	WEIR_DELIVERY_TURN_QUIET, // no group had frames to send
+	WEIR_DELIVERY_TURN_DONE,
+	WEIR_DELIVERY_TURN_MORE,  // more could be sent
+};
+enum weir_delivery_turn weir_delivery_run(struct weir_shard *shard, uint32_t frames, uint64_t now_ns);
 // Assign, revoke, revoke-now from the coordinator.
 void weir_delivery_message(struct weir_shard *shard, const struct weir_message *message, uint64_t now_ns);
 int weir_delivery_create(struct weir_shard *shard, const struct weir_group_place *place, uint64_t *start_offset);

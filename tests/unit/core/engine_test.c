@@ -467,6 +467,20 @@ Test(shards, a_report_does_not_send_few_bytes_before_their_turn)
 	cr_assert_eq(rig_count(&sink->client, WEIR_KIND_DELIVER), IN_A_TURN);
 }
 
+Test(shards, those_without_anybody_to_send_to_take_nobodys_turn)
+{
+	consumer_leave(sink);
+	consumers_run(rig, &sink, 1);
+	cr_assert_eq(consumer_held(sink), 0);
+	for (uint16_t shard = 0; shard < MANY; shard++)
+		rig_publish(&source, shard, 0, 1);
+	turn_once();
+	for (uint16_t shard = 0; shard < MANY; shard++)
+		cr_assert_eq(rig->shards[shard]->delivering, WEIR_DELIVERING_NOT, "shard %u", shard);
+	// For the end, where everything is to arrive.
+	consumer_join(sink);
+}
+
 Test(shards, one_that_moves_away_while_it_waits_is_in_no_list_any_more)
 {
 	for (uint16_t shard = 0; shard < MANY; shard++)
