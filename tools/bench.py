@@ -149,9 +149,10 @@ BENCHES = {
 
 
 def main():
-    for name, module in (('peers', peers), ('targets', targets)):
-        if name in sys.argv[1:2]:
-            return module.main(sys.argv[2:])
+    # targets first: peers may be one of its parts.
+    for name, module in (('targets', targets), ('peers', peers)):
+        if name in sys.argv[1:]:
+            return module.main([word for word in sys.argv[1:] if word != name])
     parser = argparse.ArgumentParser(prog='tools/bench', description='Measures weir on this machine.')
     parser.add_argument('what', choices=(*BENCHES, 'peers', 'targets'),
                         help='peers and targets have options of their own: peers --help')

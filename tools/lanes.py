@@ -216,4 +216,4 @@ def add_lanes_options(parser):
     parser.add_argument('--log', default='1MiB', help='lanes: size of each shard log (1MiB)')
 
 
-__all__ = ['bench_lanes', 'report_lanes', 'add_lanes_options']
+__all__ = ['bench_lanes', 'report_lanes', 'add_lanes_options', 'TARGETS']

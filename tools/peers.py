@@ -588,8 +588,8 @@ def run_rounds(session, arguments, names, cached):
                     # Somebody else's server that did not do the job this time takes no part in this round.
                     print(f'round {number + 1}, {case}, {name}: did not do it: {str(failure).splitlines()[-1]}',
                           file=sys.stderr, flush=True)
-                    session.failed.setdefault(case, {}).setdefault(name, 0)
-                    session.failed[case][name] += 1
+                    rounds = session.failed.setdefault(case, {})
+                    rounds[name] = rounds.get(name, 0) + 1
                     continue
                 session.keep(case, name, result)
                 print(f'round {number + 1}, {case}, {name}: {brief(case, result)}', file=sys.stderr, flush=True)

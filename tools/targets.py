@@ -8,7 +8,10 @@ import os
 import subprocess
 import sys
 
+import bound
 import lab as laboratory
+import lanes
+import peers
 
 BENCH = os.path.join(laboratory.TOP, 'tools', 'bench.py')
 # Part -> words of its command, and what --quick adds: it shows that all works and proves no speed.
@@ -20,15 +23,17 @@ PARTS = {
     'peers': (['peers'], ['--quick']),
 }
 MILLION = 'M/s', 1e-6
-NOISY = 0.15
-# What the answers of lanes and relay hold: key, what it is, unit and scale, whether more is better, bound, aim.
-LANES = (
-    ('packed_events_per_second', 'lane, 64 B packed 18 a frame, one client thread', MILLION, True, 85e6, 110e6),
-    ('single_events_per_second', 'lane, 64 B one a frame', MILLION, True, 45e6, 60e6),
-    ('kib_share_of_memcpy', 'lane, 1 KiB events, share of a cold copy', ('x', 1), True, 0.6, None),
-    ('four_groups_cost', 'lane, four groups / one group', ('x', 1), False, 2.5, None),
-    ('round_trip_p50_ns', 'lane, publish, route, consume, reply, p50', ('ns', 1), False, 2000, None),
-)
+# The bounds are those of the benchmarks. What each figure of lanes is, its unit and scale, and the aim beyond its bound.
+LANE_FIGURES = {
+    'packed_events_per_second': ('lane, 64 B packed 18 a frame, one client thread', MILLION, 110e6),
+    'single_events_per_second': ('lane, 64 B one a frame', MILLION, 60e6),
+    'kib_share_of_memcpy': ('lane, 1 KiB events, share of a cold copy', ('x', 1), None),
+    'four_groups_cost': ('lane, four groups / one group', ('x', 1), None),
+    'round_trip_p50_ns': ('lane, publish, route, consume, reply, p50', ('ns', 1), None),
+}
+# Key, what it is, unit and scale, whether more is better, bound, aim.
+LANES = tuple((key, LANE_FIGURES[key][0], LANE_FIGURES[key][1], is_more, least, LANE_FIGURES[key][2])
+              for key, is_more, least in lanes.TARGETS)
 # Beside them, promised to nobody: what the same cores copy when nothing is promised, and lanes between cores that share no
 # cache, where the hypervisor put them there in some rounds.
 BESIDE = (
@@ -42,28 +47,28 @@ FAR = (
     ('bare_single_events_per_second', 'a bare copy there, one a frame', MILLION),
 )
 RELAY = (
-    ('weir_kernel_events_per_second', 'kernel UDP port, routed, prebuilt frames', MILLION, True, 20e6, 30e6),
-    ('kernel_over_gro_relay', 'kernel UDP port / relay with GRO and GSO', ('x', 1), True, 0.5, None),
+    ('weir_kernel_events_per_second', 'kernel UDP port, routed, prebuilt frames', MILLION, True, peers.MUST['raw'], 30e6),
+    ('kernel_over_gro_relay', 'kernel UDP port / relay with GRO and GSO', ('x', 1), True, peers.MUST['gro'], None),
     ('ratio_afxdp', 'AF_XDP port / plain relay', ('x', 1), True, 1.5, None),
     ('weir_afxdp_events_per_second', 'AF_XDP port over veth (an aim alone)', MILLION, True, None, 12e6),
 )
-BOUND = tuple((f'ratio_{port}', f'{name} port / testpmd on the same port', ('x', 1), True, 0.7, None)
+BOUND = tuple((f'ratio_{port}', f'{name} port / testpmd on the same port', ('x', 1), True, bound.LEAST, None)
               for port, name in (('afxdp', 'AF_XDP'), ('vhost', 'vhost-user')))
 
 
-def line(part, what, value, unit, is_more, bound, noisy, aim=None):
-    is_met = None if bound is None or value is None else value >= bound if is_more else value <= bound
-    return {'part': part, 'what': what, 'value': value, 'unit': unit, 'at': 'least' if is_more else 'most', 'bound': bound,
+def line(part, what, value, unit, is_more, limit, noisy, aim=None):
+    is_met = None if limit is None or value is None else value >= limit if is_more else value <= limit
+    return {'part': part, 'what': what, 'value': value, 'unit': unit, 'at': 'least' if is_more else 'most', 'bound': limit,
             'aim': aim, 'met': is_met, 'noisy': bool(noisy)}
 
 
 def lines_by_key(part, keys, answer):
     lines = []
-    for key, what, (unit, scale), is_more, bound, aim in keys:
+    for key, what, (unit, scale), is_more, limit, aim in keys:
         value = answer.get(key)
-        scaled = [None if number is None else round(number * scale, 3) for number in (value, bound, aim)]
+        scaled = [None if number is None else round(number * scale, 3) for number in (value, limit, aim)]
         width = answer.get(key.removesuffix('events_per_second') + 'range')
-        noisy = (width[1] - width[0]) / value > NOISY if width and value else answer['noisy']
+        noisy = (width[1] - width[0]) / value > peers.NOISY if width and value else answer['noisy']
         lines.append(line(part, what, scaled[0], unit, is_more, scaled[1], noisy, scaled[2]))
     return lines
 
@@ -95,12 +100,6 @@ def run_part(part, is_quick):
     return json.loads(done.stdout) if done.returncode == 0 else None
 
 
-def machine():
-    with open('/proc/cpuinfo') as file:
-        model = next((text.split(':', 1)[1].strip() for text in file if text.startswith('model name')), 'unknown')
-    return f'{os.cpu_count()} cores, {model}, Linux {os.uname().release}'
-
-
 def measure(arguments):
     started = datetime.datetime.now(datetime.timezone.utc)
     answers = {part: run_part(part, arguments.quick) for part in arguments.parts}
@@ -109,8 +108,8 @@ def measure(arguments):
     answers = {part: answer for part, answer in answers.items() if answer is not None}
     lines = [entry for part, answer in answers.items() for entry in lines_of(part, answer)]
     judged = [entry for entry in lines if entry['met'] is not None]
-    return {'date': started.strftime('%Y-%m-%d %H:%M UTC'), 'machine': machine(), 'quick': arguments.quick, 'targets': lines,
-            'count': len(judged), 'met': sum(entry['met'] for entry in judged),
+    return {'date': started.strftime('%Y-%m-%d %H:%M UTC'), 'machine': peers.machine(), 'quick': arguments.quick,
+            'targets': lines, 'count': len(judged), 'met': sum(entry['met'] for entry in judged),
             'missed': [entry['what'] for entry in judged if not entry['met']], 'failed': failed, 'parts': answers}
 
 

@@ -402,6 +402,12 @@ static void teardown_many(void)
 
 TestSuite(shards, .init = setup_many, .fini = teardown_many);
 
+static void publish_one_each(uint16_t shards)
+{
+	for (uint16_t shard = 0; shard < shards; shard++)
+		rig_publish(&source, shard, 0, 1);
+}
+
 static void turn_once(void)
 {
 	weir_engine_run(rig->workers[0].engine, rig->now_ns);
@@ -409,8 +415,7 @@ static void turn_once(void)
 
 Test(shards, few_bytes_of_many_shards_wait_their_turn)
 {
-	for (uint16_t shard = 0; shard < MANY; shard++)
-		rig_publish(&source, shard, 0, 1);
+	publish_one_each(MANY);
 	for (uint32_t sent = IN_A_TURN; sent < MANY; sent += IN_A_TURN) {
 		turn_once();
 		cr_assert_eq(rig_count(&sink->client, WEIR_KIND_DELIVER), sent);
@@ -421,8 +426,7 @@ Test(shards, few_bytes_of_many_shards_wait_their_turn)
 
 Test(shards, what_gathers_while_a_shard_waits_goes_in_one_frame)
 {
-	for (uint16_t shard = 0; shard < MANY; shard++)
-		rig_publish(&source, shard, 0, 1);
+	publish_one_each(MANY);
 	turn_once();
 	rig_publish(&source, MANY - 1, 1, 2);
 	turn_once();
@@ -435,8 +439,7 @@ Test(shards, what_gathers_while_a_shard_waits_goes_in_one_frame)
 
 Test(shards, a_frame_full_does_not_wait_behind_shards_with_few_bytes)
 {
-	for (uint16_t shard = 0; shard < MANY - 1; shard++)
-		rig_publish(&source, shard, 0, 1);
+	publish_one_each(MANY - 1);
 	rig_publish(&source, MANY - 1, 0, 14);
 	turn_once();
 	cr_assert_eq(rig_count(&sink->client, WEIR_KIND_DELIVER), IN_A_TURN + 1);
@@ -447,8 +450,7 @@ Test(shards, a_frame_full_does_not_wait_behind_shards_with_few_bytes)
 
 Test(shards, one_that_fills_up_while_it_waits_waits_no_longer)
 {
-	for (uint16_t shard = 0; shard < MANY; shard++)
-		rig_publish(&source, shard, 0, 1);
+	publish_one_each(MANY);
 	turn_once();
 	rig_publish(&source, MANY - 1, 1, 13);
 	turn_once();
@@ -459,8 +461,7 @@ Test(shards, one_that_fills_up_while_it_waits_waits_no_longer)
 
 Test(shards, a_report_does_not_send_few_bytes_before_their_turn)
 {
-	for (uint16_t shard = 0; shard < MANY; shard++)
-		rig_publish(&source, shard, 0, 1);
+	publish_one_each(MANY);
 	for (uint16_t shard = 0; shard < MANY; shard++)
 		consumer_report(sink, shard, 0);
 	turn_once();
@@ -472,8 +473,7 @@ Test(shards, those_without_anybody_to_send_to_take_nobodys_turn)
 	consumer_leave(sink);
 	consumers_run(rig, &sink, 1);
 	cr_assert_eq(consumer_held(sink), 0);
-	for (uint16_t shard = 0; shard < MANY; shard++)
-		rig_publish(&source, shard, 0, 1);
+	publish_one_each(MANY);
 	turn_once();
 	for (uint16_t shard = 0; shard < MANY; shard++)
 		cr_assert_eq(rig->shards[shard]->delivering, WEIR_DELIVERING_NOT, "shard %u", shard);
@@ -483,8 +483,7 @@ Test(shards, those_without_anybody_to_send_to_take_nobodys_turn)
 
 Test(shards, one_that_moves_away_while_it_waits_is_in_no_list_any_more)
 {
-	for (uint16_t shard = 0; shard < MANY; shard++)
-		rig_publish(&source, shard, 0, 1);
+	publish_one_each(MANY);
 	struct weir_shard *waiting = rig->shards[MANY / 2];
 	cr_assert_eq(waiting->delivering, WEIR_DELIVERING_THIN);
 	weir_engine_unmark_deliverable(rig->workers[0].engine, waiting);
