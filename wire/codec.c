@@ -141,25 +141,24 @@ void weir_list_seal(struct weir_frame_header *frame, enum weir_kind kind, uint64
 	weir_words_put(frame, words, sizeof(words) / 8);
 }
 
-static inline void put8(void *at, uint32_t offset, uint64_t value)
-{
-	memcpy((uint8_t *)at + offset, &value, 8);
-}
-
-// Written in words of 8 bytes, for in those they are summed.
+// In the words in which it is summed.
 void weir_deliver_seal(struct weir_frame_header *frame, const struct weir_deliver *what, const void *runs)
 {
 	uint32_t count = what->count;
-	put8(frame, 0, WEIR_MAGIC | WEIR_VERSION << 16 | (uint64_t)WEIR_KIND_DELIVER << 24 | (uint64_t)what->flags << 32 |
-		       (uint64_t)count << 48);
-	put8(frame, 8, what->session);
-	put8(frame, 16, what->stream | (uint64_t)what->topic << 32);
-	put8(frame, 24, what->sequence);
-	put8(frame, 32, 0);
-	put8(frame, 40, what->shard | (uint64_t)what->body_length << 16);
-	put8(frame + 1, 0, what->to);
-	put8(frame + 1, 8, what->charge_from);
-	put8(frame + 1, 16, what->term);
+	const uint64_t words[] = {
+		WEIR_MAGIC | WEIR_VERSION << 16 | (uint64_t)WEIR_KIND_DELIVER << 24 | (uint64_t)what->flags << 32 |
+			(uint64_t)count << 48,
+		what->session,
+		what->stream | (uint64_t)what->topic << 32,
+		what->sequence,
+		0,
+		what->shard | (uint64_t)what->body_length << 16,
+		what->to,
+		what->charge_from,
+		what->term,
+	};
+	_Static_assert(sizeof(words) == sizeof(*frame) + sizeof(struct weir_delivery), "header and prefix in words");
+	weir_words_put(frame, words, sizeof(words) / 8);
 	frame->crc = what->flags & WEIR_FLAG_HEADER_ONLY ? header_crc(0, frame) : runs_frame_crc(frame, runs, count);
 }
 

@@ -34,7 +34,7 @@ void weir_frame_seal_with(struct weir_frame_header *frame, uint16_t body_length,
 // registers and stored by this.
 static inline __attribute__((always_inline)) void weir_words_put(void *to, const uint64_t *words, size_t count)
 {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
 	for (size_t i = 0; i < count; i++)
 		__builtin_memcpy((uint8_t *)to + i * 8, &words[i], 8);
 }

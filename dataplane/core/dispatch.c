@@ -13,7 +13,6 @@
 #define AHEAD_LOG 6u // half of AHEAD_SHARD
 #define AHEAD_SENDERS 4u
 #define SESSIONS_WARM 1024u
-#define SHARDS_WARM 16u // so many are taken to be in the cache
 #define HOPS_MAX 4u // a frame chases a moving shard this often, then it is refused `moving`
 
 // A frame that no shard saw: what the producer needs to know to go on.
@@ -357,7 +356,7 @@ static inline void shards_fetch(const struct weir_engine *engine, const struct w
 
 void weir_engine_receive(struct weir_engine *engine, const struct weir_arrival *arrivals, uint32_t count, uint64_t now_ns)
 {
-	bool is_cold = engine->owned_count > SHARDS_WARM;
+	bool is_cold = engine->owned_count > WEIR_SHARDS_WARM;
 	const struct weir_shard *ahead[AHEAD_LOG] = { NULL }; // of frames from there to AHEAD_SHARD
 	bool is_crowded = !is_cold && engine->sessions.live > SESSIONS_WARM;
 	engine->now_ns = now_ns;

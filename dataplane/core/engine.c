@@ -12,7 +12,6 @@
 #define SELF_QUEUE 8192u       // messages of a worker to itself
 #define MEMBERS_PER_SESSION 4u // memberships in the pool, per session slot
 #define DELIVER_FRAMES 32u     // of one shard before the next one's turn
-#define SHARDS_WARM 16u        // so many are taken to be in the cache
 #define DELIVER_SHARDS 64u     // in one turn
 #define DELIVER_THIN 16u       // of those that have less than WEIR_DELIVER_THIN_BYTES to send, and do send
 #define LEASE_MIN_MS 100u
@@ -260,7 +259,7 @@ static bool deliver_list(struct weir_engine *engine, struct weir_shard_list *lis
 	struct weir_shard *last = list->last;
 	for (uint32_t i = 0; i < DELIVER_SHARDS && most && list->first; i++) {
 		struct weir_shard *shard = list->first;
-		if (shard->deliver_next && engine->owned_count > SHARDS_WARM)
+		if (shard->deliver_next && engine->owned_count > WEIR_SHARDS_WARM)
 			delivery_fetch(shard->deliver_next);
 		weir_engine_unmark_deliverable(engine, shard);
 		shard->delivered_head = shard->log.head;

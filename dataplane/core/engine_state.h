@@ -58,6 +58,8 @@ struct weir_message_queue {
 	uint32_t tail;
 };
 
+#define WEIR_SHARDS_WARM 16u // so many of an engine are taken to be in the cache
+
 // Streams with an acknowledgement due, of sessions that share the bucket.
 struct weir_ack_bucket {
 	struct weir_stream *first;
