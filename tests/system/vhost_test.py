@@ -57,13 +57,17 @@ def handed_out(state):
         return 0
 
 
+def descriptors(rig):
+    return len(os.listdir(f'/proc/{rig.router.process.pid}/fd'))
+
+
 # What must not grow, while nobody is connected.
 def weight(rig):
     pid = rig.router.process.pid
     wait_until(lambda: not rig.queue()['link'], 'the link is down')
     with open(f'/proc/{pid}/status') as file:
         words = dict(line.split(':', 1) for line in file)
-    return {'descriptors': len(os.listdir(f'/proc/{pid}/fd')), 'threads': int(words['Threads']),
+    return {'descriptors': descriptors(rig), 'threads': int(words['Threads']),
             'memory_kib': int(words['VmRSS'].split()[0]), 'buffers': rig.queue()['buffers'] - rig.queue()['buffers_free']}
 
 
@@ -118,6 +122,8 @@ def test_dying_dpdk_processes_harm_nobody(lab):
     before = weight(rig)
     for number in range(KILLS):
         kill_one(rig, number, dice)
+    # A process killed at its start was never a link: DPDK's thread closes its socket when it gets to it.
+    wait_until(lambda: descriptors(rig) <= before['descriptors'], 'sockets and memories of the dead are closed', 5)
     after = weight(rig)
     lab.note(f'before {before}, after {KILLS} kills {after}')
 
@@ -138,7 +144,7 @@ def test_dying_dpdk_processes_harm_nobody(lab):
     for process in load.producers:
         process.signal(signal.SIGTERM)
     check_clean(load.finish(60)['all'])
-    for name, most in (('descriptors', 0), ('threads', 0), ('memory_kib', 1024), ('buffers', 128)):
+    for name, most in (('threads', 0), ('memory_kib', 1024), ('buffers', 128)):
         check_between(after[name], 0, before[name] + most, f'{name} after {KILLS} kills, {before[name]} before')
     wait_until(lambda: rig.router.status()['sessions'] == 0, 'sessions of the dead are gone', 15)
     wait_until(lambda: sum(row['streams'] for row in rig.router.topic_status('memory')['owners']) == 0,
