@@ -9,12 +9,25 @@
 #include "wire/lane.h"
 
 #define PAGE_SIZE 4096u
+#define LINE 64u
+#define LINES (PAGE_SIZE / LINE)
 #define STREAMS_MAX (1u << 20) // more than any shard can need; keeps the allocation's size from overflowing
 
 static uint64_t size_of(uint32_t streams_max)
 {
-	uint64_t size = sizeof(struct weir_shard) + (uint64_t)streams_max * sizeof(struct weir_stream);
+	uint64_t size = sizeof(struct weir_shard) + (uint64_t)streams_max * sizeof(struct weir_stream) + PAGE_SIZE;
 	return (size + PAGE_SIZE - 1) & ~(uint64_t)(PAGE_SIZE - 1);
+}
+
+// Shards begin at different lines of their pages: 1,024 that all begin at the first would share a few sets of each cache.
+static struct weir_shard *place_in(uint8_t *memory, const struct weir_shard_config *config)
+{
+	return (void *)(memory + (config->topic + config->shard) % LINES * LINE);
+}
+
+static void *memory_of(struct weir_shard *shard)
+{
+	return (void *)((uintptr_t)shard & ~(uintptr_t)(PAGE_SIZE - 1));
 }
 
 static void parts_init(struct weir_shard *shard)
@@ -39,12 +52,13 @@ int weir_shard_create(struct weir_shard **shard, const struct weir_shard_config 
 	    spec->streams_max > STREAMS_MAX || spec->event_max > spec->log_bytes / 8)
 		return -EINVAL;
 	uint64_t size = size_of(spec->streams_max);
-	struct weir_shard *fresh = weir_memory_get(size, config->node);
-	if (!fresh)
+	uint8_t *memory = weir_memory_get(size, config->node);
+	if (!memory)
 		return -ENOMEM;
+	struct weir_shard *fresh = place_in(memory, config);
 	int error = weir_log_create(&fresh->log, spec->log_bytes, config->node, config->hugepages, config->incarnation);
 	if (error) {
-		weir_memory_put(fresh, size);
+		weir_memory_put(memory, size);
 		return error;
 	}
 	fresh->allocated = size;
@@ -80,5 +94,5 @@ void weir_shard_destroy(struct weir_shard *shard)
 	shard->row.head.in_use = 0;
 	weir_row_publish(shard->public_row, &shard->row, sizeof(shard->row));
 	weir_log_destroy(&shard->log);
-	weir_memory_put(shard, shard->allocated);
+	weir_memory_put(memory_of(shard), shard->allocated);
 }
