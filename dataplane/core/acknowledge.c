@@ -15,20 +15,6 @@
 #define RECENT_EVENTS_MAX 8192u   // then the older half is forgotten
 #define EVENT_BYTES_GUESS 256u    // before any was seen
 
-void weir_ack_mark(struct weir_engine *engine, struct weir_stream *stream)
-{
-	if (stream->is_ack_due)
-		return;
-	uint32_t number = (uint32_t)(stream->session >> 32) % WEIR_ACK_BUCKETS;
-	struct weir_ack_bucket *bucket = &engine->acks[number];
-	bucket->count++;
-	stream->is_ack_due = true;
-	stream->ack_next = bucket->first;
-	bucket->first = stream;
-	engine->acks_due |= 1ull << number;
-	engine->has_work = true;
-}
-
 void weir_ack_detach(struct weir_engine *engine, struct weir_shard *shard)
 {
 	for (uint32_t number = 0; number < WEIR_ACK_BUCKETS; number++) {
@@ -47,37 +33,37 @@ void weir_ack_detach(struct weir_engine *engine, struct weir_shard *shard)
 	}
 }
 
-// Events of the recent size that fit `bytes`.
-static uint64_t events_in(struct weir_shard *shard, uint64_t bytes)
+// Events of the recent size that fit an equal part of `bytes`.
+static inline uint64_t events_in(struct weir_shard *shard, uint64_t bytes, uint64_t parts)
 {
 	uint64_t recent_bytes = shard->log.head - shard->recent_position;
 	uint64_t recent_events = shard->log.head_offset - shard->recent_offset;
 	if (recent_events == 0)
-		return bytes / EVENT_BYTES_GUESS;
+		return bytes / (EVENT_BYTES_GUESS * parts);
 	if (recent_events > RECENT_EVENTS_MAX || recent_bytes > shard->log.size) {
 		// The older half is forgotten; both stay above 0.
 		shard->recent_position += recent_bytes / 2;
 		shard->recent_offset += recent_events / 2;
 	}
-	return bytes * recent_events / recent_bytes;
+	return bytes * recent_events / (recent_bytes * parts);
 }
 
-static uint64_t free_bytes(const struct weir_shard *shard)
+static inline uint64_t free_bytes(const struct weir_shard *shard)
 {
 	return shard->log.size - (shard->log.head - weir_shard_hold(shard));
 }
 
-static uint64_t credit_events(struct weir_shard *shard)
+static inline uint64_t credit_events(struct weir_shard *shard)
 {
 	if (shard->policy != WEIR_POLICY_BLOCK || !shard->holders)
 		return CREDIT_EVENTS_MAX;
 	uint64_t free = free_bytes(shard);
 	uint32_t active = shard->round_active > shard->round_active_last ? shard->round_active : shard->round_active_last;
-	uint64_t share = events_in(shard, active > 1 ? free / active : free);
+	uint64_t share = events_in(shard, free, active > 1 ? active : 1);
 	if (share >= CREDIT_EVENTS_LOW)
 		return share < CREDIT_EVENTS_MAX ? share : CREDIT_EVENTS_MAX;
 	// Many streams, little room: enough for a frame, and first come, first served.
-	uint64_t all = events_in(shard, free);
+	uint64_t all = events_in(shard, free, 1);
 	return all < CREDIT_EVENTS_LOW ? all : CREDIT_EVENTS_LOW;
 }
 
@@ -89,13 +75,18 @@ static uint64_t credit_events_none(struct weir_shard *shard)
 	return credit < most ? credit : most;
 }
 
-void weir_credit_renew(struct weir_shard *shard, struct weir_stream *stream)
+static inline void renew(struct weir_shard *shard, struct weir_stream *stream)
 {
 	uint64_t limit = stream->next + (stream->level == WEIR_ACK_NONE ? credit_events_none(shard) : credit_events(shard));
 	if (limit > stream->limit)
 		stream->limit = limit;
 	if (stream->limit < stream->next + CREDIT_EVENTS_LOW)
 		weir_credit_wait(shard, stream, 0);
+}
+
+void weir_credit_renew(struct weir_shard *shard, struct weir_stream *stream)
+{
+	renew(shard, stream);
 }
 
 void weir_credit_wait(struct weir_shard *shard, struct weir_stream *stream, uint32_t wanted)
@@ -169,7 +160,7 @@ void weir_stream_room(struct weir_shard *shard, uint64_t now_ns)
 static bool is_nack_due(struct weir_stream *stream, bool is_full, uint64_t now_ns)
 {
 	// What is missing because it was refused `full` is no gap: sending it again at once would not help.
-	bool has_gap = (stream->parked || stream->wants_nack) && !is_full;
+	bool has_gap = (stream->parked_count || stream->wants_nack) && !is_full;
 	stream->wants_nack = false;
 	if (!has_gap || (stream->nack_next == stream->next && now_ns - stream->nack_ns < NACK_NS))
 		return false;
@@ -183,7 +174,7 @@ static uint32_t entry_put(struct weir_stream *stream, struct weir_ack_entry *ent
 {
 	struct weir_shard *shard = stream->shard;
 	const struct weir_reassembly *pool = &shard->engine->reassembly;
-	weir_credit_renew(shard, stream);
+	renew(shard, stream);
 	bool is_full = stream->is_waiting && stream->wanted;
 	bool is_nack = is_nack_due(stream, is_full, now_ns);
 	uint64_t flags = (is_full ? WEIR_ACK_FULL : 0) | (is_nack ? WEIR_ACK_NACK : 0);
@@ -208,13 +199,15 @@ static uint32_t entry_put(struct weir_stream *stream, struct weir_ack_entry *ent
 static bool session_flush(struct weir_engine *engine, struct weir_ack_bucket *bucket, uint64_t now_ns)
 {
 	const struct weir_stream *first = bucket->first;
-	const struct weir_session_ref to = {
+	struct weir_session_ref to = {
 		.id = first->session,
 		.producer = first->producer,
-		.epoch = first->epoch,
 		.home = first->home,
 		.frame_size = first->frame_size,
 	};
+	// In another line of the stream, and of use to the mesh alone.
+	if (to.home != engine->config.worker)
+		to.epoch = first->epoch;
 	uint32_t most = (to.frame_size - HEADER_SIZE) / (uint32_t)sizeof(struct weir_ack_entry);
 	if (most > WEIR_ENTRIES_MAX)
 		most = WEIR_ENTRIES_MAX;

@@ -289,12 +289,9 @@ static const struct weir_shard *shard_fetch(const struct weir_engine *engine, co
 		return NULL;
 	uintptr_t stream = (uintptr_t)(shard + 1) + (uintptr_t)frame->stream * sizeof(struct weir_stream);
 	__builtin_prefetch((const void *)stream, 1);
-	__builtin_prefetch((const void *)(stream + 64), 1);
 	__builtin_prefetch(shard);
 	__builtin_prefetch((const uint8_t *)shard + 64, 1);
 	__builtin_prefetch((const uint8_t *)shard + 128, 1);
-	__builtin_prefetch((const uint8_t *)shard + 192, 1);
-	__builtin_prefetch((const uint8_t *)shard + 256, 1);
 	return shard;
 }
 

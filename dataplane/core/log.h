@@ -17,13 +17,14 @@ enum weir_hugepages {
 
 struct weir_log {
 	// Written once at creation.
-	uint8_t *base; // size bytes, then the same bytes again
-	uint64_t size; // bytes, power of two
-	uint64_t mask; // size - 1
 	uint64_t incarnation;
 	int fd;        // memfd, sealed against shrinking
 	int node;      // NUMA node it was born on, -1: unknown
 	bool is_huge;
+	// What an append looks at, one cache line where the owner puts it so.
+	uint8_t *base; // size bytes, then the same bytes again
+	uint64_t size; // bytes, power of two
+	uint64_t mask; // size - 1
 	// Written by the owner at append.
 	uint64_t head;          // absolute position in bytes; next run goes here
 	uint64_t head_offset;   // offset of the next event

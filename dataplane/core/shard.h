@@ -32,7 +32,7 @@ enum weir_stream_state {
 
 // One producer's order on one shard. Core state of the ingress side; dataplane/core/stream.c owns every field.
 struct weir_stream {
-	// Touched by every frame: one cache line.
+	// Touched by every frame, and by every acknowledgement that has nothing special to say: one cache line.
 	uint64_t next;       // sequence expected
 	uint64_t session;    // id that may write; 0 when dormant
 	struct weir_shard *shard;
@@ -42,24 +42,24 @@ struct weir_stream {
 	uint32_t handle;     // own index
 	uint32_t round;      // shard's round in which it last published
 	uint16_t home;       // worker of the session
-	uint8_t state;       // enum weir_stream_state
-	uint8_t level;       // enum weir_ack_level
+	uint16_t frame_size; // of the session
+	uint8_t state : 4;   // enum weir_stream_state
+	uint8_t level : 4;   // enum weir_ack_level
+	bool is_ack_due;     // alone: what is read together with a bit that was just written waits for the store
 	uint8_t parked_count;
-	bool is_ack_due;
-	bool is_waiting;     // in the shard's queue of waiters
-	bool is_assembling;  // has a reassembly slot
-	// Looked at when it is acknowledged: another one.
+	bool is_waiting : 1;    // in the shard's queue of waiters
+	bool is_assembling : 1; // has a reassembly slot
+	bool wants_nack : 1;    // a fragment ran ahead of those that arrived
+	bool is_local : 1;      // its session is on a lane
+	// Of gaps, refusals, large events and other workers.
 	struct weir_parked *parked; // by sequence
 	struct weir_parked *parked_last;
 	uint64_t refused_to; // events below were refused drop-new: only a skip passes them
 	uint64_t epoch;
 	uint64_t nack_ns;    // last nack
 	uint64_t nack_next;  // what was missing then
-	uint32_t frame_size; // of the session
 	uint32_t wanted;     // waiting: bytes of the run that was refused `full`; 0: waits for credit only
 	uint32_t reassembly; // slot, while is_assembling
-	bool wants_nack;     // a fragment ran ahead of those that arrived
-	bool is_local;       // its session is on a lane
 	// Rarely touched.
 	struct weir_timer timer; // end of the dedup window
 	struct weir_stream *wait_next;
@@ -164,38 +164,22 @@ enum weir_delivering {
 };
 
 struct weir_shard {
-	// Written once by control.
+	// What every frame touches, in three cache lines. Written once by control, but for who holds what:
 	uint32_t topic;
 	uint16_t shard;
+	bool is_lossless;   // policy block and no follow group: an append takes nothing from anybody
+	bool has_local;     // a client on a lane has published here
 	uint32_t shards;    // of the topic
-	enum weir_policy policy;
-	enum weir_ack_level ack_min;
 	uint32_t event_max;
 	uint32_t streams_max;
-	struct weir_shard_row *public_row;
+	uint32_t holders;   // hold groups and pins
+	uint64_t hold;      // position of the slowest hold cursor, see weir_shard_hold()
+	struct weir_stream *streams; // [streams_max]
+	struct weir_log log;
 	// Owned by the worker that owns the shard.
 	struct weir_engine *engine; // owner; NULL on its way
-	struct weir_log log;
-	// What every burst of frames touches lies together from here to the streams.
-	bool is_dirty;       // in the engine's list of shards to publish
-	uint8_t delivering;  // enum weir_delivering
-	uint32_t deliveries_limit; // highest used index + 1
-	struct weir_shard *dirty_next;
-	struct weir_shard *deliver_next;
-	struct weir_shard *deliver_previous;
-	uint64_t delivered_head; // position of the head when its groups had their turn last
-	uint64_t sort_at;    // position of the head from which on its place in those lists is another one
-	struct weir_lane_head *head_line; // public, NULL: nobody reads in place
-	uint64_t head_told;               // how far the log may be read in place
-	uint64_t hold;      // position of the slowest hold cursor, see weir_shard_hold()
-	uint32_t holders;   // hold groups and pins
-	uint32_t followers; // follow groups
-	bool has_local;     // a client on a lane has published here
-	bool is_lossless;   // policy block and no follow group: an append takes nothing from anybody
-	struct weir_stream *streams; // [streams_max]
-	struct weir_stream *streams_free;
-	uint32_t streams_used; // open and dormant
-	uint32_t streams_limit; // highest handle ever used + 1
+	uint64_t sort_at;    // position of the head from which on its place in the engine's lists is another one
+	enum weir_policy policy;
 	// How many streams share the log's free space: those that published in this round or the last one.
 	uint32_t round;
 	uint32_t round_active;
@@ -205,8 +189,24 @@ struct weir_shard {
 	uint64_t recent_position;
 	uint64_t recent_offset;
 	struct weir_stream *waiters_first;
+	// What its turn to send touches.
+	struct weir_shard *deliver_next;
+	struct weir_shard *deliver_previous;
+	struct weir_shard *dirty_next;
+	uint64_t delivered_head; // position of the head when its groups had their turn last
+	struct weir_lane_head *head_line; // public, NULL: nobody reads in place
+	uint64_t head_told;               // how far the log may be read in place
+	bool is_dirty;       // in the engine's list of shards to publish
+	uint8_t delivering;  // enum weir_delivering
+	uint32_t deliveries_limit; // highest used index + 1
+	uint32_t followers; // follow groups
+	enum weir_ack_level ack_min;
+	struct weir_shard_row *public_row;
 	struct weir_stream *waiters_last;
-	struct weir_delivery_stream deliveries[WEIR_SHARD_GROUPS_MAX];
+	struct weir_stream *streams_free;
+	uint32_t streams_used; // open and dormant
+	uint32_t streams_limit; // highest handle ever used + 1
+	struct weir_delivery_stream deliveries[WEIR_SHARD_GROUPS_MAX] __attribute__((aligned(64)));
 	// Readers in place: where in the log the head was when it was told, lately.
 	uint64_t checkpoints_made;
 	struct weir_checkpoint checkpoints[WEIR_CHECKPOINTS];

@@ -33,7 +33,21 @@ void weir_fragment_receive(struct weir_shard *shard, struct weir_stream *stream,
 			   uint64_t now_ns);
 
 // ---- acknowledge.c ----
-void weir_ack_mark(struct weir_engine *engine, struct weir_stream *stream);
+// Sent at the end of the turn.
+static inline void weir_ack_mark(struct weir_engine *engine, struct weir_stream *stream)
+{
+	if (stream->is_ack_due)
+		return;
+	uint32_t number = (uint32_t)(stream->session >> 32) % WEIR_ACK_BUCKETS;
+	struct weir_ack_bucket *bucket = &engine->acks[number];
+	bucket->count++;
+	stream->is_ack_due = true;
+	stream->ack_next = bucket->first;
+	bucket->first = stream;
+	engine->acks_due |= 1ull << number;
+	engine->has_work = true;
+}
+
 // Takes the shard's streams out of the engine's lists of due acknowledgements; is_ack_due stays.
 void weir_ack_detach(struct weir_engine *engine, struct weir_shard *shard);
 // Grants credit beyond what was granted before, as far as there is room.
