@@ -6,13 +6,16 @@
 #include "dataplane/core/engine_state.h"
 
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
-// How many frames before they are looked at what they need is asked for, step by step, where shards are many.
-#define AHEAD_FRAME 20u
-#define AHEAD_PLACE 15u
-#define AHEAD_SHARD 12u
-#define AHEAD_LOG 6u // half of AHEAD_SHARD
-#define AHEAD_SENDERS 4u
+// A burst is taken in batches: all frames of one are checked first, then acted on, and what is not in the cache is asked for
+// in between. Where all is near only small frames gain by it: while a large one is copied the next one is checked.
+#define BATCH_FRAMES 32u
+#define BATCH_BYTES_NEAR (1u << 10)
+#define BATCH_BYTES_FAR (12u << 10)
+#define AHEAD_FRAME 4u    // frames that are asked for before they are checked
+#define AFTER_SHARD 1536u // bytes that are checked between asking for a shard and looking where its log goes on
+#define AHEAD_LOG 6u      // frames, at least, whose place in the log is asked for before they are appended
 #define SESSIONS_WARM 1024u
+#define ALWAYS_INLINE inline __attribute__((always_inline))
 #define HOPS_MAX 4u // a frame chases a moving shard this often, then it is refused `moving`
 
 // A frame that no shard saw: what the producer needs to know to go on.
@@ -67,7 +70,7 @@ static void shard_receive(struct weir_shard *shard, const struct weir_ingress *i
 enum weir_reason weir_dispatch_shard(struct weir_engine *engine, const struct weir_ingress *ingress, uint8_t hops)
 {
 	const struct weir_frame_header *frame = ingress->frame;
-	const struct weir_place *place = weir_place_find(&engine->places, frame->topic, frame->shard);
+	const struct weir_place *place = weir_place_again(&engine->places, ingress->place, frame->topic, frame->shard);
 	if (place && place->shard) {
 		shard_receive(place->shard, ingress, engine->now_ns);
 		return WEIR_R_NONE;
@@ -191,19 +194,31 @@ static void echo(struct weir_engine *engine, const struct weir_session *session,
 	weir_frame_send(engine, answer, 0);
 }
 
-static enum weir_reason session_receive(struct weir_engine *engine, struct weir_session *session,
-					const struct weir_arrival *arrival, uint32_t body_crc)
+// What is known of a frame before it is acted on.
+struct checked {
+	enum weir_reason reason;
+	uint32_t body_crc;
+	const struct weir_place *place; // of the shard it is for, NULL: nobody looked
+};
+
+// Out of the way of the usual publish.
+__attribute__((noinline)) static enum weir_reason session_receive(struct weir_engine *engine, struct weir_session *session,
+								  const struct weir_arrival *arrival,
+								  const struct checked *checked)
 {
 	const struct weir_frame_header *frame = arrival->frame;
 	const struct weir_ingress ingress = {
-		.frame = frame, .session = &session->ref, .body_crc = body_crc, .shared = arrival->shared,
+		.frame = frame,
+		.session = &session->ref,
+		.body_crc = checked->body_crc,
+		.shared = arrival->shared,
+		.place = checked->place,
 	};
 	switch (frame->kind) {
 	case WEIR_KIND_OPEN:
 		session->has_streams = true;
 		return weir_dispatch_shard(engine, &ingress, 0);
 	case WEIR_KIND_PUBLISH:
-		return weir_publish_next(engine, &ingress) ? WEIR_R_NONE : weir_dispatch_shard(engine, &ingress, 0);
 	case WEIR_KIND_PROBE:
 	case WEIR_KIND_SKIP:
 	case WEIR_KIND_CLOSE:
@@ -248,17 +263,18 @@ static struct weir_arrival arrival_join(struct weir_engine *engine, const struct
 	return joined;
 }
 
-static enum weir_reason arrival_receive(struct weir_engine *engine, const struct weir_arrival *arrival)
+static inline void arrival_check(const struct weir_arrival *arrival, struct checked *checked)
 {
-	uint32_t body_crc = 0;
-	struct weir_arrival joined;
-	if (arrival->shared) {
-		joined = arrival_join(engine, arrival);
-		arrival = &joined;
-	}
-	enum weir_reason reason = weir_frame_check(arrival->frame, arrival->size, true, arrival->trust_link, &body_crc);
-	if (reason != WEIR_R_NONE)
-		return reason;
+	checked->body_crc = 0;
+	checked->place = NULL;
+	checked->reason = weir_frame_check(arrival->frame, arrival->size, true, arrival->trust_link, &checked->body_crc);
+}
+
+ALWAYS_INLINE static enum weir_reason arrival_receive(struct weir_engine *engine, const struct weir_arrival *arrival,
+						      const struct checked *checked)
+{
+	if (checked->reason != WEIR_R_NONE)
+		return checked->reason;
 	const struct weir_frame_header *frame = arrival->frame;
 	if (frame->kind == WEIR_KIND_HELLO)
 		return weir_hello_receive(engine, arrival);
@@ -272,116 +288,168 @@ static enum weir_reason arrival_receive(struct weir_engine *engine, const struct
 		session->path = *arrival->path;
 	}
 	session->heard_ns = engine->now_ns;
-	return session_receive(engine, session, arrival, body_crc);
+	bool is_plain = frame->kind == WEIR_KIND_PUBLISH && !arrival->shared && !session->ref.lane;
+	if (is_plain && weir_publish_next(engine, frame, checked->body_crc, checked->place))
+		return WEIR_R_NONE;
+	return session_receive(engine, session, arrival, checked);
 }
 
-// Shards that do not all fit the cache are fetched before their frames are looked at, step by step: the frame's header, the
-// shard's place in the table, the shard and the stream, where the log goes on. Nothing of the frame is believed, for nothing
-// is read through it.
-static const struct weir_shard *shard_fetch(const struct weir_engine *engine, const struct weir_arrival *arrival)
+static inline void account(struct weir_engine *engine, const struct weir_arrival *arrival, enum weir_reason reason)
 {
-	const struct weir_frame_header *frame = arrival->frame;
-	if (arrival->size < HEADER_SIZE || frame->kind != WEIR_KIND_PUBLISH)
-		return NULL;
-	const struct weir_place *place = weir_place_find(&engine->places, frame->topic, frame->shard);
-	const struct weir_shard *shard = place ? place->shard : NULL;
-	if (!shard)
-		return NULL;
-	uintptr_t stream = (uintptr_t)(shard + 1) + (uintptr_t)frame->stream * sizeof(struct weir_stream);
-	__builtin_prefetch((const void *)stream, 1);
-	__builtin_prefetch(shard);
-	__builtin_prefetch((const uint8_t *)shard + 64, 1);
-	__builtin_prefetch((const uint8_t *)shard + 128, 1);
-	return shard;
+	engine->row.received_bytes += arrival->size;
+	if (reason == WEIR_R_NONE)
+		engine->row.handed_on++;
+	else
+		engine->row.refused[reason]++;
 }
 
-static void place_fetch(const struct weir_engine *engine, const struct weir_arrival *arrival)
+ALWAYS_INLINE static enum weir_reason alone_receive(struct weir_engine *engine, const struct weir_arrival *arrival)
 {
-	const struct weir_frame_header *frame = arrival->frame;
-	if (arrival->size < HEADER_SIZE)
-		return;
-	uint64_t key = weir_place_key(frame->topic, frame->shard);
-	__builtin_prefetch(&engine->places.slots[weir_place_slot(&engine->places, key)]);
+	struct checked checked;
+	arrival_check(arrival, &checked);
+	return arrival_receive(engine, arrival, &checked);
 }
 
-static void log_fetch(const struct weir_shard *shard, uint32_t size)
+// Local producers' frames, the first of which is in two parts. Returns how many it took, at least 1.
+static uint32_t shared_receive(struct weir_engine *engine, const struct weir_arrival *arrivals, uint32_t count)
 {
-	const uint8_t *next = (const uint8_t *)weir_log_run(&shard->log, shard->log.head);
-	// The run begins anywhere in its first line.
-	for (uint32_t at = 0; at < size + 56; at += 64)
-		__builtin_prefetch(next + at, 1);
+	uint32_t taken = weir_publish_shared(engine, arrivals, count);
+	if (taken)
+		return taken;
+	const struct weir_arrival joined = arrival_join(engine, arrivals);
+	account(engine, arrivals, alone_receive(engine, &joined));
+	return 1;
 }
 
-// Where sessions are many.
-static void sender_fetch(const struct weir_engine *engine, const struct weir_arrival *arrival)
+// What frames need and is not expected to be in the cache.
+struct far {
+	bool shards;
+	bool sessions;
+};
+
+// It is asked for before it is needed. Nothing of the frame is believed, for nothing is read through it.
+static inline void session_fetch(const struct weir_engine *engine, const struct weir_frame_header *frame)
 {
-	const struct weir_frame_header *frame = arrival->frame;
-	if (arrival->size < HEADER_SIZE)
-		return;
 	const struct weir_session *session = &engine->sessions.slots[frame->session & engine->sessions.mask];
 	__builtin_prefetch(session, 1);
 	__builtin_prefetch(&session->path);
-	(void)shard_fetch(engine, arrival);
 }
 
-// The same at the change of a train of frames.
-static void session_fetch(const struct weir_engine *engine, const struct weir_arrival *before,
-			  const struct weir_arrival *arrival)
+// Of the first of `count` arrivals.
+static inline void frame_fetch(const struct weir_arrival *arrivals, uint32_t count)
 {
-	const struct weir_frame_header *old = before->frame;
-	const struct weir_frame_header *frame = arrival->frame;
-	if (before->size < HEADER_SIZE || arrival->size < HEADER_SIZE || old->session == frame->session)
+	if (count <= AHEAD_FRAME)
 		return;
-	sender_fetch(engine, arrival);
+	__builtin_prefetch(arrivals[AHEAD_FRAME].frame);
+	__builtin_prefetch((const uint8_t *)arrivals[AHEAD_FRAME].frame + 64);
 }
 
-// What the frames behind this one, the first of `count`, need. `ahead` is the caller's, a ring of shards.
-static inline void shards_fetch(const struct weir_engine *engine, const struct weir_arrival *arrivals, uint32_t count,
-				const struct weir_shard **ahead)
+static inline void shard_fetch(const struct weir_shard *shard, const struct weir_frame_header *frame, struct far far)
 {
-	const struct weir_shard *shard = *ahead;
-	*ahead = NULL;
-	if (count > AHEAD_FRAME)
-		__builtin_prefetch(arrivals[AHEAD_FRAME].frame);
-	if (count > AHEAD_PLACE)
-		place_fetch(engine, &arrivals[AHEAD_PLACE]);
-	if (count > AHEAD_SHARD)
-		*ahead = shard_fetch(engine, &arrivals[AHEAD_SHARD]);
-	if (shard)
-		log_fetch(shard, arrivals[AHEAD_LOG].size);
+	// Streams lie behind their shard: it need not be there to find one.
+	__builtin_prefetch((const void *)((uintptr_t)(shard + 1) + (uintptr_t)frame->stream * sizeof(struct weir_stream)), 1);
+	if (!far.shards)
+		return;
+	__builtin_prefetch(shard);
+	__builtin_prefetch(&shard->log.head, 1);
+	__builtin_prefetch(&shard->sort_at, 1);
+}
+
+static inline void log_fetch(const struct checked *checked, const struct weir_arrival *arrival)
+{
+	const struct weir_shard *shard = checked->place ? checked->place->shard : NULL;
+	if (!shard)
+		return;
+	const uint8_t *next = (const uint8_t *)weir_log_run(&shard->log, shard->log.head);
+	// The run begins anywhere in its first line.
+	for (uint32_t at = 0; at < arrival->size + 56; at += 64)
+		__builtin_prefetch(next + at, 1);
+}
+
+struct batch {
+	struct checked frames[BATCH_FRAMES];
+	uint32_t count;
+	uint32_t logs_asked; // frames whose place in the log was asked for
+};
+
+// Checks the first frames of the arrivals, up to a batch.
+ALWAYS_INLINE static void batch_check(const struct weir_engine *engine, const struct weir_arrival *arrivals, uint32_t count,
+				      struct far far, struct batch *batch)
+{
+	uint32_t most = far.shards || far.sessions ? BATCH_BYTES_FAR : BATCH_BYTES_NEAR;
+	uint64_t session = 0;
+	uint32_t bytes = 0;
+	uint32_t bytes_asked = 0; // of the frames before logs_asked
+	uint32_t n = 0;
+	batch->logs_asked = 0;
+	for (; n < count && n < BATCH_FRAMES && bytes < most && !arrivals[n].shared; n++) {
+		const struct weir_frame_header *frame = arrivals[n].frame;
+		struct checked *checked = &batch->frames[n];
+		frame_fetch(&arrivals[n], count - n);
+		while (far.shards && bytes - bytes_asked > AFTER_SHARD) {
+			bytes_asked += arrivals[batch->logs_asked].size;
+			log_fetch(&batch->frames[batch->logs_asked], &arrivals[batch->logs_asked]);
+			batch->logs_asked++;
+		}
+		bytes += arrivals[n].size;
+		arrival_check(&arrivals[n], checked);
+		if (checked->reason != WEIR_R_NONE)
+			continue;
+		if (far.sessions && frame->session != session)
+			session_fetch(engine, frame);
+		session = frame->session;
+		if (frame->kind != WEIR_KIND_PUBLISH)
+			continue;
+		checked->place = weir_place_find(&engine->places, frame->topic, frame->shard);
+		const struct weir_shard *shard = checked->place ? checked->place->shard : NULL;
+		if (shard && (far.shards || far.sessions))
+			shard_fetch(shard, frame, far);
+	}
+	batch->count = n;
+}
+
+// The caller knows `far` as a constant where all is near. Returns how many frames it took, at least 1.
+ALWAYS_INLINE static uint32_t batch_receive(struct weir_engine *engine, const struct weir_arrival *arrivals, uint32_t count,
+					    struct far far)
+{
+	struct batch batch;
+	batch_check(engine, arrivals, count, far, &batch);
+	for (uint32_t i = 0; i < batch.count; i++) {
+		uint32_t ask = far.shards ? i + AHEAD_LOG : 0;
+		for (; batch.logs_asked < batch.count && batch.logs_asked < ask; batch.logs_asked++)
+			log_fetch(&batch.frames[batch.logs_asked], &arrivals[batch.logs_asked]);
+		account(engine, &arrivals[i], arrival_receive(engine, &arrivals[i], &batch.frames[i]));
+	}
+	return batch.count;
+}
+
+// The large frames at the front. Returns how many.
+static uint32_t large_receive(struct weir_engine *engine, const struct weir_arrival *arrivals, uint32_t count)
+{
+	uint32_t n = 0;
+	for (; n < count && !arrivals[n].shared && arrivals[n].size >= BATCH_BYTES_NEAR; n++) {
+		frame_fetch(&arrivals[n], count - n);
+		account(engine, &arrivals[n], alone_receive(engine, &arrivals[n]));
+	}
+	return n;
 }
 
 void weir_engine_receive(struct weir_engine *engine, const struct weir_arrival *arrivals, uint32_t count, uint64_t now_ns)
 {
-	bool is_cold = engine->owned_count > WEIR_SHARDS_WARM;
-	const struct weir_shard *ahead[AHEAD_LOG] = { NULL }; // of frames from there to AHEAD_SHARD
-	bool is_crowded = !is_cold && engine->sessions.live > SESSIONS_WARM;
+	const struct far far = {
+		.shards = engine->owned_count > WEIR_SHARDS_WARM,
+		.sessions = engine->sessions.live > SESSIONS_WARM,
+	};
 	engine->now_ns = now_ns;
-	// For the first frames of a burst nobody asked before.
-	for (uint32_t i = 0; is_crowded && i < AHEAD_SENDERS && i < count; i++)
-		sender_fetch(engine, &arrivals[i]);
-	for (uint32_t i = 0; i < count; i++) {
-		if (arrivals[i].shared) {
-			i += weir_publish_shared(engine, &arrivals[i], count - i);
-			if (i == count)
-				break;
-		}
-		if (i + 1 < count) {
-			__builtin_prefetch(arrivals[i + 1].frame);
-			__builtin_prefetch((const uint8_t *)arrivals[i + 1].frame + 64);
-		}
-		if (is_cold)
-			shards_fetch(engine, &arrivals[i], count - i, &ahead[i % AHEAD_LOG]);
-		if (is_crowded && i + 10 < count) {
-			__builtin_prefetch(arrivals[i + 10].frame);
-			session_fetch(engine, &arrivals[i + 4], &arrivals[i + 8]);
-		}
-		enum weir_reason reason = arrival_receive(engine, &arrivals[i]);
-		engine->row.received_bytes += arrivals[i].size;
-		if (reason == WEIR_R_NONE)
-			engine->row.handed_on++;
+	for (uint32_t i = 0; i < count;) {
+		if (arrivals[i].shared)
+			i += shared_receive(engine, &arrivals[i], count - i);
+		else if (far.shards || far.sessions)
+			i += batch_receive(engine, &arrivals[i], count - i, far);
+		else if (arrivals[i].size < BATCH_BYTES_NEAR)
+			i += batch_receive(engine, &arrivals[i], count - i, (struct far){ false, false });
 		else
-			engine->row.refused[reason]++;
+			i += large_receive(engine, &arrivals[i], count - i);
 	}
 	engine->row.received += count;
 	if (count) {

@@ -152,9 +152,10 @@ bool weir_session_stop_all(struct weir_engine *engine);
 // Takes the first frames of a burst as long as they are publishes in two parts, in order, on open streams of shards that are
 // here and have room: nearly all that come through a lane. Returns how many; the general way knows what the next one is.
 uint32_t weir_publish_shared(struct weir_engine *engine, const struct weir_arrival *arrivals, uint32_t count);
-// The same of one publish in one piece, checked and of a proven session: nearly all that come through a port. false: nothing
-// was done, the general way knows.
-bool weir_publish_next(struct weir_engine *engine, const struct weir_ingress *ingress);
+// The same of one publish in one piece, checked and of a proven session: nearly all that come through a port. `found`: where
+// its shard was found before, or NULL. false: nothing was done, the general way knows.
+bool weir_publish_next(struct weir_engine *engine, const struct weir_frame_header *frame, uint32_t body_crc,
+		       const struct weir_place *found);
 
 // ---- dispatch.c ----
 // A shard frame or a report's entries, here or forwarded.

@@ -42,6 +42,7 @@ struct weir_ingress {
 	const struct weir_session_ref *session;
 	uint32_t body_crc;
 	const void *shared; // see weir_arrival; NULL: the body follows the header
+	const struct weir_place *place; // see weir_place_again()
 };
 
 // ---- stream.c: producers' side (open, publish, probe, skip, close) ----

@@ -50,6 +50,13 @@ static inline struct weir_place *weir_place_find(const struct weir_places *place
 	}
 }
 
+// The same: `found` when it was looked for before, or NULL, if it is still that.
+static inline const struct weir_place *weir_place_again(const struct weir_places *places, const struct weir_place *found,
+							uint32_t topic, uint16_t shard)
+{
+	return found && found->key == weir_place_key(topic, shard) ? found : weir_place_find(places, topic, shard);
+}
+
 // The entry of the shard, made if need be. NULL: the table is full.
 struct weir_place *weir_place_put(struct weir_places *places, uint32_t topic, uint16_t shard);
 void weir_place_remove(struct weir_places *places, struct weir_place *place);

@@ -40,9 +40,8 @@ static inline struct weir_session *session_of(struct weir_engine *engine, const 
 }
 
 // The frame's stream, if the frame is next in it.
-static inline struct weir_stream *stream_of(struct weir_engine *engine, const struct weir_frame_header *frame)
+static inline struct weir_stream *stream_of(const struct weir_place *place, const struct weir_frame_header *frame)
 {
-	const struct weir_place *place = weir_place_find(&engine->places, frame->topic, frame->shard);
 	struct weir_shard *shard = place ? place->shard : NULL;
 	if (!shard || frame->stream >= shard->streams_max)
 		return NULL;
@@ -226,7 +225,10 @@ uint32_t weir_publish_shared(struct weir_engine *engine, const struct weir_arriv
 		if (!arrival->shared || !is_usual(frame, arrival))
 			break;
 		session = session_of(engine, arrival, arrival - (session != NULL), session);
-		struct weir_stream *stream = session ? stream_of(engine, frame) : NULL;
+		if (!session)
+			break;
+		struct weir_stream *stream =
+			stream_of(weir_place_find(&engine->places, frame->topic, frame->shard), frame);
 		uint32_t train = stream ? train_take(stream, arrival, count - taken, now_ns) : 0;
 		if (train == 0)
 			break;
@@ -241,10 +243,9 @@ uint32_t weir_publish_shared(struct weir_engine *engine, const struct weir_arriv
 }
 
 // Judged where they come from: to read at once what was just written waits for the stores.
-static inline bool append(struct weir_stream *stream, const struct weir_ingress *ingress, uint64_t now_ns)
+static inline bool append(struct weir_stream *stream, const struct weir_frame_header *frame, uint32_t body_crc, uint64_t now_ns)
 {
 	struct weir_shard *shard = stream->shard;
-	const struct weir_frame_header *frame = ingress->frame;
 	bool is_unchecked = frame->flags & WEIR_FLAG_HEADER_ONLY;
 	struct place place = place_begin(shard);
 	const struct weir_run_header run = {
@@ -252,7 +253,7 @@ static inline bool append(struct weir_stream *stream, const struct weir_ingress 
 		.sequence = frame->sequence,
 		.append_ns = append_time(&shard->log, now_ns),
 		.length = frame->body_length,
-		.crc = is_unchecked ? 0 : ingress->body_crc,
+		.crc = is_unchecked ? 0 : body_crc,
 		.count = frame->count,
 		.flags = is_unchecked ? WEIR_RUN_UNCHECKED : 0,
 	};
@@ -268,11 +269,10 @@ static inline bool append(struct weir_stream *stream, const struct weir_ingress 
 	return true;
 }
 
-bool weir_publish_next(struct weir_engine *engine, const struct weir_ingress *ingress)
+bool weir_publish_next(struct weir_engine *engine, const struct weir_frame_header *frame, uint32_t body_crc,
+		       const struct weir_place *found)
 {
-	const struct weir_frame_header *frame = ingress->frame;
-	if (frame->flags & WEIR_FLAG_FRAGMENT || ingress->shared || ingress->session->lane)
-		return false;
-	struct weir_stream *stream = stream_of(engine, frame);
-	return stream && append(stream, ingress, engine->now_ns);
+	const struct weir_place *place = weir_place_again(&engine->places, found, frame->topic, frame->shard);
+	struct weir_stream *stream = frame->flags & WEIR_FLAG_FRAGMENT ? NULL : stream_of(place, frame);
+	return stream && append(stream, frame, body_crc, engine->now_ns);
 }
