@@ -75,12 +75,12 @@ int weir_memory_read(uint32_t node, struct weir_memory *memory)
 static void add_topic(const struct weir_router_target *target, uint32_t index, uint32_t node, struct weir_memory *need)
 {
 	const struct weir_topology_topic *topic = &target->topology->topics[index];
-	uint64_t streams = (uint64_t)target->topology->limits.streams_per_shard * sizeof(struct weir_stream);
+	uint64_t size = weir_shard_size(target->topology->limits.streams_per_shard);
 
 	for (uint32_t s = 0; s < topic->shards; s++) {
 		if (target->plan->topics[index].log_node[s] != node)
 			continue;
-		need->available += sizeof(struct weir_shard) + streams;
+		need->available += size;
 		if (topic->log_bytes >= HUGEPAGE_SIZE && target->topology->hugepages != WEIR_TOPOLOGY_HUGEPAGES_OFF)
 			need->hugepages += topic->log_bytes;
 		else

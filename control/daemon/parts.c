@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "dataplane/core/memory.h"
 #include "dataplane/core/shard.h"
 
 static int refuse_topic(struct weir_trouble *trouble, const struct weir_topology_topic *config, const char *action,
@@ -71,7 +72,38 @@ static int shard_refused(struct weir_trouble *trouble, const struct weir_topolog
 	return refuse_topic(trouble, config, action, fix, reason, err);
 }
 
-static int shards_create(struct weir_router_topic *topic, const struct weir_router_target *target,
+// The memories of a topic's shards, one for each node.
+struct slabs {
+	uint32_t count;
+	uint32_t node[WEIR_MACHINE_NODES_MAX];
+	struct weir_slab *of[WEIR_MACHINE_NODES_MAX];
+};
+
+// NULL where there is none: the shard asks for memory of its own, and tells why that cannot be had.
+static struct weir_slab *slab_on(struct slabs *slabs, const struct weir_router_topic *topic, uint32_t node)
+{
+	uint32_t shards = 0;
+
+	for (uint32_t i = 0; i < slabs->count; i++)
+		if (slabs->node[i] == node)
+			return slabs->of[i];
+	if (slabs->count == WEIR_MACHINE_NODES_MAX)
+		return NULL;
+	for (uint32_t s = 0; s < topic->spec.shards; s++)
+		shards += topic->log_node[s] == node;
+	slabs->node[slabs->count] = node;
+	slabs->of[slabs->count] = weir_slab_create(weir_shard_size(topic->spec.streams_max), shards, (int)node);
+	return slabs->of[slabs->count++];
+}
+
+static void slabs_put(struct slabs *slabs)
+{
+	for (uint32_t i = 0; i < slabs->count; i++)
+		if (slabs->of[i])
+			weir_slab_put(slabs->of[i]);
+}
+
+static int shards_create(struct weir_router_topic *topic, struct slabs *slabs, const struct weir_router_target *target,
 			 const struct weir_topology_topic *config, struct weir_trouble *trouble)
 {
 	struct weir_counters *counters = weir_dataplane_counters(target->router->dataplane);
@@ -86,6 +118,7 @@ static int shards_create(struct weir_router_topic *topic, const struct weir_rout
 			.incarnation = random_id(),
 			.node = (int)topic->log_node[s],
 			.hugepages = hugepages_of(target->topology),
+			.slab = slab_on(slabs, topic, topic->log_node[s]),
 		};
 		int err;
 
@@ -112,6 +145,7 @@ int weir_router_topic_create(struct weir_router_topic **out, const struct weir_r
 	const struct weir_plan_topic *placed = &target->plan->topics[index];
 	struct weir_router *router = target->router;
 	struct weir_router_topic *topic;
+	struct slabs slabs = { 0 };
 	int err;
 
 	if (router->topic_last + 1 >= WEIR_ROUTER_TOPIC_IDS)
@@ -135,7 +169,8 @@ int weir_router_topic_create(struct weir_router_topic **out, const struct weir_r
 	topic->spec.owner = topic->owner;
 	memcpy(topic->owner, placed->owner, config->shards * sizeof(*topic->owner));
 	memcpy(topic->log_node, placed->log_node, config->shards * sizeof(*topic->log_node));
-	err = shards_create(topic, target, config, trouble);
+	err = shards_create(topic, &slabs, target, config, trouble);
+	slabs_put(&slabs);
 	if (err)
 		goto err_topic;
 	*out = topic;

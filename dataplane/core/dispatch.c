@@ -12,7 +12,7 @@
 #define BATCH_BYTES_NEAR (1u << 10)
 #define BATCH_BYTES_FAR (12u << 10)
 #define AHEAD_FRAME 4u    // frames that are asked for before they are checked
-#define AFTER_SHARD 1536u // bytes that are checked between asking for a shard and looking where its log goes on
+#define AFTER_SHARD 3072u // bytes that are checked between asking for a shard and looking where its log goes on
 #define AHEAD_LOG 6u      // frames, at least, whose place in the log is asked for before they are appended
 #define SESSIONS_WARM 1024u
 #define ALWAYS_INLINE inline __attribute__((always_inline))
@@ -361,8 +361,8 @@ static inline void log_fetch(const struct checked *checked, const struct weir_ar
 	if (!shard)
 		return;
 	const uint8_t *next = (const uint8_t *)weir_log_run(&shard->log, shard->log.head);
-	// The run begins anywhere in its first line.
-	for (uint32_t at = 0; at < arrival->size + 56; at += 64)
+	// Where its last line would be another one, that was asked for when the run before it was written.
+	for (uint32_t at = 0; at < arrival->size; at += 64)
 		__builtin_prefetch(next + at, 1);
 }
 

@@ -5,17 +5,24 @@
 #include <errno.h>
 #include <linux/mempolicy.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define NODES_MAX 1024
+#define PAGE_SIZE 4096u
 #define HUGE_PAGE_SIZE (2ul << 20)
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
+
+static size_t pages(size_t size)
+{
+	return (size + PAGE_SIZE - 1) & ~(size_t)(PAGE_SIZE - 1);
+}
 
 int weir_memory_bind(void *memory, size_t size, int node)
 {
@@ -32,10 +39,29 @@ int weir_memory_bind(void *memory, size_t size, int node)
 	return errno == ENOSYS || errno == EPERM ? 0 : -errno;
 }
 
+// At the start of a huge page where it fills one: not every kernel sees to that.
+static void *map(size_t size)
+{
+	size_t spare = size >= HUGE_PAGE_SIZE ? HUGE_PAGE_SIZE : 0;
+	uint8_t *memory = mmap(NULL, size + spare, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t before;
+
+	if (memory == MAP_FAILED || spare == 0)
+		return memory;
+	before = -(uintptr_t)memory % HUGE_PAGE_SIZE;
+	if (before)
+		munmap(memory, before);
+	if (before < spare)
+		munmap(memory + before + size, spare - before);
+	return memory + before;
+}
+
 void *weir_memory_get(size_t size, int node)
 {
-	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *memory;
 
+	size = pages(size);
+	memory = map(size);
 	if (memory == MAP_FAILED)
 		return NULL;
 	// A far node is slow and shown as remote; not being able to ask for the near one is no reason to fail.
@@ -58,5 +84,44 @@ void *weir_memory_get(size_t size, int node)
 void weir_memory_put(void *memory, size_t size)
 {
 	if (memory)
-		munmap(memory, size);
+		munmap(memory, pages(size));
+}
+
+struct weir_slab {
+	uint8_t *memory;
+	size_t size; // of a piece
+	uint32_t count;
+	uint32_t taken;
+	uint32_t held; // pieces that were not put back, and the maker's hold
+};
+
+struct weir_slab *weir_slab_create(size_t size, uint32_t count, int node)
+{
+	struct weir_slab *slab = calloc(1, sizeof(*slab));
+
+	if (!slab)
+		return NULL;
+	*slab = (struct weir_slab){ .size = pages(size), .count = count, .held = 1 };
+	slab->memory = weir_memory_get(slab->size * count, node);
+	if (!slab->memory) {
+		free(slab);
+		return NULL;
+	}
+	return slab;
+}
+
+void *weir_slab_take(struct weir_slab *slab)
+{
+	if (slab->taken == slab->count)
+		return NULL;
+	slab->held++;
+	return slab->memory + slab->size * slab->taken++;
+}
+
+void weir_slab_put(struct weir_slab *slab)
+{
+	if (--slab->held)
+		return;
+	weir_memory_put(slab->memory, slab->size * slab->count);
+	free(slab);
 }

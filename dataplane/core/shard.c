@@ -13,7 +13,7 @@
 #define LINES (PAGE_SIZE / LINE)
 #define STREAMS_MAX (1u << 20) // more than any shard can need; keeps the allocation's size from overflowing
 
-static uint64_t size_of(uint32_t streams_max)
+uint64_t weir_shard_size(uint32_t streams_max)
 {
 	uint64_t size = sizeof(struct weir_shard) + (uint64_t)streams_max * sizeof(struct weir_stream) + PAGE_SIZE;
 	return (size + PAGE_SIZE - 1) & ~(uint64_t)(PAGE_SIZE - 1);
@@ -25,9 +25,13 @@ static struct weir_shard *place_in(uint8_t *memory, const struct weir_shard_conf
 	return (void *)(memory + (config->topic + config->shard) % LINES * LINE);
 }
 
-static void *memory_of(struct weir_shard *shard)
+// memory: page-aligned, or anywhere in its first page.
+static void memory_put(void *memory, struct weir_slab *slab, uint64_t size)
 {
-	return (void *)((uintptr_t)shard & ~(uintptr_t)(PAGE_SIZE - 1));
+	if (slab)
+		weir_slab_put(slab);
+	else
+		weir_memory_put((void *)((uintptr_t)memory & ~(uintptr_t)(PAGE_SIZE - 1)), size);
 }
 
 static void parts_init(struct weir_shard *shard)
@@ -51,17 +55,18 @@ int weir_shard_create(struct weir_shard **shard, const struct weir_shard_config 
 	if (spec->shards == 0 || spec->shards > WEIR_SHARDS_MAX || config->shard >= spec->shards || spec->streams_max == 0 ||
 	    spec->streams_max > STREAMS_MAX || spec->event_max > spec->log_bytes / 8)
 		return -EINVAL;
-	uint64_t size = size_of(spec->streams_max);
-	uint8_t *memory = weir_memory_get(size, config->node);
+	uint64_t size = weir_shard_size(spec->streams_max);
+	uint8_t *memory = config->slab ? weir_slab_take(config->slab) : weir_memory_get(size, config->node);
 	if (!memory)
 		return -ENOMEM;
 	struct weir_shard *fresh = place_in(memory, config);
 	int error = weir_log_create(&fresh->log, spec->log_bytes, config->node, config->hugepages, config->incarnation);
 	if (error) {
-		weir_memory_put(memory, size);
+		memory_put(memory, config->slab, size);
 		return error;
 	}
 	fresh->allocated = size;
+	fresh->slab = config->slab;
 	fresh->topic = config->topic;
 	fresh->shard = config->shard;
 	fresh->shards = spec->shards;
@@ -94,5 +99,5 @@ void weir_shard_destroy(struct weir_shard *shard)
 	shard->row.head.in_use = 0;
 	weir_row_publish(shard->public_row, &shard->row, sizeof(shard->row));
 	weir_log_destroy(&shard->log);
-	weir_memory_put(memory_of(shard), shard->allocated);
+	memory_put(shard, shard->slab, shard->allocated);
 }

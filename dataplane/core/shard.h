@@ -13,6 +13,7 @@
 #include "dataplane/core/wheel.h"
 
 struct weir_engine;
+struct weir_slab;
 struct weir_lane_head;
 struct weir_lane_cursor;
 struct weir_parked; // a parked out-of-order frame, core/park.h
@@ -222,6 +223,7 @@ struct weir_shard {
 	uint16_t move_to;      // worker
 	uint64_t removed_request; // removal under way: control's request
 	uint64_t allocated;       // bytes of the one allocation this is
+	struct weir_slab *slab;   // of which it is a piece, NULL: none
 } __attribute__((aligned(64)));
 
 // Nothing at or behind this position may be overwritten: the slowest hold cursor, the head when nothing holds.
@@ -239,6 +241,7 @@ struct weir_shard_config {
 	enum weir_hugepages hugepages;
 	struct weir_shard_row *row;       // public
 	struct weir_lane_head *head;      // public line for readers in place (wire/lane.h); NULL: there are none
+	struct weir_slab *slab;           // of pieces of weir_shard_size() on that node; NULL: memory of its own
 };
 
 // What WEIR_MESSAGE_GROUP_CREATE points at. Lives until the answer came.
@@ -247,6 +250,8 @@ struct weir_group_place {
 	struct weir_group_row *row; // public, free
 };
 
+// Bytes of a shard without its log.
+uint64_t weir_shard_size(uint32_t streams_max);
 // Control thread. Everything the shard ever needs is allocated here, on its node. 0 or -errno as weir_log_create().
 int weir_shard_create(struct weir_shard **shard, const struct weir_shard_config *config);
 void weir_shard_destroy(struct weir_shard *shard);

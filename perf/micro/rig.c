@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "dataplane/core/memory.h"
 #include "wire/codec.h"
 #include "wire/key.h"
 
@@ -369,11 +370,11 @@ static void message_put(struct weir_rig *rig, const struct weir_message *what)
 	weir_engine_message(rig->engine, &message, rig->now_ns);
 }
 
-static void shard_add(struct weir_rig *rig, uint16_t shard)
+static void shard_add(struct weir_rig *rig, struct weir_slab *slab, uint16_t shard)
 {
 	const struct weir_shard_config config = { .topic = TOPIC, .shard = shard, .spec = &rig->topic, .node = -1,
 						  .incarnation = 1000u + shard, .hugepages = WEIR_HUGEPAGES_OFF,
-						  .row = &rig->shard_rows[shard] };
+						  .row = &rig->shard_rows[shard], .slab = slab };
 	struct weir_shard *made;
 	int error = weir_shard_create(&made, &config);
 	if (error)
@@ -405,8 +406,13 @@ static void topic_add(struct weir_rig *rig)
 	for (uint32_t group = 0; group < setup->groups; group++)
 		message_put(rig, &(struct weir_message){ .kind = WEIR_MESSAGE_GROUP_SETUP, .topic = TOPIC, .group = group + 1,
 							 .shard = (uint16_t)setup->shards, .pointer = &rig->groups[group] });
+	// As the daemon does.
+	struct weir_slab *slab = weir_slab_create(weir_shard_size(rig->topic.streams_max), setup->shards, -1);
+	if (!slab)
+		fail("%u shards: out of memory", setup->shards);
 	for (uint32_t shard = 0; shard < setup->shards; shard++)
-		shard_add(rig, (uint16_t)shard);
+		shard_add(rig, slab, (uint16_t)shard);
+	weir_slab_put(slab);
 }
 
 static void engine_start(struct weir_rig *rig)

@@ -19,6 +19,7 @@ ARROWS = {
         'dataplane/io/dataplane.h',  # workers and ports as one thing to start and stop
         'dataplane/core/snapshot.h',  # what control builds and hands through the gate
         'dataplane/core/counters.h',  # what status and ledger read
+        'dataplane/core/memory.h',  # what shards live in
         'dataplane/core/engine.h', 'dataplane/core/shard.h', 'dataplane/core/message.h',  # what goes through the gate
         'wire/limits.h', 'wire/reason.h', 'wire/frame.h',  # limits and names that configuration and status speak
         'wire/codec.h',  # what a name may be

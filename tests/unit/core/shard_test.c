@@ -1,13 +1,18 @@
-// Claims about making a shard, and about finding things in a snapshot.
+// Claims about making a shard, alone and side by side with others of its topic, and about finding things in a snapshot. No
+// engine: what a shard does once it has an owner is claimed in the tests of the engine's parts. One thread, as control makes
+// shards.
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 
+#include "dataplane/core/memory.h"
 #include "dataplane/core/shard.h"
 
 static struct weir_shard_row row;
 
-static int create(struct weir_shard **shard, const struct weir_topic_spec *spec, uint16_t number)
+static int create_in(struct weir_slab *slab, struct weir_shard **shard, const struct weir_topic_spec *spec, uint16_t number)
 {
 	const struct weir_shard_config config = {
 		.topic = 3,
@@ -17,8 +22,14 @@ static int create(struct weir_shard **shard, const struct weir_topic_spec *spec,
 		.node = -1,
 		.hugepages = WEIR_HUGEPAGES_OFF,
 		.row = &row,
+		.slab = slab,
 	};
 	return weir_shard_create(shard, &config);
+}
+
+static int create(struct weir_shard **shard, const struct weir_topic_spec *spec, uint16_t number)
+{
+	return create_in(NULL, shard, spec, number);
 }
 
 static const struct weir_topic_spec GOOD = {
@@ -60,6 +71,38 @@ Test(shard, what_cannot_be_is_refused)
 	spec.log_bytes = 100000;
 	cr_expect_eq(create(&shard, &spec, 0), -EINVAL, "a log that is no power of two");
 	cr_expect_null(shard);
+}
+
+static bool is_mapped(const void *page)
+{
+	unsigned char is_resident;
+	return mincore((void *)(uintptr_t)page, 4096, &is_resident) == 0;
+}
+
+// One of a topic that is removed may go long before the others: its neighbours stay whole.
+Test(shard, shards_side_by_side_go_one_by_one_and_their_memory_with_the_last)
+{
+	enum { COUNT = 40 };
+	const struct weir_topic_spec spec = { .shards = COUNT, .event_max = 8192, .log_bytes = 64u << 10, .streams_max = 100 };
+	struct weir_slab *slab = weir_slab_create(weir_shard_size(spec.streams_max), COUNT, -1);
+	struct weir_shard *shards[COUNT + 1];
+	uint64_t lines = 0;
+	cr_assert_not_null(slab);
+	for (uint16_t i = 0; i < COUNT; i++) {
+		cr_assert_eq(create_in(slab, &shards[i], &spec, i), 0);
+		lines |= 1ull << ((uintptr_t)shards[i] % 4096 / 64);
+	}
+	cr_expect_eq(__builtin_popcountll(lines), COUNT, "no two begin at the same line of a page");
+	cr_expect_eq((uintptr_t)shards[0] % (2u << 20) / 4096, 0, "they begin with a huge page");
+	cr_expect_eq(create_in(slab, &shards[COUNT], &spec, 0), -ENOMEM, "there is room for no more");
+	weir_slab_put(slab);
+	for (uint16_t i = 0; i < COUNT; i++) {
+		shards[COUNT - 1]->streams[99].next = 7;
+		cr_assert_eq(shards[COUNT - 1]->streams[99].next, 7);
+		cr_expect(is_mapped((void *)((uintptr_t)shards[0] & ~4095ul)), "shard %u is still there", i);
+		weir_shard_destroy(shards[i]);
+	}
+	cr_expect_not(is_mapped((void *)((uintptr_t)shards[0] & ~4095ul)), "the last one took the memory with it");
 }
 
 Test(snapshot, names_are_found_and_others_are_not)
