@@ -51,6 +51,23 @@ uint16_t weir_checksum_fold(uint64_t sum)
 	return (uint16_t)~sum;
 }
 
+// Of the sum of an IPv4 header's words.
+static inline uint16_t header_checksum(uint64_t sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)~((sum & 0xffff) + (sum >> 16));
+}
+
+static inline uint32_t word_of(const uint8_t *at)
+{
+	uint32_t word;
+
+	memcpy(&word, at, sizeof(word));
+	return word;
+}
+
 static struct weir_packet foreign(void)
 {
 	return (struct weir_packet){ .verdict = WEIR_PACKET_FOREIGN };
@@ -62,8 +79,7 @@ static struct weir_packet drop(enum weir_reason reason)
 }
 
 // `left` bytes are there from the UDP header on, by the IP header's count.
-static struct weir_packet parse_udp(const uint8_t *udp, uint32_t left, const struct weir_packet_own *own,
-				    struct weir_path *path)
+static struct weir_packet parse_udp(const uint8_t *udp, uint32_t left, const struct weir_packet_own *own)
 {
 	uint16_t port, length;
 
@@ -75,38 +91,32 @@ static struct weir_packet parse_udp(const uint8_t *udp, uint32_t left, const str
 	length = get16(udp + 4);
 	if (length < UDP_SIZE || length > left)
 		return drop(WEIR_R_IP_HEADER);
-	memcpy(&path->remote_port, udp, 2);
-	memcpy(&path->local_port, udp + 2, 2);
 	return (struct weir_packet){ .verdict = WEIR_PACKET_FRAME, .size = length - UDP_SIZE };
 }
 
-static struct weir_packet parse_ipv4(const uint8_t *ip, uint32_t left, const struct weir_packet_own *own,
-				     struct weir_path *path)
+static struct weir_packet parse_ipv4(const uint8_t *ip, uint32_t left, const struct weir_packet_own *own)
 {
 	struct weir_packet packet;
+	uint64_t sum = 0;
 	uint16_t total;
 
 	if (left < IPV4_SIZE)
 		return foreign();
 	if (ip[9] != PROTOCOL_UDP || (own->has_address4 && memcmp(ip + 16, own->address4, 4) != 0))
 		return foreign();
-	if (!own->has_address4 && own->has_address6)
-		return foreign();
 	total = get16(ip + 2);
 	if (get16(ip + 6) & 0x3fff) // more fragments, or an offset
 		return drop(WEIR_R_IP_FRAGMENT);
-	if (ip[0] != 0x45 || total < IPV4_SIZE || total > left || weir_checksum_fold(weir_checksum_add(0, ip, IPV4_SIZE)) != 0)
+	for (uint32_t at = 0; at < IPV4_SIZE; at += 4)
+		sum += word_of(ip + at);
+	if (ip[0] != 0x45 || total < IPV4_SIZE || total > left || header_checksum(sum) != 0)
 		return drop(WEIR_R_IP_HEADER);
-	path->family = AF_INET;
-	memcpy(path->remote_ip, ip + 12, 4);
-	memcpy(path->local_ip, ip + 16, 4);
-	packet = parse_udp(ip + IPV4_SIZE, total - IPV4_SIZE, own, path);
+	packet = parse_udp(ip + IPV4_SIZE, total - IPV4_SIZE, own);
 	packet.offset = IPV4_SIZE + UDP_SIZE;
 	return packet;
 }
 
-static struct weir_packet parse_ipv6(const uint8_t *ip, uint32_t left, const struct weir_packet_own *own,
-				     struct weir_path *path)
+static struct weir_packet parse_ipv6(const uint8_t *ip, uint32_t left, const struct weir_packet_own *own)
 {
 	struct weir_packet packet;
 	uint16_t length;
@@ -122,20 +132,37 @@ static struct weir_packet parse_ipv6(const uint8_t *ip, uint32_t left, const str
 		return foreign();
 	if (ip[0] >> 4 != 6 || length > left - IPV6_SIZE)
 		return drop(WEIR_R_IP_HEADER);
-	path->family = AF_INET6;
-	memcpy(path->remote_ip, ip + 8, 16);
-	memcpy(path->local_ip, ip + 24, 16);
-	packet = parse_udp(ip + IPV6_SIZE, length, own, path);
+	packet = parse_udp(ip + IPV6_SIZE, length, own);
 	packet.offset = IPV6_SIZE + UDP_SIZE;
 	return packet;
+}
+
+// Of a frame whose IP header is at `ip`.
+static void path_fill(struct weir_path *path, const uint8_t *data, const uint8_t *ip, uint16_t vlan)
+{
+	bool is_ipv4 = ip[0] >> 4 == 4;
+	const uint8_t *udp = ip + (is_ipv4 ? IPV4_SIZE : IPV6_SIZE);
+
+	*path = (struct weir_path){ .family = is_ipv4 ? AF_INET : AF_INET6, .port = path->port, .vlan = vlan };
+	if (is_ipv4) {
+		memcpy(path->remote_ip, ip + 12, 4);
+		memcpy(path->local_ip, ip + 16, 4);
+	} else {
+		memcpy(path->remote_ip, ip + 8, 16);
+		memcpy(path->local_ip, ip + 24, 16);
+	}
+	memcpy(&path->remote_port, udp, 2);
+	memcpy(&path->local_port, udp + 2, 2);
+	memcpy(path->remote_mac, data + 6, 6);
+	memcpy(path->local_mac, data, 6);
 }
 
 struct weir_packet weir_packet_parse(const uint8_t *data, uint32_t size, const struct weir_packet_own *own,
 				     struct weir_path *path)
 {
-	struct weir_path fresh = { .port = path->port };
 	uint32_t head = ETHERNET_SIZE;
 	struct weir_packet packet;
+	uint16_t vlan = 0;
 	uint16_t type;
 
 	if (size < ETHERNET_SIZE)
@@ -144,21 +171,19 @@ struct weir_packet weir_packet_parse(const uint8_t *data, uint32_t size, const s
 	if (type == TYPE_VLAN || type == TYPE_QINQ) {
 		if (type == TYPE_QINQ || size < ETHERNET_SIZE + VLAN_SIZE)
 			return foreign();
-		fresh.vlan = get16(data + 14);
+		vlan = get16(data + 14);
 		type = get16(data + 16);
 		head += VLAN_SIZE;
 	}
-	memcpy(fresh.remote_mac, data + 6, 6);
-	memcpy(fresh.local_mac, data, 6);
 	if (type == TYPE_IPV4)
-		packet = parse_ipv4(data + head, size - head, own, &fresh);
+		packet = parse_ipv4(data + head, size - head, own);
 	else if (type == TYPE_IPV6)
-		packet = parse_ipv6(data + head, size - head, own, &fresh);
+		packet = parse_ipv6(data + head, size - head, own);
 	else
 		return foreign();
 	packet.offset += head;
 	if (packet.verdict == WEIR_PACKET_FRAME)
-		*path = fresh;
+		path_fill(path, data, data + head, vlan);
 	return packet;
 }
 
@@ -181,20 +206,22 @@ static uint8_t *write_ethernet(uint8_t *at, const struct weir_path *path)
 	return at + 2;
 }
 
+// Summed in registers, then stored: to sum up what was just stored in smaller pieces waits for all stores before it.
 static uint8_t *write_ipv4(uint8_t *ip, const struct weir_path *path, uint32_t length)
 {
-	uint16_t checksum;
+	uint32_t size = htonl(0x45u << 24 | (IPV4_SIZE + length));
+	uint32_t fragment = htonl(0x4000u); // do not
+	uint32_t protocol = htonl(HOPS << 24 | PROTOCOL_UDP << 16);
+	uint32_t from = word_of(path->local_ip);
+	uint32_t to = word_of(path->remote_ip);
+	uint16_t checksum = header_checksum((uint64_t)size + fragment + protocol + from + to);
 
-	memset(ip, 0, IPV4_SIZE);
-	ip[0] = 0x45;
-	put16(ip + 2, IPV4_SIZE + length);
-	ip[6] = 0x40; // do not fragment
-	ip[8] = HOPS;
-	ip[9] = PROTOCOL_UDP;
-	memcpy(ip + 12, path->local_ip, 4);
-	memcpy(ip + 16, path->remote_ip, 4);
-	checksum = weir_checksum_fold(weir_checksum_add(0, ip, IPV4_SIZE));
+	memcpy(ip, &size, 4);
+	memcpy(ip + 4, &fragment, 4);
+	memcpy(ip + 8, &protocol, 4);
 	memcpy(ip + 10, &checksum, 2);
+	memcpy(ip + 12, &from, 4);
+	memcpy(ip + 16, &to, 4);
 	return ip + IPV4_SIZE;
 }
 
