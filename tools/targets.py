@@ -74,7 +74,7 @@ def lines_by_key(part, keys, answer):
 
 
 def lines_beside(answer):
-    found = [(what, answer[key], unit) for key, what, unit in BESIDE if key in answer]
+    found = [(what, answer[key], unit) for key, what, unit in BESIDE if answer['bare_is_alike']]
     found += [(what, answer['far'][key], unit) for key, what, unit in FAR if key in answer['far']]
     return [line('lanes', what, round(value * scale, 3), unit, True, None, answer['noisy']) for what, value, (unit, scale) in
             found]
