@@ -569,13 +569,22 @@ void weir_delivery_overwrite(struct weir_shard *shard, uint64_t position)
 		(void)weir_delivery_hold_update(shard);
 }
 
-// Up to `frames` frames of one delivery. True when it could go on.
+// What is left of a burst and fills no frame.
+static bool is_rest(const struct weir_delivery_stream *delivery)
+{
+	uint64_t left = delivery->shard->log.head - delivery->sent.position;
+	return left > 0 && left < WEIR_DELIVER_THIN_BYTES;
+}
+
+// Up to `frames` frames of one delivery. True when it could go on. A rest behind frames waits for the next turn, and
+// goes then with what came until then.
 static bool turn(struct weir_delivery_stream *delivery, uint32_t frames, uint64_t now_ns)
 {
 	int sent = 1;
-	while (frames > 0 && sent == 1 && delivery->probing != WEIR_PROBING_SENT) {
+	for (uint32_t i = 0; i < frames && sent == 1 && delivery->probing != WEIR_PROBING_SENT; i++) {
+		if (i && is_rest(delivery))
+			break;
 		sent = weir_delivery_send(delivery, now_ns);
-		frames--;
 	}
 	weir_delivery_timer_arm(delivery);
 	if (sent == -EAGAIN)

@@ -459,6 +459,30 @@ Test(shards, one_that_fills_up_while_it_waits_waits_no_longer)
 	cr_assert_eq(sink->shards[MANY - 2].received_to, 0);
 }
 
+Test(shards, a_rest_behind_a_full_frame_goes_with_what_comes_next)
+{
+	rig_publish(&source, 3, 0, 17);
+	rig_publish(&source, 3, 17, 2);
+	turn_once();
+	cr_assert_eq(rig_count(&sink->client, WEIR_KIND_DELIVER), 1);
+	cr_assert_eq(rig_last(&sink->client, WEIR_KIND_DELIVER)->count, 1, "the second run does not fit");
+	rig_publish(&source, 3, 19, 2);
+	turn_once();
+	cr_assert_eq(rig_count(&sink->client, WEIR_KIND_DELIVER), 2);
+	cr_assert_eq(rig_last(&sink->client, WEIR_KIND_DELIVER)->count, 2, "two runs");
+}
+
+Test(shards, a_rest_behind_a_full_frame_waits_for_one_turn)
+{
+	rig_publish(&source, 3, 0, 17);
+	rig_publish(&source, 3, 17, 2);
+	turn_once();
+	cr_assert_eq(rig_count(&sink->client, WEIR_KIND_DELIVER), 1);
+	cr_assert_eq(weir_engine_deadline(rig->workers[0].engine), rig->now_ns, "and the worker does not sleep on it");
+	turn_once();
+	cr_assert_eq(rig_count(&sink->client, WEIR_KIND_DELIVER), 2);
+}
+
 Test(shards, a_report_does_not_send_few_bytes_before_their_turn)
 {
 	publish_one_each(MANY);
