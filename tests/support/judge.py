@@ -1,6 +1,7 @@
 # What system tests say about a run: loads made of weirload processes, and claims on what producers and consumers counted
 # and on the router's ledger. A claim that does not hold raises Failure with both numbers.
 import json
+import os
 import signal
 import time
 
@@ -27,6 +28,20 @@ def check_between(value, low, high, what):
 
 
 # Producers and consumers of one topic, each a process of its own; what they counted is merged and judged at the end.
+# The least of a few looks: who asked the process last may not be gone yet.
+def descriptors(process):
+    looks = []
+    for _ in range(5):
+        looks.append(len(os.listdir(f'/proc/{process.pid}/fd')))
+        time.sleep(0.02)
+    return min(looks)
+
+
+# A process closes what the dead leave when it gets to it. What leaks stays.
+def check_descriptors(process, most):
+    wait_until(lambda: descriptors(process) <= most, f'no more than {most} descriptors are open', 5)
+
+
 class Load:
     def __init__(self, lab, router, topic='positions'):
         self.lab, self.router, self.topic = lab, router, topic

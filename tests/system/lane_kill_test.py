@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 
-from judge import Load, check, check_between, check_clean, check_equal, check_ledger
+from judge import Load, check, check_between, check_clean, check_descriptors, check_equal, check_ledger, descriptors
 from lab import program, topic, wait_until
 from vhost_test import handed_out
 
@@ -32,7 +32,7 @@ def weight(router):
     pid = router.process.pid
     with open(f'/proc/{pid}/status') as file:
         words = dict(line.split(':', 1) for line in file)
-    return {'descriptors': len(os.listdir(f'/proc/{pid}/fd')), 'threads': int(words['Threads']),
+    return {'descriptors': descriptors(router.process), 'threads': int(words['Threads']),
             'mapped_kib': int(words['VmSize'].split()[0]), 'lanes': len(router.status()['lanes'])}
 
 
@@ -88,9 +88,11 @@ def test_a_thousand_deaths_leave_nothing_behind_and_lose_nothing(lab):
     kills = KILLS_LONG if lab.is_long else lab.count(KILLS, KILLS_LONG)
     victims.kill(kills)
     load.wait_members(1)
+    wait_until(lambda: len(router.status()['lanes']) <= before['lanes'], 'lanes of the dead are gone', 5)
+    check_descriptors(router.process, before['descriptors'])
     after = weight(router)
     lab.note(f'before {before}, after {kills} kills {after}; {victims.met_alive} died while they ran')
-    for name in ('descriptors', 'threads', 'lanes'):
+    for name in ('threads', 'lanes'):
         check_equal(after[name], before[name], name)
     check_between(after['mapped_kib'], 0, before['mapped_kib'] + 1024, 'KiB mapped')
     check(victims.met_alive > kills // 2, 'most had ended before they were killed')
