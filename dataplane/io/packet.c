@@ -51,15 +51,6 @@ uint16_t weir_checksum_fold(uint64_t sum)
 	return (uint16_t)~sum;
 }
 
-// Of the sum of an IPv4 header's words.
-static inline uint16_t header_checksum(uint64_t sum)
-{
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)~((sum & 0xffff) + (sum >> 16));
-}
-
 static inline uint32_t word_of(const uint8_t *at)
 {
 	uint32_t word;
@@ -104,12 +95,14 @@ static struct weir_packet parse_ipv4(const uint8_t *ip, uint32_t left, const str
 		return foreign();
 	if (ip[9] != PROTOCOL_UDP || (own->has_address4 && memcmp(ip + 16, own->address4, 4) != 0))
 		return foreign();
+	if (!own->has_address4 && own->has_address6)
+		return foreign();
 	total = get16(ip + 2);
 	if (get16(ip + 6) & 0x3fff) // more fragments, or an offset
 		return drop(WEIR_R_IP_FRAGMENT);
 	for (uint32_t at = 0; at < IPV4_SIZE; at += 4)
 		sum += word_of(ip + at);
-	if (ip[0] != 0x45 || total < IPV4_SIZE || total > left || header_checksum(sum) != 0)
+	if (ip[0] != 0x45 || total < IPV4_SIZE || total > left || weir_checksum_fold(sum) != 0)
 		return drop(WEIR_R_IP_HEADER);
 	packet = parse_udp(ip + IPV4_SIZE, total - IPV4_SIZE, own);
 	packet.offset = IPV4_SIZE + UDP_SIZE;
@@ -214,7 +207,7 @@ static uint8_t *write_ipv4(uint8_t *ip, const struct weir_path *path, uint32_t l
 	uint32_t protocol = htonl(HOPS << 24 | PROTOCOL_UDP << 16);
 	uint32_t from = word_of(path->local_ip);
 	uint32_t to = word_of(path->remote_ip);
-	uint16_t checksum = header_checksum((uint64_t)size + fragment + protocol + from + to);
+	uint16_t checksum = weir_checksum_fold((uint64_t)size + fragment + protocol + from + to);
 
 	memcpy(ip, &size, 4);
 	memcpy(ip + 4, &fragment, 4);

@@ -253,6 +253,27 @@ Test(packet, ipv6_frames_fragments_and_strangers_are_told_apart)
 	cr_expect_eq(weir_packet_parse(packet, sizeof(packet), &own6, &path).verdict, WEIR_PACKET_FOREIGN);
 }
 
+// What goes to no address of the port's goes on to the kernel, also where the port has addresses of the other family only.
+Test(packet, a_port_with_an_address_of_one_family_leaves_the_other_to_the_kernel)
+{
+	const struct weir_path client6 = { .family = AF_INET6, .remote_port = htons(9348), .remote_ip = { 0xfd, [15] = 1 } };
+	const struct bytes bytes4 = copy4();
+	struct weir_path path = { 0 };
+	uint8_t packet6[62 + 32] = { 0 };
+
+	weir_packet_head_write(packet6, &client6, 32);
+	for (uint32_t bits = 0; bits < 4; bits++) {
+		struct weir_packet_own some = own;
+		memcpy(some.address6, client6.remote_ip, 16);
+		some.has_address4 = bits & 1;
+		some.has_address6 = bits & 2;
+		cr_expect_eq(weir_packet_parse(bytes4.data, bytes4.size, &some, &path).verdict,
+			     bits == 2 ? WEIR_PACKET_FOREIGN : WEIR_PACKET_FRAME, "IPv4, %u", bits);
+		cr_expect_eq(weir_packet_parse(packet6, sizeof(packet6), &some, &path).verdict,
+			     bits == 1 ? WEIR_PACKET_FOREIGN : WEIR_PACKET_FRAME, "IPv6, %u", bits);
+	}
+}
+
 // ---- The responder ----
 
 Test(responder, an_arp_request_for_our_address_is_answered)
