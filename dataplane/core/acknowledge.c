@@ -75,18 +75,13 @@ static uint64_t credit_events_none(struct weir_shard *shard)
 	return credit < most ? credit : most;
 }
 
-static inline void renew(struct weir_shard *shard, struct weir_stream *stream)
+void weir_credit_renew(struct weir_shard *shard, struct weir_stream *stream)
 {
 	uint64_t limit = stream->next + (stream->level == WEIR_ACK_NONE ? credit_events_none(shard) : credit_events(shard));
 	if (limit > stream->limit)
 		stream->limit = limit;
 	if (stream->limit < stream->next + CREDIT_EVENTS_LOW)
 		weir_credit_wait(shard, stream, 0);
-}
-
-void weir_credit_renew(struct weir_shard *shard, struct weir_stream *stream)
-{
-	renew(shard, stream);
 }
 
 void weir_credit_wait(struct weir_shard *shard, struct weir_stream *stream, uint32_t wanted)
@@ -174,7 +169,7 @@ static uint32_t entry_put(struct weir_stream *stream, struct weir_ack_entry *ent
 {
 	struct weir_shard *shard = stream->shard;
 	const struct weir_reassembly *pool = &shard->engine->reassembly;
-	renew(shard, stream);
+	weir_credit_renew(shard, stream);
 	bool is_full = stream->is_waiting && stream->wanted;
 	bool is_nack = is_nack_due(stream, is_full, now_ns);
 	uint64_t flags = (is_full ? WEIR_ACK_FULL : 0) | (is_nack ? WEIR_ACK_NACK : 0);
