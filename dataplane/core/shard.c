@@ -15,8 +15,7 @@
 
 uint64_t weir_shard_size(uint32_t streams_max)
 {
-	uint64_t size = sizeof(struct weir_shard) + (uint64_t)streams_max * sizeof(struct weir_stream) + PAGE_SIZE;
-	return (size + PAGE_SIZE - 1) & ~(uint64_t)(PAGE_SIZE - 1);
+	return sizeof(struct weir_shard) + (uint64_t)streams_max * sizeof(struct weir_stream) + PAGE_SIZE;
 }
 
 // Shards begin at different lines of their pages: 1,024 that all begin at the first would share a few sets of each cache.
