@@ -233,10 +233,11 @@ static inline bool is_plain_publish(const struct weir_frame_header *frame, size_
 	uint64_t head;
 	memcpy(&head, frame, sizeof(head));
 	const uint64_t begin = WEIR_MAGIC | WEIR_VERSION << 16 | (uint64_t)WEIR_KIND_PUBLISH << 24;
-	const uint64_t flags = trust_link ? (uint64_t)WEIR_FLAG_HEADER_ONLY << 32 : 0;
+	const uint64_t fixed = 0xffffffffffffull & ~((uint64_t)WEIR_FLAG_LATER << 32);
+	const uint64_t free = trust_link ? (uint64_t)WEIR_FLAG_HEADER_ONLY << 32 : 0;
 	uint64_t length = frame->body_length;
 	uint64_t count = head >> 48;
-	return (head << 16 & ~(flags << 16)) == begin << 16 && size == HEADER_SIZE + length && size <= WEIR_FRAME_MAX &&
+	return ((head ^ begin) & fixed & ~free) == 0 && size == HEADER_SIZE + length && size <= WEIR_FRAME_MAX &&
 	       length % 8 == 0 && count - 1 < WEIR_COUNT_MAX && length >= count * sizeof(struct weir_event_header);
 }
 

@@ -111,6 +111,7 @@ static void build_engine(struct weir_engine_config *engine, const struct weir_ro
 		.groups_max = WEIR_ROUTER_GROUPS_MAX,
 		.members_max = limits->members_per_group,
 		.park_frames = limits->park_frames,
+		.behind_frames = WEIR_BEHIND_FRAMES,
 		.reassembly_slots = limits->reassembly_slots,
 		.reassembly_bytes = (uint32_t)router->event_room,
 		.limits = weir_router_limits(router->topology),

@@ -1,12 +1,18 @@
 // Acknowledgements, credit and waiters. What became due in a turn is sent at its end, one frame per session with an entry per
-// stream. Credit is advice from the log's free space and the number of streams that share it; the append is the judge.
-// A stream that ran out waits in the shard's queue and is told, in turn, when a hold cursor made room.
+// stream; a worker that is behind lets some wait. Credit is advice from the log's free space and the number of streams that
+// share it; the append is the judge. A stream that ran out waits in the shard's queue and is told, in turn, when a hold cursor
+// made room.
 #include <string.h>
 
 #include "dataplane/core/stream.h"
 
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
 #define COUNTED_MAX 8u            // streams of a bucket that are counted by session
+#define ACK_FRAMES 16u            // to answer for so many does not wait
+#define WAITING_NS 4000000ull     // nor does what is so old: senders repeat after 10 ms at the earliest
+#define FETCH_NS 16000ull         // what is due so soon is asked for
+#define WAITING_TURN 256u         // of those that wait, in one turn
+#define IN_VAIN 15u               // acknowledgements that do not wait after one that did so in vain
 #define NACK_NS 10000000ull       // at most one nack per gap in this time
 #define CREDIT_EVENTS_MAX 65536u  // beyond `next`
 #define CREDIT_EVENTS_NONE 8192u  // the same of a stream of level none, which has no window: what a socket's buffer holds
@@ -14,6 +20,11 @@
 #define CREDIT_EVENTS_LOW 64u     // less is not worth a frame: the stream waits for more
 #define RECENT_EVENTS_MAX 8192u   // then the older half is forgotten
 #define EVENT_BYTES_GUESS 256u    // before any was seen
+
+static inline struct weir_waiting_ack *waiting_slot(const struct weir_waiting_acks *waiting, uint32_t index)
+{
+	return &waiting->slots[index % WEIR_WAITING_MAX];
+}
 
 void weir_ack_detach(struct weir_engine *engine, struct weir_shard *shard)
 {
@@ -30,6 +41,12 @@ void weir_ack_detach(struct weir_engine *engine, struct weir_shard *shard)
 		}
 		if (!bucket->first)
 			engine->acks_due &= ~(1ull << number);
+	}
+	struct weir_waiting_acks *waiting = &engine->waiting;
+	for (uint32_t i = waiting->head; i != waiting->tail; i++) {
+		struct weir_waiting_ack *ack = waiting_slot(waiting, i);
+		if (ack->stream >= shard->streams && ack->stream < shard->streams + shard->streams_max)
+			ack->stream = NULL;
 	}
 }
 
@@ -227,6 +244,8 @@ static bool session_flush(struct weir_engine *engine, struct weir_ack_bucket *bu
 		}
 		*link = stream->ack_next;
 		stream->is_ack_due = false;
+		if (stream->ack_place & WEIR_ACK_WAITS)
+			stream->ack_place = 0;
 		bucket->count--;
 		if (*link) {
 			__builtin_prefetch(&(*link)->shard->log.head);
@@ -239,6 +258,73 @@ static bool session_flush(struct weir_engine *engine, struct weir_ack_bucket *bu
 	weir_list_seal(frame, WEIR_KIND_ACK, to.id, filled, length, crc);
 	weir_frame_commit(engine, HEADER_SIZE + length);
 	return true;
+}
+
+// ---- Acknowledgements that wait ----
+
+// What a stream knows of its place among those that wait.
+static inline uint16_t waiting_place(uint32_t index)
+{
+	return (uint16_t)(WEIR_ACK_WAITS | index % WEIR_WAITING_MAX);
+}
+
+// The stream's ack_place when its wait is over. All its frames came in one turn: one acknowledgement would have answered for
+// them without a wait, and it is seldom that only one does so.
+static inline uint16_t waits_after(const struct weir_stream *stream, const struct weir_waiting_ack *ack)
+{
+	return stream->ack_turn == ack->turn ? IN_VAIN : 0;
+}
+
+void weir_ack_later(struct weir_engine *engine, struct weir_stream *stream)
+{
+	struct weir_waiting_acks *waiting = &engine->waiting;
+	uint8_t turn = (uint8_t)engine->row.loops;
+	if (stream->ack_place & WEIR_ACK_WAITS) {
+		stream->ack_turn = turn;
+		if (++stream->unanswered < ACK_FRAMES)
+			return;
+		stream->ack_place = waits_after(stream, waiting_slot(waiting, stream->ack_place));
+	} else if (stream->ack_place) {
+		stream->ack_place--;
+	} else if (waiting->tail - waiting->head < WEIR_WAITING_MAX) {
+		*waiting_slot(waiting, waiting->tail) =
+			(struct weir_waiting_ack){ stream, weir_waiting_time(engine->now_ns), turn };
+		stream->ack_place = waiting_place(waiting->tail);
+		stream->ack_turn = turn;
+		stream->unanswered = 1;
+		waiting->tail++;
+		return;
+	}
+	weir_ack_mark(engine, stream);
+}
+
+// Those that waited long enough, or all when the worker is not behind any more, go out with the next turn: what that touches
+// has left the cache, and is asked for here.
+static void waiting_end(struct weir_engine *engine, uint64_t now_ns)
+{
+	struct weir_waiting_acks *waiting = &engine->waiting;
+	uint32_t now = weir_waiting_time(now_ns);
+	uint32_t least = engine->is_behind ? weir_waiting_time(WAITING_NS) : 0;
+	uint32_t soon = engine->is_behind ? weir_waiting_time(WAITING_NS - FETCH_NS) : 0;
+	for (uint32_t i = 0; i < WAITING_TURN && waiting->fetched != waiting->tail; i++, waiting->fetched++) {
+		const struct weir_waiting_ack *ack = waiting_slot(waiting, waiting->fetched);
+		if (now - ack->since < soon)
+			break;
+		__builtin_prefetch(ack->stream, 1);
+	}
+	for (; waiting->head != waiting->fetched; waiting->head++) {
+		const struct weir_waiting_ack *ack = waiting_slot(waiting, waiting->head);
+		struct weir_stream *stream = ack->stream;
+		if (now - ack->since < least)
+			return;
+		if (!stream || stream->ack_place != waiting_place(waiting->head))
+			continue;
+		const struct weir_session *session = &engine->sessions.slots[stream->session & engine->sessions.mask];
+		__builtin_prefetch(session);
+		__builtin_prefetch(&session->path);
+		stream->ack_place = waits_after(stream, ack);
+		weir_ack_mark(engine, stream);
+	}
 }
 
 bool weir_stream_flush(struct weir_engine *engine, uint64_t now_ns)
@@ -261,5 +347,9 @@ bool weir_stream_flush(struct weir_engine *engine, uint64_t now_ns)
 			blocked |= 1ull << number;
 	}
 	engine->acks_due = blocked;
+	engine->is_behind = engine->config.behind_frames && engine->turn_frames >= engine->config.behind_frames;
+	engine->turn_frames = 0;
+	if (engine->waiting.head != engine->waiting.tail)
+		waiting_end(engine, now_ns);
 	return blocked;
 }

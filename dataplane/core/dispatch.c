@@ -452,6 +452,7 @@ void weir_engine_receive(struct weir_engine *engine, const struct weir_arrival *
 			i += large_receive(engine, &arrivals[i], count - i);
 	}
 	engine->row.received += count;
+	engine->turn_frames += count;
 	if (count) {
 		engine->is_row_dirty = true;
 		engine->has_work = true;
@@ -474,6 +475,7 @@ bool weir_engine_mesh(struct weir_engine *engine, const struct weir_mesh_header 
 	engine->now_ns = now_ns;
 	engine->has_work = true;
 	engine->is_row_dirty = true;
+	engine->turn_frames++;
 	if (header->kind == WEIR_MESH_EGRESS)
 		return weir_frame_relay(engine, header, frame);
 	if (header->kind == WEIR_MESH_HANDOVER)

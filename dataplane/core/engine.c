@@ -47,6 +47,7 @@ static uint64_t memory_need(const struct weir_engine_config *config)
 	       weir_arena_need((uint64_t)config->sessions_max * MEMBERS_PER_SESSION * sizeof(struct weir_member)) +
 	       weir_arena_need(SELF_QUEUE * sizeof(struct weir_message)) +
 	       weir_arena_need(WEIR_HELD_MAX * sizeof(struct weir_message)) +
+	       weir_arena_need(WEIR_WAITING_MAX * sizeof(struct weir_waiting_ack)) +
 	       weir_arena_need(WEIR_GONE_SLOTS * sizeof(uint64_t)) + 2 * weir_arena_need(WEIR_FRAME_MAX) +
 	       weir_arena_need(sizeof(struct weir_engine));
 }
@@ -68,6 +69,7 @@ static void parts_init(struct weir_engine *engine, struct weir_arena *arena)
 	engine->self.mask = SELF_QUEUE - 1;
 	engine->held = weir_arena_take(arena, WEIR_HELD_MAX * sizeof(struct weir_message));
 	engine->gone = weir_arena_take(arena, WEIR_GONE_SLOTS * sizeof(uint64_t));
+	engine->waiting.slots = weir_arena_take(arena, WEIR_WAITING_MAX * sizeof(struct weir_waiting_ack));
 	engine->scratch = weir_arena_take(arena, WEIR_FRAME_MAX);
 	engine->bounce = weir_arena_take(arena, WEIR_FRAME_MAX);
 }
@@ -346,7 +348,7 @@ bool weir_engine_run(struct weir_engine *engine, uint64_t now_ns)
 	if (engine->stop_request)
 		stop(engine);
 	engine->row.loops++;
-	is_busy |= engine->has_work || engine->moving;
+	is_busy |= engine->has_work || engine->moving || engine->waiting.head != engine->waiting.tail;
 	if (!is_busy || now_ns - engine->rows_ns >= ROWS_NS)
 		rows_publish(engine, is_busy ? ROWS_SHARDS : UINT32_MAX);
 	return is_busy;
@@ -355,6 +357,7 @@ bool weir_engine_run(struct weir_engine *engine, uint64_t now_ns)
 uint64_t weir_engine_deadline(const struct weir_engine *engine)
 {
 	bool is_now = engine->has_work || engine->is_blocked || engine->moving || engine->acks_due || engine->refusals.count ||
+		      engine->waiting.head != engine->waiting.tail ||
 		      engine->deliverable.first || engine->thin.first || engine->dirty.first || engine->is_row_dirty ||
 		      engine->self.head != engine->self.tail || engine->stop_request;
 	if (is_now)

@@ -88,6 +88,8 @@ struct weir_engine_limits {
 	uint32_t dedup_window_ms;
 };
 
+#define WEIR_BEHIND_FRAMES 64u // what a router sets behind_frames to
+
 struct weir_engine_config {
 	uint16_t worker;
 	uint16_t workers;
@@ -97,6 +99,7 @@ struct weir_engine_config {
 	uint32_t groups_max;       // groups it may coordinate
 	uint32_t members_max;      // members of one group
 	uint32_t park_frames;      // pool of parked out-of-order frames; full: refused `gap`
+	uint32_t behind_frames;    // in a turn: the worker is behind, acknowledgements may wait; 0: they never do
 	uint32_t reassembly_slots; // large events under way; full: refused `busy`
 	uint32_t reassembly_bytes; // bytes of one slot: the largest event of any topic it may own
 	struct weir_engine_limits limits;

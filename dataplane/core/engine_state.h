@@ -66,6 +66,29 @@ struct weir_ack_bucket {
 	uint32_t count;
 };
 
+// An acknowledgement that answers for few frames and may wait: where many streams send a frame now and then, one each costs as
+// much as the frame. A worker that is behind lets them wait, by age, until they answer for more (RFC 9000, section 13.2).
+struct weir_waiting_ack {
+	struct weir_stream *stream; // NULL: its shard went away
+	uint32_t since;             // weir_waiting_time()
+	uint8_t turn;               // that was in this turn, as weir_stream.ack_turn
+};
+
+#define WEIR_WAITING_MAX WEIR_ACK_WAITS // power of two: a stream knows its place modulo as many
+
+struct weir_waiting_acks {
+	struct weir_waiting_ack *slots; // [WEIR_WAITING_MAX]
+	uint32_t head;
+	uint32_t fetched; // below: asked for, they are due soon
+	uint32_t tail;
+};
+
+// In units of 1,024 ns, modulo 2^32.
+static inline uint32_t weir_waiting_time(uint64_t now_ns)
+{
+	return (uint32_t)(now_ns >> 10);
+}
+
 struct weir_shard_list {
 	struct weir_shard *first;
 	struct weir_shard *last;
@@ -90,6 +113,9 @@ struct weir_engine {
 	struct weir_fresh fresh[WEIR_FRESH_SLOTS];
 	struct weir_ack_bucket acks[WEIR_ACK_BUCKETS];
 	uint64_t acks_due; // bit per bucket
+	struct weir_waiting_acks waiting;
+	uint32_t turn_frames; // that came since the last turn ended
+	bool is_behind;       // many came in the turn before
 	struct weir_refusals refusals;
 	enum weir_sending sending;
 	uint16_t sending_worker;

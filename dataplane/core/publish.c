@@ -206,7 +206,7 @@ static inline uint32_t train_take(struct weir_stream *stream, const struct weir_
 	}
 	place_end(&shard->log, &place, run.append_ns);
 	if (taken)
-		weir_stream_advance(shard, stream, run.sequence, now_ns);
+		weir_stream_advance(shard, stream, run.sequence, 0, now_ns);
 	if (reason != WEIR_R_NONE) {
 		weir_stream_refuse(shard, stream, run.sequence, run.count, reason);
 		taken++;
@@ -265,7 +265,7 @@ static inline bool append(struct weir_stream *stream, const struct weir_frame_he
 	memcpy(run_at(&place, place.head) + 1, events, run.length);
 	run_write(&place, &run);
 	place_end(&shard->log, &place, run.append_ns);
-	weir_stream_advance(shard, stream, run.sequence + run.count, now_ns);
+	weir_stream_advance(shard, stream, run.sequence + run.count, frame->flags, now_ns);
 	return true;
 }
 

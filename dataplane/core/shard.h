@@ -24,6 +24,8 @@ struct weir_parked; // a parked out-of-order frame, core/park.h
 #define WEIR_CHECKPOINTS 128u     // power of two
 #define WEIR_PARK_PER_STREAM 200u // parked frames of one stream; more are refused `gap`
 
+#define WEIR_ACK_WAITS 0x8000u // of weir_stream.ack_place
+
 // Bits of weir_stream.state.
 enum weir_stream_state {
 	WEIR_STREAM_FREE = 0,
@@ -41,17 +43,21 @@ struct weir_stream {
 	uint64_t producer;
 	struct weir_stream *ack_next; // list of due acknowledgements
 	uint32_t handle;     // own index
-	uint32_t round;      // shard's round in which it last published
 	uint16_t home;       // worker of the session
 	uint16_t frame_size; // of the session
-	uint8_t state : 4;   // enum weir_stream_state
-	uint8_t level : 4;   // enum weir_ack_level
-	bool is_ack_due;     // alone: what is read together with a bit that was just written waits for the store
+	uint8_t round;       // shard's round in which it last published, modulo 256
+	uint8_t ack_turn;    // worker's turn in which the last frame came whose acknowledgement waits, modulo 256
+	uint16_t ack_place;  // WEIR_ACK_WAITS and its place among acknowledgements that wait, or how many do not
+	// Alone: what is read together with a bit that was just written waits for the store.
+	bool is_ack_due;     // in the list
+	uint8_t unanswered;  // frames whose acknowledgement waits
 	uint8_t parked_count;
-	bool is_waiting : 1;    // in the shard's queue of waiters
-	bool is_assembling : 1; // has a reassembly slot
-	bool wants_nack : 1;    // a fragment ran ahead of those that arrived
-	bool is_local : 1;      // its session is on a lane
+	uint8_t state : 2;      // enum weir_stream_state
+	uint8_t level : 2;      // enum weir_ack_level
+	uint8_t is_waiting : 1;    // in the shard's queue of waiters
+	uint8_t is_assembling : 1; // has a reassembly slot
+	uint8_t wants_nack : 1;    // a fragment ran ahead of those that arrived
+	uint8_t is_local : 1;      // its session is on a lane
 	// Of gaps, refusals, large events and other workers.
 	struct weir_parked *parked; // by sequence
 	struct weir_parked *parked_last;

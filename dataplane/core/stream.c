@@ -82,17 +82,21 @@ static void round_note(struct weir_shard *shard, struct weir_stream *stream, uin
 		shard->round_active_last = shard->round_active;
 		shard->round_active = 0;
 	}
-	if (stream->round != shard->round) {
-		stream->round = shard->round;
+	if (stream->round != (uint8_t)shard->round) {
+		stream->round = (uint8_t)shard->round;
 		shard->round_active++;
 	}
 }
 
-void weir_stream_appended(struct weir_shard *shard, struct weir_stream *stream, uint64_t now_ns)
+void weir_stream_appended(struct weir_shard *shard, struct weir_stream *stream, uint32_t flags, uint64_t now_ns)
 {
 	round_note(shard, stream, now_ns);
-	// level routed: each burst is acknowledged. level none: only news of credit is.
-	if (stream->level != WEIR_ACK_NONE || stream->limit < stream->next + NONE_NEWS_EVENTS)
+	// level none: only news of credit are told.
+	if (stream->level == WEIR_ACK_NONE && stream->limit >= stream->next + NONE_NEWS_EVENTS)
+		return;
+	if (weir_ack_may_wait(shard->engine, stream, flags))
+		weir_ack_later(shard->engine, stream);
+	else
 		weir_ack_mark(shard->engine, stream);
 }
 
@@ -146,7 +150,7 @@ static void commit(struct weir_shard *shard, struct weir_stream *stream, const s
 	weir_log_append(&shard->log, &run, batch->events, now_ns);
 	if (stream->is_assembling)
 		weir_reassembly_give(&shard->engine->reassembly, stream);
-	weir_stream_advance(shard, stream, batch->sequence + batch->count, now_ns);
+	weir_stream_advance(shard, stream, batch->sequence + batch->count, batch->flags, now_ns);
 }
 
 enum weir_reason weir_stream_append(struct weir_shard *shard, struct weir_stream *stream, const struct weir_batch *batch,
@@ -289,6 +293,7 @@ static void publish(struct weir_shard *shard, struct weir_stream *stream, const 
 		.count = frame->count,
 		.crc = ingress->body_crc,
 		.is_unchecked = frame->flags & WEIR_FLAG_HEADER_ONLY,
+		.flags = stream->parked_count ? 0 : frame->flags,
 	};
 	if (batch.sequence > WEIR_SEQUENCE_MAX) {
 		weir_stream_refuse(shard, stream, stream->next, batch.count, WEIR_R_BAD_EVENT);
@@ -352,6 +357,7 @@ static void stream_free(struct weir_shard *shard, struct weir_stream *stream)
 	parked_drop_all(engine, stream);
 	weir_reassembly_give(&engine->reassembly, stream);
 	weir_credit_forget(shard, stream);
+	weir_ack_forget(stream);
 	stream->state = WEIR_STREAM_FREE;
 	stream->session = 0;
 	stream->producer = 0;
@@ -374,6 +380,7 @@ static void stream_sleep(struct weir_shard *shard, struct weir_stream *stream, u
 	parked_drop_all(engine, stream);
 	weir_reassembly_give(&engine->reassembly, stream);
 	weir_credit_forget(shard, stream);
+	weir_ack_forget(stream);
 	stream->state = WEIR_STREAM_DORMANT;
 	stream->session = 0;
 	weir_wheel_arm(&engine->wheel, &stream->timer, now_ns + engine->config.limits.dedup_window_ms * NS_PER_MS);
@@ -426,7 +433,7 @@ static struct weir_stream *stream_create(struct weir_shard *shard, uint64_t prod
 		.shard = shard,
 		.producer = producer,
 		.handle = stream->handle,
-		.round = shard->round - 1,
+		.round = (uint8_t)(shard->round - 1),
 		.is_ack_due = stream->is_ack_due,
 		.ack_next = stream->ack_next,
 		.timer = { .fire = dormant_fire },
@@ -624,8 +631,9 @@ void weir_stream_attach(struct weir_shard *shard, uint64_t now_ns)
 	struct weir_engine *engine = shard->engine;
 	for (uint32_t i = 0; i < shard->streams_limit; i++) {
 		struct weir_stream *stream = &shard->streams[i];
-		bool is_due = stream->is_ack_due;
+		bool is_due = stream->is_ack_due || stream->ack_place & WEIR_ACK_WAITS;
 		stream->is_ack_due = false;
+		stream->ack_place = 0;
 		if (stream->state == WEIR_STREAM_DORMANT) {
 			weir_wheel_arm(&engine->wheel, &stream->timer, stream->timer.due_ns);
 		} else if (stream->state == WEIR_STREAM_OPEN) {

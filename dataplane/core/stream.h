@@ -15,6 +15,7 @@ struct weir_batch {
 	uint32_t count;
 	uint32_t crc;
 	bool is_unchecked;
+	uint16_t flags; // WEIR_FLAG_LATER or not, of what it came in
 };
 
 // ---- stream.c ----
@@ -48,7 +49,22 @@ static inline void weir_ack_mark(struct weir_engine *engine, struct weir_stream 
 	engine->has_work = true;
 }
 
-// Takes the shard's streams out of the engine's lists of due acknowledgements; is_ack_due stays.
+// What waits to be acknowledged is nobody's any more.
+static inline void weir_ack_forget(struct weir_stream *stream)
+{
+	stream->unanswered = 0;
+	stream->ack_place = 0;
+}
+
+// Whether an acknowledgement could wait at all: of the stream one does, or the worker is behind.
+static inline bool weir_ack_may_wait(const struct weir_engine *engine, const struct weir_stream *stream, uint32_t flags)
+{
+	return flags & WEIR_FLAG_LATER && (engine->is_behind || stream->ack_place & WEIR_ACK_WAITS);
+}
+
+// One more frame of the stream, whose acknowledgement waits, unless it did so long enough: then it is due.
+void weir_ack_later(struct weir_engine *engine, struct weir_stream *stream);
+// Takes the shard's streams out of the engine's lists of acknowledgements; is_ack_due and ack_place stay.
 void weir_ack_detach(struct weir_engine *engine, struct weir_shard *shard);
 // Grants credit beyond what was granted before, as far as there is room.
 void weir_credit_renew(struct weir_shard *shard, struct weir_stream *stream);
@@ -59,17 +75,19 @@ void weir_credit_forget(struct weir_shard *shard, struct weir_stream *stream);
 
 // ---- An append ----
 
-// What the first append of a turn brings with it, on the stream and on the shard.
-void weir_stream_appended(struct weir_shard *shard, struct weir_stream *stream, uint64_t now_ns);
+// What an append brings with it: on the stream, as long as no acknowledgement is due, and on the shard, where it grew.
+// flags: WEIR_FLAG_LATER or not, others do not matter.
+void weir_stream_appended(struct weir_shard *shard, struct weir_stream *stream, uint32_t flags, uint64_t now_ns);
 void weir_shard_grew(struct weir_shard *shard);
 
 // Everything below `next` is in the log now. The row's account of what was accepted is how far the log reaches: nothing is
 // counted here.
-static inline void weir_stream_advance(struct weir_shard *shard, struct weir_stream *stream, uint64_t next, uint64_t now_ns)
+static inline void weir_stream_advance(struct weir_shard *shard, struct weir_stream *stream, uint64_t next, uint32_t flags,
+				       uint64_t now_ns)
 {
 	stream->next = next;
 	if (!stream->is_ack_due)
-		weir_stream_appended(shard, stream, now_ns);
+		weir_stream_appended(shard, stream, flags, now_ns);
 	if (shard->log.head >= shard->sort_at)
 		weir_shard_grew(shard);
 }

@@ -152,7 +152,10 @@ static void publish_put(struct weir_rig *rig, uint32_t session, uint32_t shard)
 		memset(event + 1, (int)sequence, rig->event_size - sizeof(*event));
 		memcpy(event + 1, &sequence, 8);
 	}
-	frame->flags = rig->setup.is_link ? WEIR_FLAG_HEADER_ONLY : 0;
+	uint64_t end = producing->next + count;
+	// As libweir says it: less than half of the credit is in use.
+	bool may_wait = end - producing->acknowledged <= producing->limit - end;
+	frame->flags = (rig->setup.is_link ? WEIR_FLAG_HEADER_ONLY : 0) | (may_wait ? WEIR_FLAG_LATER : 0);
 	frame->shard = (uint16_t)shard;
 	frame->stream = producing->stream;
 	frame->count = (uint16_t)count;
@@ -422,8 +425,8 @@ static void engine_start(struct weir_rig *rig)
 		sessions_max *= 2;
 	const struct weir_engine_config config = {
 		.workers = 1, .sessions_max = sessions_max, .shards_max = rig->setup.shards, .topics_max = 4, .groups_max = 8,
-		.members_max = 4, .park_frames = 256, .reassembly_slots = 4, .reassembly_bytes = 1 << 16, .seed = 1,
-		.router = 2, .node = -1, .row = rig->worker_row,
+		.members_max = 4, .park_frames = 256, .behind_frames = WEIR_BEHIND_FRAMES, .reassembly_slots = 4,
+		.reassembly_bytes = 1 << 16, .seed = 1, .router = 2, .node = -1, .row = rig->worker_row,
 		.limits = { .frame_size = WEIR_RIG_FRAME_SIZE, .window_frames = 1024, .ping_ms = 500, .lease_ms = 600000,
 			    .dedup_window_ms = 600000 },
 	};

@@ -122,6 +122,7 @@ void sim_plan_make(struct sim_plan *plan, uint64_t seed)
 	plan->outage_ms = is_eventful ? sometimes(&random, 15, 50, 1000) : 0;
 	plan->rebind_ms = is_eventful ? sometimes(&random, 10, 100, 1000) : 0;
 	plan->pause_ms = is_eventful ? sometimes(&random, 20, 10, 500) : 0;
+	plan->behind_frames = sim_chance(&random, 50) ? sim_between(&random, 1, 8) : WEIR_BEHIND_FRAMES;
 }
 
 static void client_print(const struct sim_client_plan *client, uint32_t index)
@@ -142,8 +143,8 @@ static void client_print(const struct sim_client_plan *client, uint32_t index)
 
 void sim_plan_print(const struct sim_plan *plan)
 {
-	printf("seed %lu: %u workers, mesh of %u slots, frames of %u\n", (unsigned long)plan->seed, plan->workers,
-	       plan->mesh_slots, plan->frame_size);
+	printf("seed %lu: %u workers, mesh of %u slots, frames of %u, behind with %u\n", (unsigned long)plan->seed,
+	       plan->workers, plan->mesh_slots, plan->frame_size, plan->behind_frames);
 	for (uint32_t i = 0; i < plan->topics; i++)
 		printf("  topic %u: %u shards, policy %u, logs of %lu\n", i, plan->topic[i].shards, plan->topic[i].policy,
 		       (unsigned long)plan->topic[i].log_bytes);

@@ -144,6 +144,7 @@ static void engine_start(struct sim *sim, uint16_t index)
 		.groups_max = SIM_GROUPS,
 		.members_max = SIM_CLIENTS,
 		.park_frames = 64,
+		.behind_frames = sim->plan.behind_frames,
 		.reassembly_slots = 3,
 		.reassembly_bytes = 16u << 10,
 		.limits = {

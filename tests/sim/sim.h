@@ -97,6 +97,7 @@ struct sim_plan {
 	uint32_t clients;
 	uint32_t mesh_slots;
 	uint32_t frame_size;
+	uint32_t behind_frames; // of a turn, acknowledgements may wait then
 	struct sim_topic_plan topic[SIM_TOPICS];
 	struct sim_group_plan group[SIM_GROUPS];
 	struct sim_client_plan client[SIM_CLIENTS];

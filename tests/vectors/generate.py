@@ -12,7 +12,7 @@ import sys
 SESSION, ROUTER, NONCE, COOKIE = 0x1122334455667788, 0xa1a2a3a4a5a6a7a8, 0x0102030405060708, 0x5152535455565758
 SENT_NS, TOPIC, GROUP, STREAM, TERM = 1700000000123456789, 7, 3, 5, 9
 INCARNATION, PRODUCER, REQUEST = 0xc0c1c2c3c4c5c6c7, 0xb0b1b2b3b4b5b6b7, 42
-FRAGMENT, REDELIVERED, HEADER_ONLY = 1, 2, 8
+FRAGMENT, REDELIVERED, HEADER_ONLY, LATER = 1, 2, 8, 32
 KINDS = ('HELLO CHALLENGE WELCOME PING PONG BYE ERROR METADATA TOPIC OPEN OPENED PUBLISH PROBE ACK REFUSE SKIP CLOSE '
          'CLOSED JOIN JOINED ASSIGN DELIVER REPORT REVOKE REVOKED LEAVE LEFT').split()
 FULL, NO_STREAM, SIZE, ABANDONED = 30, 21, 26, 38
@@ -111,6 +111,8 @@ def stream_frames():
         frame('OPENED', struct.pack('<QQQQB7x', REQUEST, 100, 5000, INCARNATION, 1), **place)
     yield 'publish', ok, 'three events, the third with attributes source and correlation', \
         frame('PUBLISH', three, 3, sequence=100, **place)
+    yield 'publish-later', ok, 'the same; its sender goes on without an acknowledgement', \
+        frame('PUBLISH', three, 3, LATER, sequence=100, **place)
     yield 'publish-fragment-first', 'client none', 'bytes 0 to 1359 of one event of 2064', \
         frame('PUBLISH', struct.pack('<II', 2064, 0) + large[:1360], 1, FRAGMENT, sequence=103, **place)
     yield 'publish-fragment-last', 'client none', 'the rest of it', \
@@ -210,6 +212,7 @@ def bad_headers():
     yield 'bad-count-many', 'router count', 'an ACK of 65 entries', frame('ACK', bytes(40 * 65), 65)
     yield 'bad-flags', 'client flags', 'a PING with REDELIVERED', frame('PING', flags=REDELIVERED)
     yield 'bad-flags-unknown', 'client flags', 'flag 16', frame('PUBLISH', event(1, b''), 1, 16)
+    yield 'bad-flags-later', 'client flags', 'a PROBE whose acknowledgement may come later', frame('PROBE', flags=LATER)
     yield 'bad-crc', 'client crc', 'the last bit of the checksum turned', corrupt(ping, 47, 128)
     yield 'bad-crc-header', 'client crc', 'a bit of the session turned', corrupt(ping, 8)
 

@@ -108,6 +108,7 @@ static void worker_create(struct rig *rig, uint16_t number)
 		.groups_max = 16,
 		.members_max = 16,
 		.park_frames = rig->options.park_frames,
+		.behind_frames = rig->options.behind_frames,
 		.reassembly_slots = rig->options.reassembly_slots,
 		.reassembly_bytes = rig->options.event_max,
 		.limits = {
@@ -439,7 +440,7 @@ void rig_publish(struct rig_client *client, uint16_t shard, uint64_t sequence, u
 	}
 	struct weir_frame_header header = {
 		.kind = WEIR_KIND_PUBLISH,
-		.flags = client->is_shared ? WEIR_FLAG_HEADER_ONLY : 0,
+		.flags = (uint16_t)(client->flags | (client->is_shared ? WEIR_FLAG_HEADER_ONLY : 0)),
 		.topic = RIG_TOPIC,
 		.shard = shard,
 		.stream = client->stream,

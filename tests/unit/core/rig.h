@@ -57,6 +57,7 @@ struct rig_options {
 	uint32_t shards;       // of the topic
 	uint32_t sessions_max;
 	uint32_t park_frames;
+	uint32_t behind_frames;
 	uint32_t reassembly_slots;
 	uint32_t event_max;
 	uint64_t log_bytes;
@@ -99,6 +100,7 @@ struct rig_client {
 	uint32_t stream; // of the last opened
 	uint64_t next;
 	uint64_t limit;
+	uint16_t flags; // of what it publishes, besides
 	bool is_shared; // publishes in two parts, with a checksum over the header alone
 };
 
