@@ -336,6 +336,7 @@ void weir_core_flush(struct weir_producer *producer)
 	for (uint32_t i = 0; i < producer->shards; i++) {
 		if (producer->streams[i].write)
 			producer->streams[i].is_flushing = true;
+		producer->streams[i].is_asking = true;
 	}
 	core_due(producer->core, producer->core->now_ns);
 }

@@ -51,6 +51,7 @@ void stream_frame_close(struct stream *stream)
 	slot->body_length = (uint16_t)(stream->write - body);
 	slot->count = stream->events;
 	slot->body_crc = body_crc(stream->producer->core, body, slot->body_length);
+	slot->is_awaited = stream->is_flushing;
 	stream->next += stream->events;
 	stream->tail++;
 	stream->producer->core->backlog++;
@@ -255,6 +256,17 @@ void stream_opened(struct stream *stream, const struct weir_frame_header *frame,
 
 // ---- Sending ----
 
+// Whether the stream goes on without an acknowledgement: at most half of credit, window and slots are in use, and nobody waits
+// for it. On a lane one costs next to nothing.
+static bool is_late(const struct stream *stream, const struct slot *slot)
+{
+	const struct weir_core *core = stream->producer->core;
+	uint64_t end = slot_end(slot);
+	return !core->local && stream->level != WEIR_ACK_NONE && !slot->is_fragment && !slot->is_awaited && !slot->sends &&
+	       end - stream->acked <= stream->limit - end && core->window.in_flight < core->window.frames / 2 &&
+	       2 * (stream->tail - stream->head) <= stream->capacity;
+}
+
 static void seal(struct stream *stream, struct slot *slot)
 {
 	const struct weir_core *core = stream->producer->core;
@@ -266,9 +278,11 @@ static void seal(struct stream *stream, struct slot *slot)
 		train_seal(stream, slot);
 		return;
 	}
+	stream->is_late = is_late(stream, slot);
 	*frame = (struct weir_frame_header){
 		.kind = WEIR_KIND_PUBLISH,
-		.flags = (uint16_t)((slot->is_fragment ? WEIR_FLAG_FRAGMENT : 0) | (core->local ? WEIR_FLAG_HEADER_ONLY : 0)),
+		.flags = (uint16_t)((slot->is_fragment ? WEIR_FLAG_FRAGMENT : 0) | (core->local ? WEIR_FLAG_HEADER_ONLY : 0) |
+				    (stream->is_late ? WEIR_FLAG_LATER : 0)),
 		.count = (uint16_t)(slot->is_fragment ? 1 : slot->count),
 		.session = core->session.id,
 		.stream = stream->handle,
@@ -659,6 +673,17 @@ static void probe_poll(struct stream *stream, uint64_t now_ns)
 	core_due(core, stream->probe_ns);
 }
 
+// Somebody waits for an acknowledgement that may wait.
+static void ask_poll(struct stream *stream)
+{
+	if (!stream->is_asking || stream->write || stream->send < stream->tail)
+		return;
+	stream->is_asking = false;
+	struct weir_frame_header *frame = stream->is_late && stream->flying ? stream_frame(stream, WEIR_KIND_PROBE, 0) : NULL;
+	if (frame)
+		core_frame_send(stream->producer->core, frame, 0);
+}
+
 static void open_poll(struct stream *stream, uint64_t now_ns)
 {
 	struct weir_core *core = stream->producer->core;
@@ -668,6 +693,7 @@ static void open_poll(struct stream *stream, uint64_t now_ns)
 	else if (stream->flying && now_ns >= stream->timer_ns)
 		timeout(stream, now_ns);
 	probe_poll(stream, now_ns);
+	ask_poll(stream);
 	core_due(core, stream->timer_ns);
 	if (stream->head < stream->tail || stream->write)
 		return;

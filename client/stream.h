@@ -26,6 +26,7 @@ struct slot {
 	uint8_t sends; // saturates
 	bool is_fragment;
 	bool is_repair; // asked for by a nack: does not wait for the window
+	bool is_awaited; // somebody waits until it is acknowledged
 	bool is_skip_due; // events of a train that were refused for good: they are skipped before the rest is sent again
 	uint16_t skip_reason;
 	uint32_t refused;    // events of it that were refused for good
@@ -79,6 +80,8 @@ struct stream {
 	bool was_open;
 	bool is_active;
 	bool is_flushing; // the frame under construction does not wait for its linger
+	bool is_asking;   // somebody waits for an acknowledgement
+	bool is_late;     // the acknowledgement of the newest frame that was sent may wait
 	struct request request; // open, close
 	struct stream *active_next, *active_before;
 };

@@ -134,7 +134,8 @@ int weir_publish(struct weir_producer *producer, const struct weir_event *event)
 int weir_publish_many(struct weir_producer *producer, const struct weir_event *events, int count);
 
 // Sends what waits and waits until every event was acknowledged, refused or (level none) sent. 0, -ETIMEDOUT, -EPROTO
-// when any event since the last flush was refused for good.
+// when any event since the last flush was refused for good. A router that is behind may acknowledge up to 4 ms late where
+// nobody waits for it: this asks for it at once.
 int weir_flush(struct weir_producer *producer, int timeout_ms);
 
 // Every event given to weir_publish() with result 0 is in exactly one of these. Events.
