@@ -311,6 +311,13 @@ void sim_control_step(struct sim *sim)
 	}
 }
 
+void sim_control_forget(struct sim *sim)
+{
+	struct sim_control *control = &sim->control;
+	if (!sim_control_is_idle(sim))
+		control->op_tail = control->op_head + 1;
+}
+
 void sim_control_op(struct sim *sim, const struct sim_op *op)
 {
 	struct sim_control *control = &sim->control;

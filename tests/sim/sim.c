@@ -111,7 +111,8 @@ static void calm_begin(struct sim *sim)
 		else if (client->core)
 			client->poll_at_ns = client->act_at_ns = sim->now_ns;
 	}
-	// Groups that came on the way have no members and hold for ever.
+	// Groups that came on the way have no members and hold for ever. There may be no place behind all that waits.
+	sim_control_forget(sim);
 	for (uint32_t group = sim->plan.groups; group < sim->control.group_count; group++) {
 		const struct sim_op op = { .kind = SIM_OP_GROUP_REMOVE, .group = group };
 		if (sim->control.group_exists[group] || !sim_control_is_idle(sim))

@@ -232,6 +232,8 @@ struct sim_control {
 
 void sim_control_start(struct sim *sim);
 void sim_control_stop(struct sim *sim);
+// What waits for the operation under way is forgotten.
+void sim_control_forget(struct sim *sim);
 void sim_control_op(struct sim *sim, const struct sim_op *op);
 void sim_control_answer(struct sim *sim, const struct weir_message *message);
 void sim_control_step(struct sim *sim);
