@@ -269,6 +269,7 @@ static struct weir_parked *park(struct weir_shard *shard, struct weir_stream *st
 	struct weir_parked *parked =
 		stream->parked_count < WEIR_PARK_PER_STREAM ? weir_park_take(&shard->engine->park) : NULL;
 	if (!parked) {
+		stream->wants_nack = true;
 		weir_stream_refuse(shard, stream, sequence, count, WEIR_R_GAP);
 		return NULL;
 	}

@@ -67,6 +67,19 @@ Test(fragment, pieces_in_order_become_one_event_with_a_good_checksum)
 	cr_assert_eq(rig->workers[0].row.reassembly_slots, 0);
 }
 
+// Pieces cannot be parked: without word of the gap its repair would wait for the sender's timer.
+Test(fragment, a_piece_of_a_later_event_is_refused_and_what_is_missing_nacked)
+{
+	piece(1, 0);
+	piece(1, PIECE);
+	rig_run(rig);
+	cr_assert_eq(row()->refused[WEIR_R_GAP], 2);
+	cr_assert_eq(rig_refusal(&client)->reason, WEIR_R_GAP);
+	cr_assert_eq(rig_ack(&client)->flags, WEIR_ACK_NACK);
+	cr_assert_eq(rig_ack(&client)->next, 0);
+	cr_assert_eq(rig_ack(&client)->have, 1);
+}
+
 Test(fragment, a_piece_beyond_a_gap_is_nacked_and_repetitions_do_no_harm)
 {
 	piece(0, 0);

@@ -149,6 +149,21 @@ Test(stream, a_window_in_any_order_is_put_in_order)
 	cr_assert_eq(rig_log_next(rig, 0, client.producer, 0), 20 * 2 * FRAMES);
 }
 
+Test(stream, a_gap_is_told_where_others_have_parked_all_that_fits)
+{
+	struct rig_client other;
+	begin(&(struct rig_options){ .park_frames = 1 });
+	rig_open(&client, 0, WEIR_ACK_ROUTED);
+	connect_as(&other, 2, 99, 0);
+	rig_open(&other, 0, WEIR_ACK_ROUTED);
+	rig_publish(&other, 0, 2, 2);
+	rig_publish(&client, 0, 2, 2);
+	rig_run(rig);
+	cr_assert_eq(rig_refusal(&client)->reason, WEIR_R_GAP);
+	cr_assert_eq(rig_ack(&client)->flags, WEIR_ACK_NACK);
+	cr_assert_eq(rig_ack(&client)->have, 1);
+}
+
 Test(stream, more_frames_ahead_than_fit_are_refused_gap)
 {
 	begin(&(struct rig_options){ .park_frames = 4 });
