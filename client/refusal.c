@@ -8,8 +8,11 @@ static void hold(struct stream *stream, uint64_t sequence, uint16_t reason, uint
 	stream->hold_from = min_u64(stream->hold_from, sequence);
 	stream->hold_reason = reason;
 	for (uint64_t i = stream->head; i < stream->tail; i++) {
-		if (slot_end(stream_slot(stream, i)) > sequence && stream_slot(stream, i)->state == SLOT_FLYING)
-			slot_queue(stream, i);
+		struct slot *slot = stream_slot(stream, i);
+		if (slot_end(slot) <= sequence || slot->state != SLOT_FLYING)
+			continue;
+		slot->was_missed = true;
+		slot_queue(stream, i);
 	}
 	if (stream->flying == 0)
 		stream->timer_ns = NEVER;

@@ -190,11 +190,15 @@ static uint64_t first_unsent(const struct stream *stream)
 
 struct arrived {
 	uint32_t frames;
-	uint64_t sent_ns; // of the newest frame that was sent once; 0: none
+	uint64_t sent_ns;  // of the newest frame that was sent once; 0: none
+	bool was_missed;   // one of them was
+	bool was_repeated; // one of them was
 };
 
 static void slot_arrived(struct slot *slot, struct arrived *arrived)
 {
+	arrived->was_missed = arrived->was_missed || slot->was_missed;
+	arrived->was_repeated = arrived->was_repeated || slot->sends > 1;
 	if (slot->state != SLOT_FLYING)
 		return;
 	arrived->frames++;
@@ -474,7 +478,7 @@ static void repair(struct stream *stream, const struct weir_ack_entry *entry, ui
 		if (slot->state != SLOT_FLYING)
 			continue;
 		window_lost(window, slot->sent_ns, now_ns);
-		slot->is_repair = true;
+		slot->is_repair = slot->was_missed = true;
 		slot_queue(stream, i);
 	}
 	if (stream->hold_reason == WEIR_R_GAP)
@@ -485,13 +489,16 @@ static void progress(struct stream *stream, const struct arrived *arrived, uint6
 {
 	struct window *window = &stream->producer->core->window;
 	window_acked(window, arrived->frames);
-	if (arrived->sent_ns)
+	// A round trip that holds a repair says nothing about the way, and a timer that grew stays so until one without does
+	// (Karn and Partridge 1987), or the router said what it missed: then it was lost, not late.
+	if (arrived->sent_ns && !arrived->was_missed && !arrived->was_repeated)
 		window_measured(window, now_ns - arrived->sent_ns);
-	stream->backoff = 0;
+	if (arrived->was_missed || !arrived->was_repeated)
+		stream->backoff = 0;
 	stream->probe_wait_ns = PROBE_FIRST_NS;
 	stream->probe_ns = NEVER;
 	stream->hold_from = UINT64_MAX;
-	stream->timer_ns = stream->flying ? now_ns + window_timeout(window) : NEVER;
+	stream->timer_ns = stream->flying ? now_ns + backed_off(stream) : NEVER;
 	if (!stream->recover_ns)
 		return;
 	const struct slot *head = stream_slot(stream, stream->head);
@@ -520,6 +527,8 @@ void stream_ack(struct stream *stream, const struct weir_ack_entry *entry, uint6
 		is_progress = is_progress || pieces.frames;
 		arrived.frames += pieces.frames;
 		arrived.sent_ns = max_u64(arrived.sent_ns, pieces.sent_ns);
+		arrived.was_missed = arrived.was_missed || pieces.was_missed;
+		arrived.was_repeated = arrived.was_repeated || pieces.was_repeated;
 	}
 	if (is_progress)
 		progress(stream, &arrived, now_ns);

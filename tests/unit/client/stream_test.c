@@ -192,6 +192,42 @@ Test(stream, window_doubles_until_a_loss_and_is_halved_by_it)
 	cr_assert_eq(statistics.nacks, 1);
 }
 
+static uint64_t round_trip(void)
+{
+	struct weir_statistics statistics;
+	weir_core_statistics(rig.core, &statistics);
+	return statistics.round_trip_ns;
+}
+
+Test(stream, what_waited_for_a_repair_is_not_taken_for_a_long_way)
+{
+	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
+	publish_frames(producer, 8);
+	rig.now_ns += RIG_MS;
+	rig_ack(&rig, 1, 1008, 100000, 0, 0);
+	publish_frames(producer, 8);
+	rig.now_ns += RIG_MS;
+	rig_ack(&rig, 1, 1008, 100000, WEIR_ACK_NACK, 1009);
+	rig_poll(&rig);
+	rig.now_ns += 500 * RIG_MS;
+	rig_ack(&rig, 1, 1016, 100000, 0, 0);
+	cr_assert_eq(rig_counts(producer).routed, 16);
+	cr_assert_eq(round_trip(), RIG_MS);
+}
+
+Test(stream, a_way_longer_than_the_timer_is_found_out)
+{
+	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
+	for (uint64_t i = 0; i < 8; i++) {
+		rig_clear(&rig);
+		publish_frames(producer, 1);
+		rig_pass(&rig, 300 * RIG_MS);
+		rig_ack(&rig, 1, 1001 + i, 100000, 0, 0);
+	}
+	cr_assert_eq(round_trip(), 300 * RIG_MS);
+	cr_assert_eq(rig_count(&rig, WEIR_KIND_PUBLISH), 1, "nothing is sent twice any more");
+}
+
 Test(stream, without_credit_it_probes_and_goes_on_with_credit)
 {
 	rig.opened_limit = 1002;
