@@ -260,6 +260,8 @@ static void input(struct weir_core *core, struct weir_frame_header *frame, size_
 		return;
 	}
 	session->heard_ns = core->now_ns;
+	if (frame->kind == WEIR_KIND_PONG)
+		session_pong(core, frame);
 	session_input(core, frame, buffer);
 }
 

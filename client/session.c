@@ -89,11 +89,48 @@ static void hello_poll(struct weir_core *core, uint64_t now_ns)
 		step_down(session);
 	if (!is_answer)
 		session->tries++;
+	if (!session->hello_ns)
+		session->hello_ns = now_ns;
 	hello_send(core);
 	// The first wait is whole, later ones jump about, so that a router that comes back is not met by all at once.
 	uint64_t wait = session->wait_ns == HELLO_FIRST_NS ? HELLO_FIRST_NS : core_jitter(core, session->wait_ns);
 	session->due_ns = now_ns + wait;
 	session->wait_ns = min_u64(session->wait_ns * 2, HELLO_MAX_NS);
+}
+
+// Who hands out events proves all the time that the router hears him, and repeats himself until it is known.
+static uint64_t ping_due(const struct weir_core *core)
+{
+	const struct session *session = &core->session;
+	if (core->consumers)
+		return session->is_ping_open ? session->pinged_ns + session->ping_ns / 4 : session->asked_ns + session->ping_ns;
+	return max_u64(min_u64(session->sent_ns, session->heard_ns), session->pinged_ns) + session->ping_ns;
+}
+
+static void ping_send(struct weir_core *core, uint64_t now_ns)
+{
+	struct session *session = &core->session;
+	struct weir_frame_header *frame = core_frame(core, WEIR_KIND_PING, 0);
+	if (!frame)
+		return;
+	// A repetition has the same number: whichever the router answers, it heard the client after the first one went out.
+	if (!session->is_ping_open) {
+		session->is_ping_open = true;
+		session->asked_ns = now_ns;
+		session->ping++;
+	}
+	session->pinged_ns = now_ns;
+	frame->sequence = session->ping;
+	core_frame_send(core, frame, 0);
+}
+
+void session_pong(struct weir_core *core, const struct weir_frame_header *frame)
+{
+	struct session *session = &core->session;
+	if (!session->is_ping_open || frame->sequence != session->ping)
+		return;
+	session->is_ping_open = false;
+	session->proven_ns = session->asked_ns;
 }
 
 static void ready_poll(struct weir_core *core, uint64_t now_ns)
@@ -107,11 +144,8 @@ static void ready_poll(struct weir_core *core, uint64_t now_ns)
 		session_lost(core, now_ns);
 		return;
 	}
-	uint64_t quiet = min_u64(session->sent_ns, session->heard_ns);
-	if (now_ns - quiet < session->ping_ns || now_ns - session->pinged_ns < session->ping_ns)
-		return;
-	session->pinged_ns = now_ns;
-	empty_send(core, WEIR_KIND_PING);
+	if (now_ns >= ping_due(core))
+		ping_send(core, now_ns);
 }
 
 static void bye_poll(struct weir_core *core, uint64_t now_ns)
@@ -154,9 +188,7 @@ uint64_t session_deadline(const struct weir_core *core)
 		return core->now_ns;
 	if (session->state != SESSION_READY)
 		return session->due_ns;
-	uint64_t quiet = min_u64(session->sent_ns, session->heard_ns);
-	uint64_t ping = max_u64(quiet, session->pinged_ns) + session->ping_ns;
-	return min_u64(ping, session->heard_ns + session->lease_ns);
+	return min_u64(ping_due(core), session->heard_ns + session->lease_ns);
 }
 
 void session_challenge(struct weir_core *core, const struct weir_frame_header *frame, uint64_t now_ns)
@@ -196,7 +228,9 @@ void session_welcome(struct weir_core *core, const struct weir_frame_header *fra
 	session->dedup_ns = welcome->dedup_window_ms * MS;
 	session->tries = 0;
 	session->wait_ns = HELLO_FIRST_NS;
-	session->sent_ns = session->pinged_ns = now_ns;
+	session->sent_ns = now_ns;
+	session->proven_ns = session->asked_ns = session->pinged_ns = session->hello_ns;
+	session->is_ping_open = false;
 	window_init(&core->window, welcome->window_frames);
 	if (core->local)
 		window_open(&core->window);
@@ -220,6 +254,7 @@ void session_lost(struct weir_core *core, uint64_t now_ns)
 	session->id = 0;
 	session->nonce = core_random(core);
 	session->cookie = 0;
+	session->hello_ns = 0;
 	session->tries = 0;
 	session->is_answer_due = false;
 	session->due_ns = now_ns + core_jitter(core, HELLO_AGAIN_NS);
@@ -231,5 +266,5 @@ void session_lost(struct weir_core *core, uint64_t now_ns)
 bool session_may_hand_out(const struct weir_core *core, uint64_t now_ns)
 {
 	const struct session *session = &core->session;
-	return session->state == SESSION_READY && now_ns - session->heard_ns < session->lease_ns / 3 * 2;
+	return session->state == SESSION_READY && now_ns - session->proven_ns < session->lease_ns / 3 * 2;
 }

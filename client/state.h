@@ -75,7 +75,12 @@ struct session {
 	uint64_t id, nonce, cookie, router;
 	uint64_t producer, epoch;
 	uint64_t due_ns, wait_ns; // hello or bye timer
-	uint64_t heard_ns, sent_ns, pinged_ns;
+	uint64_t heard_ns, sent_ns;
+	uint64_t ping;      // number of the last one
+	uint64_t asked_ns;  // when it went out first
+	uint64_t pinged_ns; // and last
+	uint64_t hello_ns;  // when the first hello with the nonce went out; 0: none yet
+	uint64_t proven_ns; // the router heard the client after this
 	uint64_t ping_ns, lease_ns, dedup_ns;
 	uint64_t last_word_ns; // when the session before this one was last heard
 	uint32_t frame_size;   // agreed; before welcome: wanted
@@ -84,6 +89,7 @@ struct session {
 	uint32_t tries; // hellos at this step without an answer
 	uint32_t byes;
 	bool is_answer_due; // a challenge came: hello at once
+	bool is_ping_open;  // not answered
 	bool had_welcome;
 	bool is_other_router; // the last welcome came from another router life than the one before
 	char name[WEIR_NAME_SIZE];
@@ -95,7 +101,10 @@ uint64_t session_deadline(const struct weir_core *core);
 void session_challenge(struct weir_core *core, const struct weir_frame_header *frame, uint64_t now_ns);
 void session_welcome(struct weir_core *core, const struct weir_frame_header *frame, uint64_t now_ns);
 void session_lost(struct weir_core *core, uint64_t now_ns);
-bool session_may_hand_out(const struct weir_core *core, uint64_t now_ns); // 2/3 of the lease has not passed in silence
+void session_pong(struct weir_core *core, const struct weir_frame_header *frame);
+// 2/3 of the lease have not passed since something was sent that the router answered. What was heard since proves nothing: it
+// may have waited in the socket while the client slept, or the way to the router may be dead.
+bool session_may_hand_out(const struct weir_core *core, uint64_t now_ns);
 
 // ---- Buffers (buffer.c) ----
 

@@ -18,7 +18,6 @@
 #include "client/stream.h"
 #include "client/udp.h"
 
-#define CONSUMES_FRESH 32u // calls of weir_consume() on a lane for one look at the clock
 #define PUBLISH_CHUNK 256 // events between two looks at what waits to be sent
 #define KICK_FRAMES 40u // a publish sends when this many more frames wait than after the last time
 
@@ -39,7 +38,6 @@ struct weir {
 	uint64_t kick_at; // backlog
 	uint64_t system_calls;
 	enum weir_wait wait;
-	uint32_t consumed; // calls of weir_consume() since one that looked at the clock
 };
 
 static uint64_t clock_now(clockid_t clock)
@@ -428,11 +426,8 @@ int weir_consumer_wait(struct weir_consumer *consumer, int timeout_ms)
 int weir_consume(struct weir_consumer *consumer, struct weir_view *views, int most)
 {
 	struct weir *weir = weir_of(weir_consumer_core(consumer));
-	// Leases are seconds long: the time of the last poll will do for a few calls.
-	bool is_fresh = weir->transport->local && weir->consumed++ < CONSUMES_FRESH;
-	int count = weir_core_consume(consumer, views, most, is_fresh ? 0 : monotonic_now());
-	if (!is_fresh)
-		weir->consumed = 0;
+	// Leases are seconds long: the time of the last tick will do, and costs a few nanoseconds.
+	int count = weir_core_consume(consumer, views, most, clock_now(CLOCK_MONOTONIC_COARSE));
 	weir->transport->ops->nudge(weir->transport);
 	return count;
 }

@@ -71,7 +71,7 @@ class Consumer:
             if delivery is None or struct.unpack_from('<I', frame.body, 28)[0] > delivery.term:
                 delivery = self.deliveries[frame.shard] = Delivery(frame)
             delivery.report(self.session)
-        elif frame.kind == DELIVER and delivery and delivery.stream == frame.stream and write:
+        elif frame.kind == DELIVER and delivery and delivery.stream == frame.stream and write and self.session.may_take():
             for payload in delivery.take(frame):
                 write(payload)
             delivery.settled_to = delivery.received_to  # written is settled

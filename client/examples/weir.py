@@ -80,7 +80,8 @@ class Session:  # section 6
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self.socket.connect((host, int(port or 9347)))
         self.id, self.ping_s, self.lease_s = 0, 0.5, 3.0
-        self.heard = self.sent = time.monotonic()
+        self.heard = self.sent = self.asked = self.pinged = self.proven = time.monotonic()
+        self.pings, self.is_answered = 0, True
         nonce, producer, cookie, wait_s = random.getrandbits(64), random.getrandbits(64) | 1, 0, 0.1
         while not self.id:
             body = struct.pack('<QQQQII8s', nonce, cookie, producer, 0, frame_size, 1 << 20, b'\1') + field('')
@@ -103,12 +104,21 @@ class Session:  # section 6
         except ConnectionRefusedError:  # nobody listens: the lease decides, as with any lost frame
             pass
 
+    def ping(self, now):  # a repetition has the number of the first
+        if self.is_answered:
+            self.is_answered, self.asked, self.pings = False, now, self.pings + 1
+        self.pinged = now
+        self.send(PING, sequence=self.pings)
+
+    def may_take(self):  # what was heard proves nothing: it may have waited in the socket while this process slept
+        return time.monotonic() - self.proven < self.lease_s * 2 / 3
+
     def receive(self, timeout_s):  # a good frame of this session, or None after timeout_s
         end = time.monotonic() + timeout_s
         while True:
             now = time.monotonic()
-            if self.id and now - max(self.sent, self.heard) > self.ping_s:
-                self.send(PING)
+            if self.id and now - self.pinged > (self.ping_s if self.is_answered else self.ping_s / 4):
+                self.ping(now)
             if self.id and now - self.heard > self.lease_s:
                 sys.exit('the router is gone: nothing heard for %.1f s' % self.lease_s)
             self.socket.settimeout(max(0.0001, min(end - now, self.ping_s)))
@@ -118,6 +128,8 @@ class Session:  # section 6
                 frame = None
             if frame and (frame.session == self.id or frame.kind in (CHALLENGE, WELCOME)):
                 self.heard = time.monotonic()
+                if frame.kind == PONG and frame.sequence == self.pings:
+                    self.is_answered, self.proven = True, self.asked
                 if frame.kind == BYE or (frame.kind == ERROR and int.from_bytes(frame.body[:2], 'little') == NO_SESSION):
                     sys.exit('the router ended the session')
                 return frame
