@@ -110,9 +110,6 @@ static uint64_t ping_due(const struct weir_core *core)
 static void ping_send(struct weir_core *core, uint64_t now_ns)
 {
 	struct session *session = &core->session;
-	struct weir_frame_header *frame = core_frame(core, WEIR_KIND_PING, 0);
-	if (!frame)
-		return;
 	// A repetition has the same number: whichever the router answers, it heard the client after the first one went out.
 	if (!session->is_ping_open) {
 		session->is_ping_open = true;
@@ -120,6 +117,9 @@ static void ping_send(struct weir_core *core, uint64_t now_ns)
 		session->ping++;
 	}
 	session->pinged_ns = now_ns;
+	struct weir_frame_header *frame = core_frame(core, WEIR_KIND_PING, 0);
+	if (!frame)
+		return;
 	frame->sequence = session->ping;
 	core_frame_send(core, frame, 0);
 }
