@@ -8,8 +8,7 @@
 
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
 #define COUNTED_MAX 8u            // streams of a bucket that are counted by session
-#define ACK_FRAMES 16u            // to answer for so many does not wait
-#define WAITING_NS 4000000ull     // nor does what is so old: senders repeat after 10 ms at the earliest
+#define WAITING_NS 4000000ull     // what is so old does not wait: senders repeat after 10 ms at the earliest
 #define FETCH_NS 16000ull         // what is due so soon is asked for
 #define WAITING_TURN 256u         // of those that wait, in one turn
 #define IN_VAIN 15u               // acknowledgements that do not wait after one that did so in vain
@@ -281,8 +280,6 @@ void weir_ack_later(struct weir_engine *engine, struct weir_stream *stream)
 	uint8_t turn = (uint8_t)engine->row.loops;
 	if (stream->ack_place & WEIR_ACK_WAITS) {
 		stream->ack_turn = turn;
-		if (++stream->unanswered < ACK_FRAMES)
-			return;
 		stream->ack_place = waits_after(stream, waiting_slot(waiting, stream->ack_place));
 	} else if (stream->ack_place) {
 		stream->ack_place--;

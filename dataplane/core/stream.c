@@ -94,7 +94,7 @@ void weir_stream_appended(struct weir_shard *shard, struct weir_stream *stream, 
 	// level none: only news of credit are told.
 	if (stream->level == WEIR_ACK_NONE && stream->limit >= stream->next + NONE_NEWS_EVENTS)
 		return;
-	if (weir_ack_may_wait(shard->engine, stream, flags))
+	if (flags & WEIR_FLAG_LATER && (shard->engine->is_behind || stream->ack_place & WEIR_ACK_WAITS))
 		weir_ack_later(shard->engine, stream);
 	else
 		weir_ack_mark(shard->engine, stream);

@@ -56,13 +56,17 @@ static inline void weir_ack_forget(struct weir_stream *stream)
 	stream->ack_place = 0;
 }
 
-// Whether an acknowledgement could wait at all: of the stream one does, or the worker is behind.
-static inline bool weir_ack_may_wait(const struct weir_engine *engine, const struct weir_stream *stream, uint32_t flags)
+// One more frame of a stream whose acknowledgement waits, and goes on to. false: it does not.
+static inline bool weir_ack_waits(const struct weir_engine *engine, struct weir_stream *stream, uint32_t flags)
 {
-	return flags & WEIR_FLAG_LATER && (engine->is_behind || stream->ack_place & WEIR_ACK_WAITS);
+	if (!(flags & WEIR_FLAG_LATER) || !(stream->ack_place & WEIR_ACK_WAITS) || stream->unanswered + 1u >= WEIR_ACK_FRAMES)
+		return false;
+	stream->unanswered++;
+	stream->ack_turn = (uint8_t)engine->row.loops;
+	return true;
 }
 
-// One more frame of the stream, whose acknowledgement waits, unless it did so long enough: then it is due.
+// The acknowledgement of a frame begins to wait, or is due: it did so long enough, or in vain lately, or there is no place.
 void weir_ack_later(struct weir_engine *engine, struct weir_stream *stream);
 // Takes the shard's streams out of the engine's lists of acknowledgements; is_ack_due and ack_place stay.
 void weir_ack_detach(struct weir_engine *engine, struct weir_shard *shard);
@@ -86,7 +90,7 @@ static inline void weir_stream_advance(struct weir_shard *shard, struct weir_str
 				       uint64_t now_ns)
 {
 	stream->next = next;
-	if (!stream->is_ack_due)
+	if (!stream->is_ack_due && !weir_ack_waits(shard->engine, stream, flags))
 		weir_stream_appended(shard, stream, flags, now_ns);
 	if (shard->log.head >= shard->sort_at)
 		weir_shard_grew(shard);
