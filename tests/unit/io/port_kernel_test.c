@@ -198,26 +198,40 @@ Test(port_kernel, frames_of_all_sizes_arrive_one_by_one_and_in_order)
 	port->ops->close(port);
 }
 
-Test(port_kernel, equal_frames_leave_in_one_call)
+// To two destinations in turn. Returns how many calls it took.
+static uint64_t send_in_turn(struct weir_port *port, int first, int second)
 {
-	struct weir_port *port = open_port("127.0.0.1", 0);
-	int first = open_client("127.0.0.1", BASE, 0);
-	int second = open_client("127.0.0.1", BASE, 0);
 	struct weir_path to_first = hear_from(port, first);
 	struct weir_path to_second = hear_from(port, second);
+	uint64_t before = weir_counted(&port->statistics.send_calls);
 
 	for (uint32_t i = 0; i < 40; i++) {
 		send_frame(port, &to_first, 1472, 1472, (uint8_t)i);
 		send_frame(port, &to_second, 1472, 1400, (uint8_t)(100 + i));
 	}
 	cr_expect(port->ops->flush(port));
-	cr_expect_eq(weir_counted(&port->statistics.send_calls), 1);
 	for (uint32_t i = 0; i < 40; i++) {
 		expect_datagram(first, 1472, (uint8_t)i);
 		expect_datagram(second, 1400, (uint8_t)(100 + i));
 	}
+	return weir_counted(&port->statistics.send_calls) - before;
+}
+
+Test(port_kernel, equal_frames_leave_in_one_call)
+{
+	struct weir_port *port = open_port("127.0.0.1", 0);
+	int first = open_client("127.0.0.1", BASE, 0);
+	uint64_t calls = 0;
+
+	// Two that meet in a slot take turns: one pair of 256. The kernel chooses the clients' ports.
+	for (int i = 0; i < 4 && calls != 1; i++) {
+		int second = open_client("127.0.0.1", BASE, 0);
+
+		calls = send_in_turn(port, first, second);
+		close(second);
+	}
+	cr_expect_eq(calls, 1);
 	close(first);
-	close(second);
 	port->ops->close(port);
 }
 
