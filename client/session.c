@@ -71,11 +71,13 @@ static void hello_send(struct weir_core *core)
 	core_frame_send(core, frame, body);
 }
 
-static void empty_send(struct weir_core *core, enum weir_kind kind)
+static void empty_send(struct weir_core *core, enum weir_kind kind, uint64_t sequence)
 {
 	struct weir_frame_header *frame = core_frame(core, kind, 0);
-	if (frame)
-		core_frame_send(core, frame, 0);
+	if (!frame)
+		return;
+	frame->sequence = sequence;
+	core_frame_send(core, frame, 0);
 }
 
 static void hello_poll(struct weir_core *core, uint64_t now_ns)
@@ -117,11 +119,7 @@ static void ping_send(struct weir_core *core, uint64_t now_ns)
 		session->ping++;
 	}
 	session->pinged_ns = now_ns;
-	struct weir_frame_header *frame = core_frame(core, WEIR_KIND_PING, 0);
-	if (!frame)
-		return;
-	frame->sequence = session->ping;
-	core_frame_send(core, frame, 0);
+	empty_send(core, WEIR_KIND_PING, session->ping);
 }
 
 void session_pong(struct weir_core *core, const struct weir_frame_header *frame)
@@ -159,7 +157,7 @@ static void bye_poll(struct weir_core *core, uint64_t now_ns)
 	}
 	session->byes++;
 	session->due_ns = now_ns + BYE_NS;
-	empty_send(core, WEIR_KIND_BYE);
+	empty_send(core, WEIR_KIND_BYE, 0);
 }
 
 void session_poll(struct weir_core *core, uint64_t now_ns)

@@ -637,12 +637,12 @@ void stream_dead(struct stream *stream, uint16_t reason)
 
 // ---- Timers ----
 
-static void close_send(struct stream *stream)
+static void empty_send(struct stream *stream, enum weir_kind kind, uint64_t sequence)
 {
-	struct weir_frame_header *frame = stream_frame(stream, WEIR_KIND_CLOSE, 0);
+	struct weir_frame_header *frame = stream_frame(stream, kind, 0);
 	if (!frame)
 		return;
-	frame->sequence = stream->next;
+	frame->sequence = sequence;
 	core_frame_send(stream->producer->core, frame, 0);
 }
 
@@ -664,16 +664,10 @@ static void probe_poll(struct stream *stream, uint64_t now_ns)
 	if (stream->probe_ns != NEVER && now_ns >= stream->probe_ns) {
 		stream->probe_ns = NEVER;
 		bool is_held = stream->hold_from != UINT64_MAX && stream->hold_reason != WEIR_R_FULL;
-		if (is_held) {
+		if (is_held)
 			stream->hold_from = UINT64_MAX;
-		} else {
-			// Says how far the credit has to reach for the frame that waits.
-			struct weir_frame_header *frame = stream_frame(stream, WEIR_KIND_PROBE, 0);
-			if (frame) {
-				frame->sequence = slot_end(stream_slot(stream, stream->send));
-				core_frame_send(core, frame, 0);
-			}
-		}
+		else // Says how far the credit has to reach for the frame that waits.
+			empty_send(stream, WEIR_KIND_PROBE, slot_end(stream_slot(stream, stream->send)));
 	}
 	if (stream->probe_ns == NEVER) {
 		stream->probe_ns = now_ns + stream->probe_wait_ns * 3 / 4 + core_jitter(core, stream->probe_wait_ns / 2);
@@ -688,9 +682,8 @@ static void ask_poll(struct stream *stream)
 	if (!stream->is_asking || stream->write || stream->send < stream->tail)
 		return;
 	stream->is_asking = false;
-	struct weir_frame_header *frame = stream->is_late && stream->flying ? stream_frame(stream, WEIR_KIND_PROBE, 0) : NULL;
-	if (frame)
-		core_frame_send(stream->producer->core, frame, 0);
+	if (stream->is_late && stream->flying)
+		empty_send(stream, WEIR_KIND_PROBE, 0);
 }
 
 static void open_poll(struct stream *stream, uint64_t now_ns)
@@ -722,7 +715,7 @@ void stream_poll(struct stream *stream, uint64_t now_ns)
 	if (stream->state == STREAM_OPENING && request_is_due(core, &stream->request, now_ns))
 		open_send(stream);
 	else if (stream->state == STREAM_CLOSING && request_is_due(core, &stream->request, now_ns))
-		close_send(stream);
+		empty_send(stream, WEIR_KIND_CLOSE, stream->next);
 	else if (stream->state == STREAM_NONE && stream->head == stream->tail && !stream->write)
 		deactivate(stream);
 }
