@@ -203,18 +203,18 @@ static void slot_arrived(struct slot *slot, struct arrived *arrived)
 		return;
 	arrived->frames++;
 	if (slot->sends == 1)
-		arrived->sent_ns = slot->sent_ns;
+		arrived->sent_ns = max_u64(arrived->sent_ns, slot->sent_ns);
 }
 
-static struct arrived acked_drop(struct stream *stream, uint64_t next)
+// What arrived is added to *arrived.
+static void acked_drop(struct stream *stream, uint64_t next, struct arrived *arrived)
 {
 	struct weir_producer_counts *counts = &stream->producer->counts;
-	struct arrived arrived = { 0 };
 	while (stream->head < stream->tail) {
 		struct slot *slot = stream_slot(stream, stream->head);
 		if (slot_end(slot) > next)
 			break;
-		slot_arrived(slot, &arrived);
+		slot_arrived(slot, arrived);
 		if (slot->reason) {
 			counts->refused += slot->count;
 		} else if (stream->level != WEIR_ACK_NONE) {
@@ -226,7 +226,6 @@ static struct arrived acked_drop(struct stream *stream, uint64_t next)
 		slot_pop(stream);
 	}
 	stream->acked = max_u64(stream->acked, next);
-	return arrived;
 }
 
 void stream_opened(struct stream *stream, const struct weir_frame_header *frame, uint64_t now_ns)
@@ -241,7 +240,7 @@ void stream_opened(struct stream *stream, const struct weir_frame_header *frame,
 	if (!is_same || stream->level == WEIR_ACK_NONE)
 		sent_drop(stream);
 	if (is_same)
-		acked_drop(stream, opened->next);
+		acked_drop(stream, opened->next, &(struct arrived){ 0 });
 	else
 		renumber(stream, opened->next);
 	stream->was_open = true;
@@ -444,9 +443,8 @@ uint32_t stream_send(struct stream *stream, uint32_t most, uint64_t now_ns)
 // ---- Acknowledgement and repair ----
 
 // Pieces of the large event at the head that the router has, and those it has lost again.
-static struct arrived fragments_mark(struct stream *stream, const struct weir_ack_entry *entry)
+static void fragments_mark(struct stream *stream, const struct weir_ack_entry *entry, struct arrived *arrived)
 {
-	struct arrived arrived = { 0 };
 	bool may_fall = entry->flags & WEIR_ACK_NACK;
 	for (uint64_t i = stream->head; i < stream->tail; i++) {
 		struct slot *slot = stream_slot(stream, i);
@@ -455,13 +453,12 @@ static struct arrived fragments_mark(struct stream *stream, const struct weir_ac
 		const struct weir_fragment *fragment = (const void *)slot_body(slot);
 		uint32_t end = fragment->offset + slot->body_length - (uint32_t)sizeof(*fragment);
 		if (end <= weir_pad8(entry->fragment_to)) {
-			slot_arrived(slot, &arrived);
+			slot_arrived(slot, arrived);
 			slot_state_set(stream, slot, SLOT_ARRIVED);
 		} else if (slot->state == SLOT_ARRIVED && may_fall) {
 			slot_queue(stream, i);
 		}
 	}
-	return arrived;
 }
 
 static void repair(struct stream *stream, const struct weir_ack_entry *entry, uint64_t now_ns)
@@ -519,18 +516,12 @@ void stream_ack(struct stream *stream, const struct weir_ack_entry *entry, uint6
 	if (entry->next < stream->acked)
 		return; // an older one, overtaken
 	struct arrived arrived = { 0 };
-	bool is_progress = entry->next > stream->acked;
-	if (is_progress)
-		arrived = acked_drop(stream, entry->next);
-	if (entry->fragment_to || entry->flags & WEIR_ACK_NACK) {
-		struct arrived pieces = fragments_mark(stream, entry);
-		is_progress = is_progress || pieces.frames;
-		arrived.frames += pieces.frames;
-		arrived.sent_ns = max_u64(arrived.sent_ns, pieces.sent_ns);
-		arrived.was_missed = arrived.was_missed || pieces.was_missed;
-		arrived.was_repeated = arrived.was_repeated || pieces.was_repeated;
-	}
-	if (is_progress)
+	bool is_next = entry->next > stream->acked;
+	if (is_next)
+		acked_drop(stream, entry->next, &arrived);
+	if (entry->fragment_to || entry->flags & WEIR_ACK_NACK)
+		fragments_mark(stream, entry, &arrived);
+	if (is_next || arrived.frames)
 		progress(stream, &arrived, now_ns);
 	if (entry->flags & WEIR_ACK_NACK)
 		repair(stream, entry, now_ns);
