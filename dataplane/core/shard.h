@@ -50,13 +50,13 @@ struct weir_stream {
 	uint16_t ack_place;  // WEIR_ACK_WAITS and its place among acknowledgements that wait, or how many do not
 	// Alone: what is read together with a bit that was just written waits for the store.
 	bool is_ack_due;     // in the list
-	uint8_t unanswered;  // frames whose acknowledgement waits
+	uint8_t unanswered;  // while one waits: frames it will answer for
 	uint8_t parked_count;
-	uint8_t state : 2;      // enum weir_stream_state
-	uint8_t level : 2;      // enum weir_ack_level
+	uint8_t state : 2;         // enum weir_stream_state
+	uint8_t level : 2;         // enum weir_ack_level
 	uint8_t is_waiting : 1;    // in the shard's queue of waiters
 	uint8_t is_assembling : 1; // has a reassembly slot
-	uint8_t wants_nack : 1;    // a fragment ran ahead of those that arrived
+	uint8_t wants_nack : 1;    // something came ahead of what is missing and was not kept
 	uint8_t is_local : 1;      // its session is on a lane
 	// Of gaps, refusals, large events and other workers.
 	struct weir_parked *parked; // by sequence

@@ -351,14 +351,20 @@ static void skip(struct weir_shard *shard, struct weir_stream *stream, const str
 
 // ---- Opening and closing ----
 
+// What the stream has of pools, and its place in the shard's queue.
+static void holdings_drop(struct weir_shard *shard, struct weir_stream *stream)
+{
+	parked_drop_all(shard->engine, stream);
+	weir_reassembly_give(&shard->engine->reassembly, stream);
+	weir_credit_forget(shard, stream);
+}
+
 static void stream_free(struct weir_shard *shard, struct weir_stream *stream)
 {
 	struct weir_engine *engine = shard->engine;
 	weir_wheel_cancel(&engine->wheel, &stream->timer);
-	parked_drop_all(engine, stream);
-	weir_reassembly_give(&engine->reassembly, stream);
-	weir_credit_forget(shard, stream);
-	weir_ack_forget(stream);
+	holdings_drop(shard, stream);
+	stream->ack_place = 0;
 	stream->state = WEIR_STREAM_FREE;
 	stream->session = 0;
 	stream->producer = 0;
@@ -378,10 +384,8 @@ static void dormant_fire(struct weir_timer *timer, void *context, uint64_t now_n
 static void stream_sleep(struct weir_shard *shard, struct weir_stream *stream, uint64_t now_ns)
 {
 	struct weir_engine *engine = shard->engine;
-	parked_drop_all(engine, stream);
-	weir_reassembly_give(&engine->reassembly, stream);
-	weir_credit_forget(shard, stream);
-	weir_ack_forget(stream);
+	holdings_drop(shard, stream);
+	stream->ack_place = 0;
 	stream->state = WEIR_STREAM_DORMANT;
 	stream->session = 0;
 	weir_wheel_arm(&engine->wheel, &stream->timer, now_ns + engine->config.limits.dedup_window_ms * NS_PER_MS);
@@ -447,9 +451,7 @@ static void take_over(struct weir_shard *shard, struct weir_stream *stream, cons
 {
 	const struct weir_open *open = (const void *)(ingress->frame + 1);
 	struct weir_engine *engine = shard->engine;
-	parked_drop_all(engine, stream);
-	weir_reassembly_give(&engine->reassembly, stream);
-	weir_credit_forget(shard, stream);
+	holdings_drop(shard, stream);
 	weir_wheel_cancel(&engine->wheel, &stream->timer);
 	stream->state = WEIR_STREAM_OPEN;
 	stream->session = ingress->session->id;

@@ -49,13 +49,6 @@ static inline void weir_ack_mark(struct weir_engine *engine, struct weir_stream 
 	engine->has_work = true;
 }
 
-// What waits to be acknowledged is nobody's any more.
-static inline void weir_ack_forget(struct weir_stream *stream)
-{
-	stream->unanswered = 0;
-	stream->ack_place = 0;
-}
-
 // One more frame of a stream whose acknowledgement waits, and goes on to. false: it does not.
 static inline bool weir_ack_waits(const struct weir_engine *engine, struct weir_stream *stream, uint32_t flags)
 {
