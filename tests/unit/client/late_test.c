@@ -20,16 +20,6 @@ static void teardown(void)
 
 TestSuite(late, .init = setup, .fini = teardown);
 
-static const struct weir_producer_options ONE_EACH = { .level = WEIR_LEVEL_ROUTED, .frame_events = 1 };
-
-// `count` events of shard 1, one a frame, sent.
-static void publish_frames(struct weir_producer *producer, uint32_t count)
-{
-	for (uint32_t i = 0; i < count; i++)
-		cr_assert_eq(rig_publish(producer, rig.shards, 1, 64, (uint8_t)i), 0);
-	rig_poll(&rig);
-}
-
 static bool is_late(uint32_t nth)
 {
 	return rig_sent(&rig, WEIR_KIND_PUBLISH, nth)->flags & WEIR_FLAG_LATER;
@@ -37,21 +27,21 @@ static bool is_late(uint32_t nth)
 
 Test(late, within_half_of_the_window_acknowledgements_may_come_later)
 {
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
-	publish_frames(producer, 20);
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	rig_publish_frames(&rig, producer, 20);
 	for (uint32_t i = 0; i < 20; i++)
 		cr_expect_eq(is_late(i), i < 16, "frame %u", i);
 	rig_ack(&rig, 1, 1020, 100000, 0, 0);
 	rig_clear(&rig);
-	publish_frames(producer, 1);
+	rig_publish_frames(&rig, producer, 1);
 	cr_expect(is_late(0));
 }
 
 Test(late, within_half_of_the_credit_acknowledgements_may_come_later)
 {
 	rig.opened_limit = 1010;
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
-	publish_frames(producer, 10);
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	rig_publish_frames(&rig, producer, 10);
 	for (uint32_t i = 0; i < 10; i++)
 		cr_expect_eq(is_late(i), i < 5, "frame %u", i);
 }
@@ -86,7 +76,7 @@ Test(late, level_none_and_pieces_of_large_events_never_ask_for_late_acknowledgem
 {
 	struct weir_producer_options none = { .level = WEIR_LEVEL_NONE, .frame_events = 1 };
 	struct weir_producer *producer = rig_producer(&rig, &none);
-	publish_frames(producer, 1);
+	rig_publish_frames(&rig, producer, 1);
 	cr_assert_not(is_late(0));
 	cr_assert_eq(rig_publish(producer, 4, 1, 3000, 1), 0);
 	rig_poll(&rig);

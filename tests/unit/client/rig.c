@@ -251,6 +251,15 @@ int rig_publish(struct weir_producer *producer, uint32_t shards, uint16_t shard,
 	return error;
 }
 
+const struct weir_producer_options RIG_ONE_EACH = { .level = WEIR_LEVEL_ROUTED, .frame_events = 1 };
+
+void rig_publish_frames(struct rig *rig, struct weir_producer *producer, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		cr_assert_eq(rig_publish(producer, rig->shards, 1, 64, (uint8_t)i), 0);
+	rig_poll(rig);
+}
+
 struct weir_producer_counts rig_counts(const struct weir_producer *producer)
 {
 	struct weir_producer_counts counts;

@@ -64,6 +64,10 @@ void rig_ack(struct rig *rig, uint16_t shard, uint64_t next, uint64_t limit, uin
 void rig_refuse(struct rig *rig, uint16_t shard, enum weir_reason reason, uint64_t sequence, uint32_t count);
 // Publishes one event of the shard. Payload: `size` bytes of `fill`.
 int rig_publish(struct weir_producer *producer, uint32_t shards, uint16_t shard, uint32_t size, uint8_t fill);
+// Options of a producer that sends each event in a frame of its own.
+extern const struct weir_producer_options RIG_ONE_EACH;
+// `count` events of shard 1 and 64 bytes, the i-th filled with i; polls.
+void rig_publish_frames(struct rig *rig, struct weir_producer *producer, uint32_t count);
 struct weir_producer_counts rig_counts(const struct weir_producer *producer);
 
 // A connected member of the group.

@@ -21,19 +21,9 @@ static void teardown(void)
 
 TestSuite(stream, .init = setup, .fini = teardown);
 
-static const struct weir_producer_options ONE_EACH = { .level = WEIR_LEVEL_ROUTED, .frame_events = 1 };
-
 static const struct weir_frame_header *publish_sent(uint32_t nth)
 {
 	return rig_sent(&rig, WEIR_KIND_PUBLISH, nth);
-}
-
-// `count` events of shard 1, one a frame, sent.
-static void publish_frames(struct weir_producer *producer, uint32_t count)
-{
-	for (uint32_t i = 0; i < count; i++)
-		cr_assert_eq(rig_publish(producer, rig.shards, 1, 64, (uint8_t)i), 0);
-	rig_poll(&rig);
 }
 
 static void session_again(uint64_t router)
@@ -95,8 +85,8 @@ Test(stream, flush_ends_the_linger_and_is_done_when_acknowledged)
 
 Test(stream, lost_frame_is_sent_again_after_the_timeout_with_the_same_bytes)
 {
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
-	publish_frames(producer, 1);
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	rig_publish_frames(&rig, producer, 1);
 	struct rig_frame first = rig.frames[0];
 	rig_clear(&rig);
 	rig_pass(&rig, 99 * RIG_MS);
@@ -114,8 +104,8 @@ Test(stream, lost_frame_is_sent_again_after_the_timeout_with_the_same_bytes)
 
 Test(stream, timeout_sends_the_oldest_first_and_the_rest_when_it_stays_silent)
 {
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
-	publish_frames(producer, 8);
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	rig_publish_frames(&rig, producer, 8);
 	rig_clear(&rig);
 	rig_pass(&rig, 101 * RIG_MS);
 	cr_assert_eq(rig_count(&rig, WEIR_KIND_PUBLISH), 1);
@@ -132,8 +122,8 @@ Test(stream, timeout_sends_the_oldest_first_and_the_rest_when_it_stays_silent)
 
 Test(stream, nack_brings_the_missing_frames_at_once_and_only_them)
 {
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
-	publish_frames(producer, 10);
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	rig_publish_frames(&rig, producer, 10);
 	rig_clear(&rig);
 	rig.now_ns += RIG_MS;
 	rig_ack(&rig, 1, 1003, 100000, WEIR_ACK_NACK, 1005);
@@ -152,8 +142,8 @@ Test(stream, nack_brings_the_missing_frames_at_once_and_only_them)
 
 Test(stream, acknowledgements_may_be_doubled_overtaken_or_nonsense)
 {
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
-	publish_frames(producer, 4);
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	rig_publish_frames(&rig, producer, 4);
 	rig_ack(&rig, 1, 1003, 100000, 0, 0);
 	rig_ack(&rig, 1, 1001, 100000, 0, 0);
 	rig_ack(&rig, 1, 1003, 100000, 0, 0);
@@ -166,8 +156,8 @@ Test(stream, acknowledgements_may_be_doubled_overtaken_or_nonsense)
 Test(stream, no_more_than_the_window_flies)
 {
 	rig.window_frames = 8;
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
-	publish_frames(producer, 20);
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	rig_publish_frames(&rig, producer, 20);
 	cr_assert_eq(rig_count(&rig, WEIR_KIND_PUBLISH), 8);
 	rig_ack(&rig, 1, 1003, 100000, 0, 0);
 	rig_poll(&rig);
@@ -177,14 +167,14 @@ Test(stream, no_more_than_the_window_flies)
 Test(stream, window_doubles_until_a_loss_and_is_halved_by_it)
 {
 	struct weir_statistics statistics;
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
-	publish_frames(producer, 32);
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	rig_publish_frames(&rig, producer, 32);
 	rig.now_ns += RIG_MS;
 	rig_ack(&rig, 1, 1032, 100000, 0, 0);
 	weir_core_statistics(rig.core, &statistics);
 	cr_assert_eq(statistics.window_frames, 64);
 	cr_assert_eq(statistics.round_trip_ns, RIG_MS);
-	publish_frames(producer, 64);
+	rig_publish_frames(&rig, producer, 64);
 	rig.now_ns += RIG_MS;
 	rig_ack(&rig, 1, 1033, 100000, WEIR_ACK_NACK, 1035);
 	weir_core_statistics(rig.core, &statistics);
@@ -201,11 +191,11 @@ static uint64_t round_trip(void)
 
 Test(stream, what_waited_for_a_repair_is_not_taken_for_a_long_way)
 {
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
-	publish_frames(producer, 8);
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	rig_publish_frames(&rig, producer, 8);
 	rig.now_ns += RIG_MS;
 	rig_ack(&rig, 1, 1008, 100000, 0, 0);
-	publish_frames(producer, 8);
+	rig_publish_frames(&rig, producer, 8);
 	rig.now_ns += RIG_MS;
 	rig_ack(&rig, 1, 1008, 100000, WEIR_ACK_NACK, 1009);
 	rig_poll(&rig);
@@ -217,10 +207,10 @@ Test(stream, what_waited_for_a_repair_is_not_taken_for_a_long_way)
 
 Test(stream, a_way_longer_than_the_timer_is_found_out)
 {
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
 	for (uint64_t i = 0; i < 8; i++) {
 		rig_clear(&rig);
-		publish_frames(producer, 1);
+		rig_publish_frames(&rig, producer, 1);
 		rig_pass(&rig, 300 * RIG_MS);
 		rig_ack(&rig, 1, 1001 + i, 100000, 0, 0);
 	}
@@ -231,8 +221,8 @@ Test(stream, a_way_longer_than_the_timer_is_found_out)
 Test(stream, without_credit_it_probes_and_goes_on_with_credit)
 {
 	rig.opened_limit = 1002;
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
-	publish_frames(producer, 5);
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	rig_publish_frames(&rig, producer, 5);
 	cr_assert_eq(rig_count(&rig, WEIR_KIND_PUBLISH), 2);
 	rig_ack(&rig, 1, 1002, 1002, 0, 0);
 	rig_clear(&rig);
@@ -264,8 +254,8 @@ Test(stream, publish_says_again_later_when_the_queue_is_full)
 
 Test(stream, full_is_held_until_an_ack_without_full)
 {
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
-	publish_frames(producer, 3);
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	rig_publish_frames(&rig, producer, 3);
 	rig_refuse(&rig, 1, WEIR_R_FULL, 1001, 1);
 	rig_refuse(&rig, 1, WEIR_R_GAP, 1002, 1);
 	rig_ack(&rig, 1, 1001, 2000, WEIR_ACK_FULL, 0);
@@ -288,9 +278,9 @@ Test(stream, full_is_held_until_an_ack_without_full)
 Test(stream, busy_and_moving_are_tried_again_after_a_while)
 {
 	static const enum weir_reason REASONS[] = { WEIR_R_BUSY, WEIR_R_MOVING };
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
 	for (uint32_t i = 0; i < 2; i++) {
-		publish_frames(producer, 1);
+		rig_publish_frames(&rig, producer, 1);
 		rig_refuse(&rig, 1, REASONS[i], 1000 + i, 1);
 		rig_clear(&rig);
 		rig_pass(&rig, 5 * RIG_MS);
@@ -304,8 +294,8 @@ Test(stream, busy_and_moving_are_tried_again_after_a_while)
 
 Test(stream, final_refusal_is_skipped_counted_and_told)
 {
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
-	publish_frames(producer, 3);
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	rig_publish_frames(&rig, producer, 3);
 	rig_refuse(&rig, 1, WEIR_R_DROP_NEW, 1001, 1);
 	rig_clear(&rig);
 	rig_poll(&rig);
@@ -331,8 +321,8 @@ Test(stream, final_refusal_is_skipped_counted_and_told)
 
 Test(stream, lost_stream_of_the_same_session_goes_on_where_the_router_stands)
 {
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
-	publish_frames(producer, 4);
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	rig_publish_frames(&rig, producer, 4);
 	rig_refuse(&rig, 1, WEIR_R_NO_STREAM, 1000, 1);
 	rig.opened_next = 1002;
 	rig_clear(&rig);
@@ -346,8 +336,8 @@ Test(stream, lost_stream_of_the_same_session_goes_on_where_the_router_stands)
 
 Test(stream, lost_session_goes_on_without_loss_or_doubles)
 {
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
-	publish_frames(producer, 4);
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	rig_publish_frames(&rig, producer, 4);
 	rig.opened_next = 1003;
 	session_again(rig.router);
 	cr_assert_eq(rig_counts(producer).routed, 3);
@@ -363,8 +353,8 @@ Test(stream, lost_session_goes_on_without_loss_or_doubles)
 Test(stream, another_router_makes_what_was_sent_unknown_and_renumbers_the_rest)
 {
 	rig.window_frames = 4;
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
-	publish_frames(producer, 6); // 4 sent, 2 not
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	rig_publish_frames(&rig, producer, 6); // 4 sent, 2 not
 	rig.opened_next = 7;
 	rig.incarnation++;
 	session_again(rig.router + 1);
@@ -379,8 +369,8 @@ Test(stream, another_router_makes_what_was_sent_unknown_and_renumbers_the_rest)
 
 Test(stream, stream_that_stands_lower_than_acknowledged_is_another_one)
 {
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
-	publish_frames(producer, 4);
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	rig_publish_frames(&rig, producer, 4);
 	rig_ack(&rig, 1, 1002, 2000, 0, 0);
 	rig.opened_next = 0;
 	session_again(rig.router);
@@ -390,8 +380,8 @@ Test(stream, stream_that_stands_lower_than_acknowledged_is_another_one)
 
 Test(stream, fenced_ends_the_producer)
 {
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
-	publish_frames(producer, 2);
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	rig_publish_frames(&rig, producer, 2);
 	rig_refuse(&rig, 1, WEIR_R_FENCED, 1000, 1);
 	cr_assert_eq(rig_publish(producer, 4, 1, 64, 1), -EPROTO);
 	cr_assert_eq(weir_core_producer_state(producer), -EPROTO);
@@ -403,8 +393,8 @@ Test(stream, fenced_ends_the_producer)
 
 Test(stream, removed_topic_is_told_and_asked_for_again)
 {
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
-	publish_frames(producer, 2);
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	rig_publish_frames(&rig, producer, 2);
 	rig_refuse(&rig, 1, WEIR_R_TOPIC_REMOVED, 1000, 1);
 	cr_assert_eq(rig_publish(producer, 4, 1, 64, 1), -ENOENT);
 	cr_assert_eq(rig_counts(producer).waiting, 0);
@@ -452,7 +442,7 @@ Test(stream, level_none_is_sent_once_and_forgotten)
 {
 	struct weir_producer_options options = { .level = WEIR_LEVEL_NONE, .frame_events = 1 };
 	struct weir_producer *producer = rig_producer(&rig, &options);
-	publish_frames(producer, 5);
+	rig_publish_frames(&rig, producer, 5);
 	cr_assert_eq(rig_counts(producer).routed, 5);
 	cr_assert_eq(rig_counts(producer).waiting, 0);
 	rig_refuse(&rig, 1, WEIR_R_FULL, 1002, 1);
@@ -470,7 +460,7 @@ Test(stream, level_none_is_bounded_by_credit_alone)
 	struct weir_producer *producer = rig_producer(&rig, &options);
 	struct weir_statistics before, after;
 	weir_core_statistics(rig.core, &before);
-	publish_frames(producer, 10 * before.window_frames);
+	rig_publish_frames(&rig, producer, 10 * before.window_frames);
 	cr_assert_eq(rig_counts(producer).routed, 10 * before.window_frames);
 	cr_assert_eq(rig_counts(producer).waiting, 0);
 	rig_pass(&rig, 2000 * RIG_MS);
@@ -563,8 +553,8 @@ Test(stream, pieces_are_sent_again_from_where_the_router_stands)
 
 Test(stream, close_waits_for_acknowledgement_then_shakes_hands)
 {
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
-	publish_frames(producer, 2);
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	rig_publish_frames(&rig, producer, 2);
 	weir_core_producer_close(producer);
 	rig_clear(&rig);
 	rig_poll(&rig);
@@ -616,7 +606,7 @@ Test(stream, unknown_topic_is_told_and_asked_for_again)
 
 Test(stream, keyless_events_spread_evenly)
 {
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
 	uint32_t per_shard[4] = { 0 };
 	for (int i = 0; i < 400; i++) {
 		struct weir_event event = { .flags = WEIR_EVENT_KEYLESS, .payload = "x", .payload_size = 1 };
@@ -703,8 +693,8 @@ Test(stream, what_was_sent_in_larger_frames_is_neither_lost_nor_doubled)
 
 Test(stream, retransmission_never_waits_for_more_than_two_seconds)
 {
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
-	publish_frames(producer, 1);
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	rig_publish_frames(&rig, producer, 1);
 	for (int i = 0; i < 60; i++) {
 		rig_pass(&rig, 500 * RIG_MS);
 		rig_give(&rig, (struct weir_frame_header){ .kind = WEIR_KIND_PONG, .session = rig.session }, NULL, 0);
@@ -715,8 +705,8 @@ Test(stream, retransmission_never_waits_for_more_than_two_seconds)
 
 Test(stream, another_router_life_is_another_stream_even_where_the_numbers_agree)
 {
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
-	publish_frames(producer, 4);
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	rig_publish_frames(&rig, producer, 4);
 	rig.opened_next = 1002;
 	session_again(rig.router + 1);
 	cr_assert_eq(rig_counts(producer).unknown, 4);
@@ -725,8 +715,8 @@ Test(stream, another_router_life_is_another_stream_even_where_the_numbers_agree)
 
 Test(stream, stream_is_in_doubt_when_the_dedup_window_passed)
 {
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
-	publish_frames(producer, 4);
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	rig_publish_frames(&rig, producer, 4);
 	rig_pass(&rig, 4000 * RIG_MS); // the lease ends in silence
 	cr_assert_eq(weir_core_state(rig.core), WEIR_STATE_LOST);
 	rig_clear(&rig);
@@ -741,8 +731,8 @@ Test(stream, stream_is_in_doubt_when_the_dedup_window_passed)
 Test(stream, stream_that_stands_beyond_what_was_sent_is_another_one)
 {
 	rig.window_frames = 2;
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
-	publish_frames(producer, 4); // 2 sent
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	rig_publish_frames(&rig, producer, 4); // 2 sent
 	rig.opened_next = 1003;
 	session_again(rig.router);
 	cr_assert_eq(rig_counts(producer).unknown, 2);
@@ -754,8 +744,8 @@ Test(stream, stream_that_stands_beyond_what_was_sent_is_another_one)
 Test(stream, close_gives_up_what_never_left_and_says_where_it_ended)
 {
 	rig.window_frames = 2;
-	struct weir_producer *producer = rig_producer(&rig, &ONE_EACH);
-	publish_frames(producer, 5); // 2 sent
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	rig_publish_frames(&rig, producer, 5); // 2 sent
 	weir_core_producer_close(producer);
 	cr_assert_eq(rig_counts(producer).unknown, 3);
 	cr_assert_eq(rig_publish(producer, 4, 1, 64, 1), -EPROTO);
