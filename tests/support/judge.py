@@ -27,7 +27,6 @@ def check_between(value, low, high, what):
         raise Failure(f'{what}: {value}, not between {low} and {high}')
 
 
-# Producers and consumers of one topic, each a process of its own; what they counted is merged and judged at the end.
 # The least of a few looks: who asked the process last may not be gone yet.
 def descriptors(process):
     looks = []
@@ -42,6 +41,13 @@ def check_descriptors(process, most):
     wait_until(lambda: descriptors(process) <= most, f'no more than {most} descriptors are open', 5)
 
 
+# Of /proc/PID/status: name -> words.
+def process_status(process):
+    with open(f'/proc/{process.pid}/status') as file:
+        return {name: words.split() for name, words in (line.split(':', 1) for line in file)}
+
+
+# Producers and consumers of one topic, each a process of its own; what they counted is merged and judged at the end.
 class Load:
     def __init__(self, lab, router, topic='positions'):
         self.lab, self.router, self.topic = lab, router, topic

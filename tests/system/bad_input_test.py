@@ -9,7 +9,7 @@ import os
 import signal
 import time
 
-from judge import Load, check, check_between, check_clean, check_equal, check_ledger
+from judge import Load, check, check_between, check_clean, check_equal, check_ledger, process_status
 from lab import interface_drops, program, refused_frames, topic, wait_until
 
 SECONDS = 29
@@ -19,9 +19,8 @@ STATELESS = ('short', 'magic', 'version', 'kind', 'length', 'flags', 'count', 'c
 LATER_TOO = ('version',)
 
 
-def memory_kib(pid):
-    with open(f'/proc/{pid}/status') as file:
-        return next(int(line.split()[1]) for line in file if line.startswith('VmRSS'))
+def memory_kib(process):
+    return int(process_status(process)['VmRSS'][0])
 
 
 class Storm:
@@ -83,7 +82,7 @@ class Storm:
 def test_bad_frames_are_counted_by_name_and_disturb_nobody(lab):
     storm = Storm(lab)
     router = storm.router
-    memory = memory_kib(router.process.pid)
+    memory = memory_kib(router.process)
     bad_frames, events = lab.count(1_200_000, 10_000_000), lab.count(400_000, 5_000_000)
     rate = 60_000
     storm.begin(bad_frames, rate)
@@ -95,7 +94,7 @@ def test_bad_frames_are_counted_by_name_and_disturb_nobody(lab):
     # The sender had one session, and one more for each goodbye it said by accident; their streams are bounded too.
     sessions = storm.before['sessions']
     check_between(after['sessions'], sessions, sessions + said['sessions'] + 1, 'sessions after the storm')
-    grown = memory_kib(router.process.pid) - memory
+    grown = memory_kib(router.process) - memory
     check(grown < 32 * 1024, f'the router grew by {grown} KiB')
     check(router.process.is_running(), 'the router ended')
     lab.note(f'{said["sent"]} bad frames, {no_buffer} found no buffer; expected {json.dumps(said["expected"])}')

@@ -10,7 +10,8 @@ import signal
 import subprocess
 import time
 
-from judge import Load, check, check_between, check_clean, check_descriptors, check_equal, check_ledger, descriptors
+from judge import (Load, check, check_between, check_clean, check_descriptors, check_equal, check_ledger, descriptors,
+                   process_status)
 from lab import program, topic, wait_until
 from vhost_test import handed_out
 
@@ -29,11 +30,9 @@ class LaneLoad(Load):
 
 
 def weight(router):
-    pid = router.process.pid
-    with open(f'/proc/{pid}/status') as file:
-        words = dict(line.split(':', 1) for line in file)
-    return {'descriptors': descriptors(router.process), 'threads': int(words['Threads']),
-            'mapped_kib': int(words['VmSize'].split()[0]), 'lanes': len(router.status()['lanes'])}
+    words = process_status(router.process)
+    return {'descriptors': descriptors(router.process), 'threads': int(words['Threads'][0]),
+            'mapped_kib': int(words['VmSize'][0]), 'lanes': len(router.status()['lanes'])}
 
 
 class Victims:

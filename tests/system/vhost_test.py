@@ -13,7 +13,8 @@ import signal
 import struct
 import time
 
-from judge import Load, check, check_between, check_clean, check_descriptors, check_equal, check_ledger, descriptors
+from judge import (Load, check, check_between, check_clean, check_descriptors, check_equal, check_ledger, descriptors,
+                   process_status)
 from lab import program, run, topic, wait_until
 
 SECONDS = 40
@@ -59,12 +60,10 @@ def handed_out(state):
 
 # What must not grow, while nobody is connected.
 def weight(rig):
-    pid = rig.router.process.pid
     wait_until(lambda: not rig.queue()['link'], 'the link is down')
-    with open(f'/proc/{pid}/status') as file:
-        words = dict(line.split(':', 1) for line in file)
-    return {'descriptors': descriptors(rig.router.process), 'threads': int(words['Threads']),
-            'memory_kib': int(words['VmRSS'].split()[0]), 'buffers': rig.queue()['buffers'] - rig.queue()['buffers_free']}
+    words = process_status(rig.router.process)
+    return {'descriptors': descriptors(rig.router.process), 'threads': int(words['Threads'][0]),
+            'memory_kib': int(words['VmRSS'][0]), 'buffers': rig.queue()['buffers'] - rig.queue()['buffers_free']}
 
 
 def test_a_dpdk_process_publishes_and_consumes(lab):
