@@ -324,7 +324,7 @@ static void waiting_end(struct weir_engine *engine, uint64_t now_ns)
 	}
 }
 
-bool weir_stream_flush(struct weir_engine *engine, uint64_t now_ns)
+void weir_stream_flush(struct weir_engine *engine, uint64_t now_ns)
 {
 	uint64_t blocked = 0;
 	for (uint64_t due = engine->acks_due; due; due &= due - 1) {
@@ -348,5 +348,4 @@ bool weir_stream_flush(struct weir_engine *engine, uint64_t now_ns)
 	engine->turn_frames = 0;
 	if (engine->waiting.head != engine->waiting.tail)
 		waiting_end(engine, now_ns);
-	return blocked;
 }

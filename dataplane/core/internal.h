@@ -47,8 +47,8 @@ struct weir_ingress {
 
 // ---- stream.c: producers' side (open, publish, probe, skip, close) ----
 void weir_stream_receive(struct weir_shard *shard, const struct weir_ingress *ingress, uint64_t now_ns);
-// Sends what acknowledgements are due; true when some had to stay for want of room.
-bool weir_stream_flush(struct weir_engine *engine, uint64_t now_ns);
+// Sends what acknowledgements are due; some stay for want of room. What waited long enough is due with the next turn.
+void weir_stream_flush(struct weir_engine *engine, uint64_t now_ns);
 // Room came free (a hold cursor moved): serves waiters round-robin with fresh credit.
 void weir_stream_room(struct weir_shard *shard, uint64_t now_ns);
 void weir_stream_session_gone(struct weir_shard *shard, uint64_t session, uint64_t now_ns);

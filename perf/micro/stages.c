@@ -77,7 +77,7 @@ static void to_acknowledged(struct stages *stages)
 {
 	struct weir_rig *rig = stages->rig;
 	to_received(stages);
-	(void)weir_stream_flush(rig->engine, rig->now_ns);
+	weir_stream_flush(rig->engine, rig->now_ns);
 	stages->ready_count = 0;
 	for (uint32_t i = 0; i < rig->setup.shards && stages->ready_count < rig->setup.burst; i++) {
 		struct weir_shard *shard = weir_engine_shard(rig->engine, 1, (uint16_t)i);
@@ -165,7 +165,7 @@ static void receive(struct stages *stages)
 
 static void acknowledge(struct stages *stages)
 {
-	(void)weir_stream_flush(stages->rig->engine, stages->rig->now_ns);
+	weir_stream_flush(stages->rig->engine, stages->rig->now_ns);
 }
 
 static void turn_end(struct stages *stages)
