@@ -2,6 +2,7 @@
 // mapping, settlement as one word in the client's cursor (wire/PROTOCOL.md, section 18). What lies in the log belongs to the
 // router and may change: each number is read once and bounded by the run, each run by the head.
 #include "client/consumer.h"
+#include "wire/prefetch.h"
 
 #include <errno.h>
 #include <string.h>
@@ -108,7 +109,7 @@ static inline uint64_t head_of(const struct assignment *assignment)
 static inline void head_fetch(const struct assignment *assignment)
 {
 	if (assignment->reading == READING_PLACE)
-		__builtin_prefetch(assignment->place.log.head);
+		weir_prefetch(assignment->place.log.head);
 }
 
 static bool is_readable(const struct assignment *assignment)
@@ -195,8 +196,8 @@ static inline __attribute__((always_inline)) int run_walk(struct place *place, s
 			struct weir_view *view = &views[i];
 			// Of large events the processor finds the rest by itself.
 			if (place->at + FETCH_AHEAD < fetch_end) {
-				__builtin_prefetch(place->at + FETCH_AHEAD);
-				__builtin_prefetch(place->at + FETCH_AHEAD + 64);
+				weir_prefetch(place->at + FETCH_AHEAD);
+				weir_prefetch(place->at + FETCH_AHEAD + 64);
 			}
 			view->key = event.key;
 			view->offset = handing->offset;

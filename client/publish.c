@@ -1,6 +1,7 @@
 // Publishing: an append into the frame under construction of the key's shard. Called by the application's thread through
 // weir.c; everything else that concerns a producer happens once a frame, in producer.c and stream.c.
 #include "client/stream.h"
+#include "wire/prefetch.h"
 
 #include <errno.h>
 #include <string.h>
@@ -36,7 +37,7 @@ static int frame_begin(struct stream *stream)
 		slot->sealed_for = stream->state == STREAM_OPEN ? stream->seal : 0;
 		// The router's core has read these lines, and to write them again takes a word from it.
 		for (uint32_t at = 0; at < FETCH_AHEAD; at += 64)
-			__builtin_prefetch(frame + at, 1);
+			weir_prefetch_write(frame + at);
 		stream->train = (void *)frame;
 	}
 	stream->write = slot_body(slot);
@@ -226,8 +227,8 @@ static inline void plain_put(const struct stream *stream, const struct weir_even
 {
 	uint8_t *at = stream->write;
 	struct weir_event_header *header = (void *)at;
-	__builtin_prefetch(at + FETCH_AHEAD, 1);
-	__builtin_prefetch(at + FETCH_AHEAD + 64, 1);
+	weir_prefetch_write(at + FETCH_AHEAD);
+	weir_prefetch_write(at + FETCH_AHEAD + 64);
 	header->length = EVENT_HEADER + event->payload_size;
 	header->type = event->type;
 	header->flags = header->attribute_words = 0;

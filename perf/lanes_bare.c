@@ -14,6 +14,7 @@
 
 #include "wire/frame.h"
 #include "wire/key.h"
+#include "wire/prefetch.h"
 
 #define SHARDS 4u
 #define LOG_BYTES (1u << 20)
@@ -101,7 +102,7 @@ static void *copy_frames(void *of)
 			uint8_t *log = bare->logs + (size_t)shard * LOG_BYTES;
 			uint8_t *to = log + heads[shard] % bare->log_frames * bare->frame_bytes;
 			for (uint32_t at = 0; at < bare->frame_bytes && at < 256; at += 64)
-				__builtin_prefetch((const uint8_t *)frame + AHEAD_BYTES + at);
+				weir_prefetch((const uint8_t *)frame + AHEAD_BYTES + at);
 			memcpy(to, frame->events, bare->frame_bytes);
 			heads[shard]++;
 			// Pairs with the reader's acquire. Once in a while: the line is the reader's each time.
@@ -131,7 +132,7 @@ static void publish(struct bare *bare)
 	}
 	struct weir_event_header *event = (void *)bare->write[shard];
 	uint8_t *payload = (uint8_t *)(event + 1);
-	__builtin_prefetch(payload + AHEAD_BYTES, 1);
+	weir_prefetch_write(payload + AHEAD_BYTES);
 	event->length = bare->event_bytes;
 	event->type = event->flags = event->attribute_words = 0;
 	event->key = key;
@@ -152,7 +153,7 @@ static bool read_frame(struct bare *bare, const uint8_t *at)
 	for (uint32_t i = 0; i < bare->shape->frame_events; i++, at += bare->event_bytes) {
 		const struct weir_event_header *event = (const void *)at;
 		const uint64_t *words = (const void *)(event + 1);
-		__builtin_prefetch(at + AHEAD_BYTES);
+		weir_prefetch(at + AHEAD_BYTES);
 		if (event->key >= WEIR_BARE_KEYS || event->length != bare->event_bytes ||
 		    words[0] != bare->next_in[event->key]++ || (last && words[last] != bare->payload[last]))
 			return false;

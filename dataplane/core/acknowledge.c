@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "dataplane/core/stream.h"
+#include "wire/prefetch.h"
 
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
 #define COUNTED_MAX 8u            // streams of a bucket that are counted by session
@@ -247,8 +248,8 @@ static bool session_flush(struct weir_engine *engine, struct weir_ack_bucket *bu
 			stream->ack_place = 0;
 		bucket->count--;
 		if (*link) {
-			__builtin_prefetch(&(*link)->shard->log.head);
-			__builtin_prefetch(&(*link)->shard->recent_position);
+			weir_prefetch(&(*link)->shard->log.head);
+			weir_prefetch(&(*link)->shard->recent_position);
 		}
 		crc = entry_put(stream, &entries[filled++], crc, now_ns);
 	}
@@ -307,7 +308,7 @@ static void waiting_end(struct weir_engine *engine, uint64_t now_ns)
 		const struct weir_waiting_ack *ack = waiting_slot(waiting, waiting->fetched);
 		if (now - ack->since < soon)
 			break;
-		__builtin_prefetch(ack->stream, 1);
+		weir_prefetch_write(ack->stream);
 	}
 	for (; waiting->head != waiting->fetched; waiting->head++) {
 		const struct weir_waiting_ack *ack = waiting_slot(waiting, waiting->head);
@@ -317,8 +318,8 @@ static void waiting_end(struct weir_engine *engine, uint64_t now_ns)
 		if (!stream || stream->ack_place != waiting_place(waiting->head))
 			continue;
 		const struct weir_session *session = &engine->sessions.slots[stream->session & engine->sessions.mask];
-		__builtin_prefetch(session);
-		__builtin_prefetch(&session->path);
+		weir_prefetch(session);
+		weir_prefetch(&session->path);
 		stream->ack_place = waits_after(stream, ack);
 		weir_ack_mark(engine, stream);
 	}

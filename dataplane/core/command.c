@@ -65,6 +65,7 @@ static void own(struct weir_engine *engine, struct weir_place *place, struct wei
 		engine->owned->owned_previous = shard;
 	engine->owned = shard;
 	engine->owned_count++;
+	engine->owned_log_bytes += shard->log.size;
 	weir_stream_attach(shard, engine->now_ns);
 	weir_delivery_attach(shard, engine->now_ns);
 	weir_engine_mark_dirty(engine, shard);
@@ -104,6 +105,7 @@ static void disown(struct weir_engine *engine, struct weir_shard *shard)
 	shard->owned_previous = NULL;
 	shard->engine = NULL;
 	engine->owned_count--;
+	engine->owned_log_bytes -= shard->log.size;
 }
 
 static void shard_adopt(struct weir_engine *engine, const struct weir_message *message)

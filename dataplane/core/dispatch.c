@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "dataplane/core/engine_state.h"
+#include "wire/prefetch.h"
 
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
 // A burst is taken in batches: all frames of one are checked first, then acted on, and what is not in the cache is asked for
@@ -331,8 +332,8 @@ struct far {
 static inline void session_fetch(const struct weir_engine *engine, const struct weir_frame_header *frame)
 {
 	const struct weir_session *session = &engine->sessions.slots[frame->session & engine->sessions.mask];
-	__builtin_prefetch(session, 1);
-	__builtin_prefetch(&session->path);
+	weir_prefetch_write(session);
+	weir_prefetch(&session->path);
 }
 
 // Of the first of `count` arrivals.
@@ -340,19 +341,19 @@ static inline void frame_fetch(const struct weir_arrival *arrivals, uint32_t cou
 {
 	if (count <= AHEAD_FRAME)
 		return;
-	__builtin_prefetch(arrivals[AHEAD_FRAME].frame);
-	__builtin_prefetch((const uint8_t *)arrivals[AHEAD_FRAME].frame + 64);
+	weir_prefetch(arrivals[AHEAD_FRAME].frame);
+	weir_prefetch((const uint8_t *)arrivals[AHEAD_FRAME].frame + 64);
 }
 
 static inline void shard_fetch(const struct weir_shard *shard, const struct weir_frame_header *frame, struct far far)
 {
 	// Streams lie behind their shard: it need not be there to find one.
-	__builtin_prefetch((const void *)((uintptr_t)(shard + 1) + (uintptr_t)frame->stream * sizeof(struct weir_stream)), 1);
+	weir_prefetch_write((const void *)((uintptr_t)(shard + 1) + (uintptr_t)frame->stream * sizeof(struct weir_stream)));
 	if (!far.shards)
 		return;
-	__builtin_prefetch(shard);
-	__builtin_prefetch(&shard->log.head, 1);
-	__builtin_prefetch(&shard->sort_at, 1);
+	weir_prefetch(shard);
+	weir_prefetch_write(&shard->log.head);
+	weir_prefetch_write(&shard->sort_at);
 }
 
 static inline void log_fetch(const struct checked *checked, const struct weir_arrival *arrival)
@@ -363,7 +364,7 @@ static inline void log_fetch(const struct checked *checked, const struct weir_ar
 	const uint8_t *next = (const uint8_t *)weir_log_run(&shard->log, shard->log.head);
 	// Where its last line would be another one, that was asked for when the run before it was written.
 	for (uint32_t at = 0; at < arrival->size; at += 64)
-		__builtin_prefetch(next + at, 1);
+		weir_prefetch_write(next + at);
 }
 
 struct batch {

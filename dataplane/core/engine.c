@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "dataplane/core/engine_state.h"
+#include "wire/prefetch.h"
 
 #define SELF_QUEUE 8192u       // messages of a worker to itself
 #define MEMBERS_PER_SESSION 4u // memberships in the pool, per session slot
@@ -240,17 +241,17 @@ static void delivery_fetch(const struct weir_shard *next)
 	const struct weir_delivery_stream *delivery = &next->deliveries[0];
 	const uint8_t *runs = (const uint8_t *)weir_log_run(&next->log, delivery->sent.position);
 	for (uint32_t at = 0; at < WEIR_DELIVER_THIN_BYTES; at += 64)
-		__builtin_prefetch(runs + at);
+		weir_prefetch(runs + at);
 	const struct weir_shard *after = next->deliver_next;
 	if (!after)
 		return;
 	const uint8_t *first = (const uint8_t *)&after->deliveries[0];
-	__builtin_prefetch(&after->log, 1);
-	__builtin_prefetch(&after->deliver_next, 1);
+	weir_prefetch_write(&after->log);
+	weir_prefetch_write(&after->deliver_next);
 	for (uint32_t at = 0; at < offsetof(struct weir_delivery_stream, row); at += 64)
-		__builtin_prefetch(first + at, 1);
-	__builtin_prefetch(&after->deliveries[0].row.sent_to, 1);
-	__builtin_prefetch(&after->deliveries[0].row_dropped, 1);
+		weir_prefetch_write(first + at);
+	weir_prefetch_write(&after->deliveries[0].row.sent_to);
+	weir_prefetch_write(&after->deliveries[0].row_dropped);
 }
 
 // Up to `most` shards of the list that have frames to send; those whose members read in place, or that have none, cost little.

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "wire/frame.h"
+#include "wire/prefetch.h"
 
 enum weir_hugepages {
 	WEIR_HUGEPAGES_PREFER,
@@ -89,20 +90,21 @@ static inline void *weir_log_reserve(struct weir_log *log, uint32_t length)
 	return weir_log_run(log, log->head) + 1;
 }
 
-// A ring is written end to end, so the next run's place is seldom in the cache: fetched now, it is by the time it is needed.
-// 1,440 bytes into a ring of 4 MiB: 86 ns without, 62 ns with; of 1 MiB: 48 and 42. Behind a small run, that is some runs on.
+// A ring is written end to end, so where there is much of it the next run's place is seldom in the cache: fetched now, it is by
+// the time it is needed. A frame of 1,440 bytes from a lane into four rings of 64 MiB: 190 ns without, 73 ns with; of 4 MiB: 77
+// and 51; of 1 MiB: 2 % more with. Behind a small run, that is some runs on.
 static inline void weir_log_fetch(const uint8_t *next, uint64_t size)
 {
 	if (size <= 128) {
-		__builtin_prefetch(next + 256, 1);
-		__builtin_prefetch(next + 320, 1);
+		weir_prefetch_write(next + 256);
+		weir_prefetch_write(next + 320);
 		return;
 	}
 	for (const uint8_t *end = next + size; next < end; next += 256) {
-		__builtin_prefetch(next, 1);
-		__builtin_prefetch(next + 64, 1);
-		__builtin_prefetch(next + 128, 1);
-		__builtin_prefetch(next + 192, 1);
+		weir_prefetch_write(next);
+		weir_prefetch_write(next + 64);
+		weir_prefetch_write(next + 128);
+		weir_prefetch_write(next + 192);
 	}
 }
 

@@ -83,6 +83,7 @@ struct place {
 	uint64_t tail;
 	uint64_t tail_offset;
 	uint64_t room_to; // a run may end here
+	bool is_far;      // not expected to be in the cache
 };
 
 static inline struct place place_begin(const struct weir_shard *shard)
@@ -96,6 +97,7 @@ static inline struct place place_begin(const struct weir_shard *shard)
 		.tail = log->tail,
 		.tail_offset = log->tail_offset,
 		.room_to = shard->holders ? shard->hold + log->size : UINT64_MAX,
+		.is_far = shard->engine->owned_log_bytes > WEIR_LOGS_WARM,
 	};
 	// Only where nobody loses anything by it may the log be written before it is known that the events are good.
 	if (!shard->is_lossless)
@@ -133,7 +135,8 @@ static inline void run_write(struct place *place, const struct weir_run_header *
 	to->reserved = 0;
 	place->head += size;
 	place->head_offset += run->count;
-	weir_log_fetch(place->base + (place->head & place->mask), size);
+	if (place->is_far)
+		weir_log_fetch(place->base + (place->head & place->mask), size);
 }
 
 static inline void place_end(struct weir_log *log, const struct place *place, uint64_t append_ns)

@@ -11,6 +11,7 @@
 #include "dataplane/core/memory.h"
 #include "dataplane/io/lane.h"
 #include "wire/frame.h"
+#include "wire/prefetch.h"
 
 #define LANE_BURST 128u       // descriptors of one lane in one turn
 #define LANE_BYTES (128u << 10) // bytes of one lane in one turn, about
@@ -141,7 +142,7 @@ static inline void ahead_move(struct ahead *ahead, const struct weir_lane *lane,
 			ahead->position++;
 			ahead_train(ahead, lane);
 		}
-		__builtin_prefetch(ahead->at);
+		weir_prefetch(ahead->at);
 	}
 	if (lines > AHEAD_LINES)
 		ahead->at += (lines - AHEAD_LINES) * 64ull;

@@ -50,6 +50,11 @@ PKG_CONFIG = {
     'tests': ['libdpdk'],
 }
 
+# What compilers offer and nobody calls -> what is called instead.
+BUILTINS = {
+    '__builtin_prefetch': 'wire/prefetch.h, whose prefetches stay in the program',
+}
+
 LINE_COLUMNS = 128  # a tab counts 8
 FILE_LINES = 800
 FUNCTION_LINES = 70
@@ -59,6 +64,7 @@ SMALL_FILE_LINES = 100  # below, one line may say it all
 
 # (rule, path or path:function) -> why it may be so.
 EXCEPTIONS = {
+    ('builtins', 'wire/prefetch.h'): 'makes of it what is called instead',
     ('parameters', 'dataplane/io/fault.c:weir_fault_set'): 'a fault has four parts, and its reason is a format',
 }
 

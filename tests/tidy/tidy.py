@@ -197,6 +197,14 @@ def rule_whitespace(tree):
                 yield f'{path}:{number}: indented with blanks; use tabs'
 
 
+def rule_builtins(tree):
+    for path in tree.code:
+        for number, line in tree.lines(path):
+            for name, instead in tables.BUILTINS.items():
+                if f'{name}(' in line.split('//')[0] and not is_excepted('builtins', path):
+                    yield f'{path}:{number}: {name}() is not used here: {instead}'
+
+
 def rule_dead_files(tree):
     builds = {p: t for p, t in tree.text.items() if os.path.basename(p) == 'meson.build'}
     named = set()
