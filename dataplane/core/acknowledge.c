@@ -58,9 +58,9 @@ static inline uint64_t events_in(struct weir_shard *shard, uint64_t bytes, uint6
 	if (recent_events == 0)
 		return bytes / (EVENT_BYTES_GUESS * parts);
 	if (recent_events > RECENT_EVENTS_MAX || recent_bytes > shard->log.size) {
-		// The older half is forgotten; both stay above 0.
+		// The older half is forgotten; both stay above 0. Rounded so that credit is never for more than fits.
 		shard->recent_position += recent_bytes / 2;
-		shard->recent_offset += recent_events / 2;
+		shard->recent_offset += (recent_events + (recent_events > 1)) / 2;
 	}
 	return bytes * recent_events / (recent_bytes * parts);
 }

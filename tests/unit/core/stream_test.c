@@ -444,6 +444,28 @@ Test(stream, a_producer_that_keeps_to_its_credit_is_never_refused_full)
 	cr_assert_gt(next, 20000);
 }
 
+// Eight bytes short of a whole number of these frames: an average rounded up is enough to grant one too many.
+Test(stream, credit_is_never_for_more_than_fits)
+{
+	begin(&(struct rig_options){ .log_bytes = 2 << 20, .has_group = true });
+	uint64_t limit = rig_open(&client, 0, WEIR_ACK_ROUTED)->limit;
+	uint64_t next = 0;
+	for (int turn = 0; turn < 200; turn++) {
+		for (int i = 0; i < 128 && next + 18 <= limit; i++, next += 18)
+			rig_publish(&client, 0, next, 18);
+		rig_run(rig);
+		limit = rig_ack(&client)->limit;
+		if (next + 18 > limit)
+			drain(rig);
+		rig_forget(rig);
+		rig_control(&client, WEIR_KIND_PROBE, 0, 0);
+		rig_run(rig);
+		limit = rig_ack(&client)->limit;
+	}
+	cr_assert_gt(next, 100000);
+	cr_assert_eq(row()->refused[WEIR_R_FULL], 0);
+}
+
 Test(stream, streams_that_publish_together_share_the_room)
 {
 	begin(&(struct rig_options){ .log_bytes = 65536, .has_group = true });
