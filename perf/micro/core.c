@@ -60,16 +60,18 @@ static bool path_run(struct weir_rig *rig, double seconds)
 {
 	static struct turn turns[TURNS_MAX];
 	uint64_t count = 0;
-	uint64_t start = weir_rig_clock_ns();
-	uint64_t end = start + (uint64_t)(seconds * 1e9);
-	for (uint64_t now = start; now < end && count < TURNS_MAX; count++) {
+	uint64_t since = weir_rig_clock_ns(); // the clients work
+	uint64_t end = since + (uint64_t)(seconds * 1e9);
+	for (; since < end && count < TURNS_MAX; count++) {
 		weir_rig_publish(rig);
 		uint32_t frames = rig->arrival_count;
 		weir_rig_report(rig);
-		now = weir_rig_now(rig);
+		rig->clients_ns += weir_rig_clock_ns() - since;
+		uint64_t begin = weir_rig_now(rig);
 		weir_rig_receive(rig);
 		weir_rig_run(rig);
-		turns[count].ns = (uint32_t)(weir_rig_clock_ns() - now);
+		since = weir_rig_clock_ns();
+		turns[count].ns = (uint32_t)(since - rig->clients_ns - begin);
 		turns[count].events = frames * rig->setup.frame_events;
 		weir_rig_look(rig);
 	}

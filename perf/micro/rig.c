@@ -50,7 +50,7 @@ uint64_t weir_rig_clock_ns(void)
 
 uint64_t weir_rig_now(struct weir_rig *rig)
 {
-	rig->now_ns = rig->setup.is_clock_virtual ? rig->now_ns + TURN_NS : weir_rig_clock_ns();
+	rig->now_ns = rig->setup.is_clock_virtual ? rig->now_ns + TURN_NS : weir_rig_clock_ns() - rig->clients_ns;
 	return rig->now_ns;
 }
 
@@ -98,19 +98,25 @@ static void message_send(void *context, uint16_t worker, const struct weir_messa
 
 // ---- Frames in ----
 
-static struct weir_frame_header *frame_begin(struct weir_rig *rig, enum weir_kind kind, uint32_t client)
+static struct weir_frame_header *frame_begin(struct weir_rig *rig, enum weir_kind kind, uint32_t client, uint64_t session)
 {
 	struct weir_arrival *arrival = &rig->arrivals[rig->arrival_count];
 	struct weir_frame_header *frame = (void *)(rig->in[rig->arrival_count] + WEIR_RIG_FRAME_AT);
 	arrival->frame = frame;
-	rig->arrival_paths[rig->arrival_count] = rig->paths[client];
-	arrival->path = &rig->arrival_paths[rig->arrival_count];
+	struct weir_path *path = &rig->arrival_paths[rig->arrival_count];
+	memcpy(path->remote_ip, &client, sizeof(client));
+	arrival->path = path;
 	arrival->trust_link = rig->setup.is_link;
 	memset(frame, 0, sizeof(*frame));
 	frame->kind = (uint8_t)kind;
-	frame->session = rig->sessions[client];
+	frame->session = session;
 	frame->topic = TOPIC;
 	return frame;
+}
+
+static struct weir_frame_header *client_frame_begin(struct weir_rig *rig, enum weir_kind kind, uint32_t client)
+{
+	return frame_begin(rig, kind, client, rig->sessions[client]);
 }
 
 static void frame_end(struct weir_rig *rig, struct weir_frame_header *frame, uint32_t body_length)
@@ -121,7 +127,7 @@ static void frame_end(struct weir_rig *rig, struct weir_frame_header *frame, uin
 
 static void hello_put(struct weir_rig *rig, uint32_t client, uint64_t cookie)
 {
-	struct weir_frame_header *frame = frame_begin(rig, WEIR_KIND_HELLO, client);
+	struct weir_frame_header *frame = frame_begin(rig, WEIR_KIND_HELLO, client, 0);
 	struct weir_hello *hello = (void *)(frame + 1);
 	memset(hello, 0, WEIR_RIG_FRAME_SIZE - sizeof(*frame));
 	hello->nonce = 100u + client;
@@ -130,7 +136,6 @@ static void hello_put(struct weir_rig *rig, uint32_t client, uint64_t cookie)
 	hello->frame_size = WEIR_RIG_FRAME_SIZE;
 	hello->versions[0] = WEIR_VERSION;
 	frame->topic = 0;
-	frame->session = 0;
 	frame_end(rig, frame, WEIR_RIG_FRAME_SIZE - sizeof(*frame));
 }
 
@@ -140,21 +145,20 @@ static void publish_put(struct weir_rig *rig, uint32_t session, uint32_t shard)
 	uint32_t count = rig->setup.frame_events;
 	if (producing->next + count > producing->limit)
 		return;
-	struct weir_frame_header *frame = frame_begin(rig, WEIR_KIND_PUBLISH, session);
+	struct weir_frame_header *frame = frame_begin(rig, WEIR_KIND_PUBLISH, session, producing->session);
 	const uint64_t *keys = &rig->keys[shard * WEIR_RIG_KEYS];
 	uint8_t *at = (uint8_t *)(frame + 1);
 	for (uint32_t i = 0; i < count; i++, at += rig->event_size) {
 		struct weir_event_header *event = (void *)at;
 		uint64_t sequence = producing->next + i;
 		*event = (struct weir_event_header){ .length = (uint32_t)sizeof(*event) + rig->setup.payload, .type = 1,
-						     .key = keys[producing->key] };
-		producing->key = (producing->key + 1) % WEIR_RIG_KEYS;
+						     .key = keys[sequence % WEIR_RIG_KEYS] };
 		memset(event + 1, (int)sequence, rig->event_size - sizeof(*event));
 		memcpy(event + 1, &sequence, 8);
 	}
 	uint64_t end = producing->next + count;
 	// As libweir says it: less than half of the credit is in use.
-	bool may_wait = end - producing->acknowledged <= producing->limit - end;
+	bool may_wait = (uint32_t)end - producing->acknowledged <= producing->limit - end;
 	frame->flags = (rig->setup.is_link ? WEIR_FLAG_HEADER_ONLY : 0) | (may_wait ? WEIR_FLAG_LATER : 0);
 	frame->shard = (uint16_t)shard;
 	frame->stream = producing->stream;
@@ -180,7 +184,7 @@ void weir_rig_publish(struct weir_rig *rig)
 static void report_put(struct weir_rig *rig, uint32_t group)
 {
 	const uint16_t *due = &rig->reports_due[group * rig->setup.shards];
-	struct weir_frame_header *frame = frame_begin(rig, WEIR_KIND_REPORT, rig->setup.sessions + group);
+	struct weir_frame_header *frame = client_frame_begin(rig, WEIR_KIND_REPORT, rig->setup.sessions + group);
 	struct weir_report_entry *entry = (void *)(frame + 1);
 	frame->topic = 0;
 	for (uint32_t left = rig->report_count[group]; left && frame->count < REPORT_ENTRIES; left--) {
@@ -249,7 +253,7 @@ static void ack_look(struct weir_rig *rig, const struct weir_frame_header *frame
 	const struct weir_ack_entry *entries = (const void *)(frame + 1);
 	for (uint32_t i = 0; i < frame->count; i++) {
 		struct weir_rig_producing *producing = &rig->producing[session * rig->setup.shards + entries[i].shard];
-		producing->acknowledged = entries[i].next;
+		producing->acknowledged = (uint32_t)entries[i].next;
 		if (entries[i].limit > producing->limit)
 			producing->limit = entries[i].limit;
 		rig->wrong += entries[i].flags & WEIR_ACK_NACK;
@@ -260,7 +264,8 @@ static void opened_look(struct weir_rig *rig, const struct weir_frame_header *fr
 {
 	const struct weir_opened *opened = (const void *)(frame + 1);
 	rig->producing[session * rig->setup.shards + frame->shard] = (struct weir_rig_producing){
-		.next = opened->next, .acknowledged = opened->next, .limit = opened->limit, .stream = frame->stream,
+		.session = rig->sessions[session], .next = opened->next, .limit = opened->limit, .stream = frame->stream,
+		.acknowledged = (uint32_t)opened->next,
 	};
 }
 
@@ -355,7 +360,7 @@ uint64_t weir_rig_drain(struct weir_rig *rig)
 		uint64_t sent = 0;
 		for (uint32_t session = 0; session < setup->sessions; session++) {
 			const struct weir_rig_producing *producing = &rig->producing[session * setup->shards + shard];
-			left += producing->next - producing->acknowledged;
+			left += (uint32_t)producing->next - producing->acknowledged;
 			sent += producing->next;
 		}
 		for (uint32_t group = 0; group < setup->groups; group++)
@@ -442,9 +447,9 @@ static void engine_start(struct weir_rig *rig)
 // Sessions by the same frames as any client's. A turn's challenges are answered in the next one.
 static void clients_greet(struct weir_rig *rig)
 {
+	for (uint32_t i = 0; i < WEIR_RIG_ARRIVALS; i++)
+		rig->arrival_paths[i] = (struct weir_path){ .family = AF_INET, .remote_port = 1000, .local_port = 9347 };
 	for (uint32_t client = 0; client < rig->clients; client++) {
-		rig->paths[client] = (struct weir_path){ .family = AF_INET, .remote_port = 1000, .local_port = 9347 };
-		memcpy(rig->paths[client].remote_ip, &client, sizeof(client));
 		hello_put(rig, client, 0);
 		if (rig->arrival_count == HELLOS || client == rig->clients - 1) {
 			turn(rig);
@@ -457,7 +462,7 @@ static void streams_open(struct weir_rig *rig)
 {
 	uint32_t count = rig->setup.sessions * rig->setup.shards;
 	for (uint32_t i = 0; i < count; i++) {
-		struct weir_frame_header *frame = frame_begin(rig, WEIR_KIND_OPEN, i / rig->setup.shards);
+		struct weir_frame_header *frame = client_frame_begin(rig, WEIR_KIND_OPEN, i / rig->setup.shards);
 		frame->shard = (uint16_t)(i % rig->setup.shards);
 		*(struct weir_open *)(frame + 1) = (struct weir_open){ .request = i, .level = WEIR_ACK_ROUTED };
 		frame_end(rig, frame, sizeof(struct weir_open));
@@ -481,7 +486,7 @@ static uint32_t assigned(const struct weir_rig *rig)
 static void groups_join(struct weir_rig *rig)
 {
 	for (uint32_t group = 0; group < rig->setup.groups; group++) {
-		struct weir_frame_header *frame = frame_begin(rig, WEIR_KIND_JOIN, rig->setup.sessions + group);
+		struct weir_frame_header *frame = client_frame_begin(rig, WEIR_KIND_JOIN, rig->setup.sessions + group);
 		struct weir_join join = { .request = 1, .topic = "positions" };
 		memcpy(join.group, rig->groups[group].name, sizeof(join.group));
 		memcpy(frame + 1, &join, sizeof(join));
@@ -553,7 +558,6 @@ struct weir_rig *weir_rig_create(const struct weir_rig_setup *setup)
 	rig->group_rows = take(setup->groups * setup->shards, sizeof(*rig->group_rows));
 	rig->groups = take(setup->groups, sizeof(*rig->groups));
 	rig->owner = take(setup->shards, sizeof(*rig->owner));
-	rig->paths = take(rig->clients, sizeof(*rig->paths));
 	rig->sessions = take(rig->clients, sizeof(*rig->sessions));
 	rig->producing = take(setup->sessions * setup->shards, sizeof(*rig->producing));
 	rig->receiving = take(setup->groups * setup->shards, sizeof(*rig->receiving));
@@ -578,7 +582,6 @@ void weir_rig_destroy(struct weir_rig *rig)
 	free(rig->group_rows);
 	free(rig->groups);
 	free(rig->owner);
-	free(rig->paths);
 	free(rig->sessions);
 	free(rig->producing);
 	free(rig->receiving);

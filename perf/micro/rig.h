@@ -35,14 +35,15 @@ struct weir_rig_setup {
 	bool is_clock_virtual; // every turn takes the same time: instruction counts repeat
 };
 
-// One producer's stream to one shard.
+// One producer's stream to one shard. Half a cache line: what the clients touch drives out what the worker left there.
 struct weir_rig_producing {
-	uint64_t next; // to be sent
-	uint64_t acknowledged;
+	uint64_t session; // id
+	uint64_t next;    // to be sent
 	uint64_t limit;
 	uint32_t stream;
-	uint32_t key; // index of the next
+	uint32_t acknowledged; // modulo 2^32
 };
+_Static_assert(sizeof(struct weir_rig_producing) == 32, "half a cache line");
 
 // One group's place on one shard.
 struct weir_rig_receiving {
@@ -73,7 +74,6 @@ struct weir_rig {
 	uint32_t by_id[2];
 	uint16_t *owner;                     // [shards]
 	uint32_t clients;                    // producers, then consumers
-	struct weir_path *paths;             // [clients]
 	uint64_t *sessions;                  // [clients] ids
 	struct weir_rig_producing *producing; // [sessions * shards], session * shards + shard
 	struct weir_rig_receiving *receiving; // [groups * shards], group * shards + shard
@@ -84,8 +84,10 @@ struct weir_rig {
 	uint32_t shard_next;
 	uint32_t train_left;
 	uint64_t now_ns;
+	uint64_t clients_ns;   // that passed for them alone: a worker under load never waits, and its clock goes on without
 	struct weir_arrival arrivals[WEIR_RIG_ARRIVALS];
-	struct weir_path arrival_paths[WEIR_RIG_ARRIVALS]; // as a port keeps them: in the same place every turn
+	// As a port keeps them, in the same place every turn. Clients differ in the first bytes of their address.
+	struct weir_path arrival_paths[WEIR_RIG_ARRIVALS];
 	uint32_t arrival_count;
 	uint32_t out_count;
 	uint64_t delivered; // events
@@ -101,7 +103,7 @@ struct weir_rig *weir_rig_create(const struct weir_rig_setup *setup);
 void weir_rig_destroy(struct weir_rig *rig);
 
 uint64_t weir_rig_clock_ns(void);
-// The clock of the next turn: the machine's, or one that goes on by the same step.
+// The clock of the next turn: the machine's without clients_ns, or one that goes on by the same step.
 uint64_t weir_rig_now(struct weir_rig *rig);
 
 // A burst of publish frames, as far as credit goes; the reports that are due.
