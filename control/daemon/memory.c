@@ -77,6 +77,7 @@ static void add_topic(const struct weir_router_target *target, uint32_t index, u
 	const struct weir_topology_topic *topic = &target->topology->topics[index];
 	uint64_t size = weir_shard_size(target->topology->limits.streams_per_shard);
 
+	need->available += HUGEPAGE_SIZE; // what shards are made of may end within one
 	for (uint32_t s = 0; s < topic->shards; s++) {
 		if (target->plan->topics[index].log_node[s] != node)
 			continue;

@@ -12,16 +12,24 @@
 #include <unistd.h>
 
 #define NODES_MAX 1024
-#define PAGE_SIZE 4096u
+#define PAGE_SIZE 4096ul
 #define HUGE_PAGE_SIZE (2ul << 20)
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
 
+static size_t round_up(size_t size, size_t page)
+{
+	return (size + page - 1) & ~(page - 1);
+}
+
+// Whole pages; whole huge ones where that takes at most a quarter more, so that the end does not lie on small ones.
 static size_t pages(size_t size)
 {
-	return (size + PAGE_SIZE - 1) & ~(size_t)(PAGE_SIZE - 1);
+	size_t huge = round_up(size, HUGE_PAGE_SIZE);
+
+	return huge - size <= size / 4 ? huge : round_up(size, PAGE_SIZE);
 }
 
 int weir_memory_bind(void *memory, size_t size, int node)
@@ -101,7 +109,7 @@ struct weir_slab *weir_slab_create(size_t size, uint32_t count, int node)
 
 	if (!slab)
 		return NULL;
-	*slab = (struct weir_slab){ .size = pages(size), .count = count, .held = 1 };
+	*slab = (struct weir_slab){ .size = round_up(size, PAGE_SIZE), .count = count, .held = 1 };
 	slab->memory = weir_memory_get(slab->size * count, node);
 	if (!slab->memory) {
 		free(slab);
