@@ -8,14 +8,16 @@
 
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
 // A burst is taken in batches: all frames of one are checked first, then acted on, and what is not in the cache is asked for
-// in between. Where all is near only small frames gain by it: while a large one is copied the next one is checked.
+// in between. Large frames gain by it only where shards are far: while one is copied the next one is checked.
 #define BATCH_FRAMES 32u
 #define BATCH_BYTES_NEAR (1u << 10)
 #define BATCH_BYTES_FAR (12u << 10)
 #define AHEAD_FRAME 4u    // frames that are asked for before they are checked
 #define AFTER_SHARD 3072u // bytes that are checked between asking for a shard and looking where its log goes on
 #define AHEAD_LOG 6u      // frames, at least, whose place in the log is asked for before they are appended
+#define AHEAD_LARGE 2u    // large frames that are looked at before their turn, one by one
 #define SESSIONS_WARM 1024u
+#define SESSIONS_WARM_LARGE 64u // large frames go through the cache and drive out what is not used often
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 #define HOPS_MAX 4u // a frame chases a moving shard this often, then it is refused `moving`
 
@@ -424,12 +426,26 @@ ALWAYS_INLINE static uint32_t batch_receive(struct weir_engine *engine, const st
 	return batch.count;
 }
 
+// Of a large frame that comes soon, before it is checked: its stream and its session.
+static inline void large_fetch(const struct weir_engine *engine, const struct weir_arrival *arrivals, uint32_t count)
+{
+	if (count <= AHEAD_LARGE || arrivals[AHEAD_LARGE].size < HEADER_SIZE)
+		return;
+	const struct weir_frame_header *frame = arrivals[AHEAD_LARGE].frame;
+	const struct weir_place *place = weir_place_find(&engine->places, frame->topic, frame->shard);
+	session_fetch(engine, frame);
+	if (place && place->shard)
+		shard_fetch(place->shard, frame, (struct far){ false, true });
+}
+
 // The large frames at the front. Returns how many.
-static uint32_t large_receive(struct weir_engine *engine, const struct weir_arrival *arrivals, uint32_t count)
+static uint32_t large_receive(struct weir_engine *engine, const struct weir_arrival *arrivals, uint32_t count, bool is_far)
 {
 	uint32_t n = 0;
 	for (; n < count && !arrivals[n].shared && arrivals[n].size >= BATCH_BYTES_NEAR; n++) {
 		frame_fetch(&arrivals[n], count - n);
+		if (is_far)
+			large_fetch(engine, &arrivals[n], count - n);
 		account(engine, &arrivals[n], alone_receive(engine, &arrivals[n]));
 	}
 	return n;
@@ -445,12 +461,12 @@ void weir_engine_receive(struct weir_engine *engine, const struct weir_arrival *
 	for (uint32_t i = 0; i < count;) {
 		if (arrivals[i].shared)
 			i += shared_receive(engine, &arrivals[i], count - i);
+		else if (arrivals[i].size >= BATCH_BYTES_NEAR && !far.shards)
+			i += large_receive(engine, &arrivals[i], count - i, engine->sessions.live > SESSIONS_WARM_LARGE);
 		else if (far.shards || far.sessions)
 			i += batch_receive(engine, &arrivals[i], count - i, far);
-		else if (arrivals[i].size < BATCH_BYTES_NEAR)
-			i += batch_receive(engine, &arrivals[i], count - i, (struct far){ false, false });
 		else
-			i += large_receive(engine, &arrivals[i], count - i);
+			i += batch_receive(engine, &arrivals[i], count - i, (struct far){ false, false });
 	}
 	engine->row.received += count;
 	engine->turn_frames += count;
