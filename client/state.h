@@ -54,7 +54,8 @@ void window_open(struct window *window); // shared memory has no path to learn a
 void window_acked(struct window *window, uint32_t frames);
 // A frame sent at sent_ns is lost. Halves once per round trip.
 void window_lost(struct window *window, uint64_t sent_ns, uint64_t now_ns);
-void window_measured(struct window *window, uint64_t round_trip_ns);
+// wait_ns: so much of it at most was not the way, but the router's wait with its answer.
+void window_measured(struct window *window, uint64_t round_trip_ns, uint64_t wait_ns);
 uint64_t window_timeout(const struct window *window); // retransmission timer, without backoff
 uint64_t window_gap_ns(const struct window *window);  // least distance of two repairs of one gap
 

@@ -191,6 +191,7 @@ static uint64_t first_unsent(const struct stream *stream)
 struct arrived {
 	uint32_t frames;
 	uint64_t sent_ns;  // of the newest frame that was sent once; 0: none
+	bool may_wait;     // the acknowledgement of that one may have waited
 	bool was_missed;   // one of them was
 	bool was_repeated; // one of them was
 };
@@ -202,8 +203,10 @@ static void slot_arrived(struct slot *slot, struct arrived *arrived)
 	if (slot->state != SLOT_FLYING)
 		return;
 	arrived->frames++;
-	if (slot->sends == 1)
-		arrived->sent_ns = max_u64(arrived->sent_ns, slot->sent_ns);
+	if (slot->sends == 1 && slot->sent_ns >= arrived->sent_ns) {
+		arrived->sent_ns = slot->sent_ns;
+		arrived->may_wait = slot->is_late;
+	}
 }
 
 // What arrived is added to *arrived.
@@ -281,7 +284,7 @@ static void seal(struct stream *stream, struct slot *slot)
 		train_seal(stream, slot);
 		return;
 	}
-	stream->is_late = is_late(stream, slot);
+	slot->is_late = stream->is_late = is_late(stream, slot);
 	*frame = (struct weir_frame_header){
 		.kind = WEIR_KIND_PUBLISH,
 		.flags = (uint16_t)((slot->is_fragment ? WEIR_FLAG_FRAGMENT : 0) | (core->local ? WEIR_FLAG_HEADER_ONLY : 0) |
@@ -322,9 +325,11 @@ static bool skip_send(struct stream *stream, uint64_t first, uint32_t count, uin
 	return core_frame_send(stream->producer->core, frame, sizeof(*skip));
 }
 
+// What the router may wait with its answer comes on top (RFC 9002, section 6.2.1).
 static uint64_t backed_off(const struct stream *stream)
 {
-	return min_u64(window_timeout(&stream->producer->core->window) << stream->backoff, REQUEST_MAX_NS);
+	uint64_t timeout_ns = window_timeout(&stream->producer->core->window) << stream->backoff;
+	return min_u64(timeout_ns, REQUEST_MAX_NS) + (stream->is_late ? WEIR_LATER_NS : 0);
 }
 
 // A frame in shared memory that is sent again: once its first copy is acknowledged its memory serves the next one, and a
@@ -489,7 +494,7 @@ static void progress(struct stream *stream, const struct arrived *arrived, uint6
 	// A round trip that holds a repair says nothing about the way, and a timer that grew stays so until one without does
 	// (Karn and Partridge 1987), or the router said what it missed: then it was lost, not late.
 	if (arrived->sent_ns && !arrived->was_missed && !arrived->was_repeated)
-		window_measured(window, now_ns - arrived->sent_ns);
+		window_measured(window, now_ns - arrived->sent_ns, arrived->may_wait ? WEIR_LATER_NS : 0);
 	if (arrived->was_missed || !arrived->was_repeated)
 		stream->backoff = 0;
 	stream->probe_wait_ns = PROBE_FIRST_NS;

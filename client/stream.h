@@ -27,6 +27,7 @@ struct slot {
 	bool is_fragment;
 	bool is_repair; // asked for by a nack: does not wait for the window
 	bool is_awaited; // somebody waits until it is acknowledged
+	bool is_late;    // sent with LATER
 	bool was_missed; // so said a nack or a refusal: what came behind it waited for it
 	bool is_skip_due; // events of a train that were refused for good: they are skipped before the rest is sent again
 	uint16_t skip_reason;

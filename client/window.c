@@ -53,8 +53,14 @@ void window_lost(struct window *window, uint64_t sent_ns, uint64_t now_ns)
 	window->frames = window->frames / 2 > WINDOW_LEAST ? window->frames / 2 : WINDOW_LEAST;
 }
 
-void window_measured(struct window *window, uint64_t round_trip_ns)
+void window_measured(struct window *window, uint64_t round_trip_ns, uint64_t wait_ns)
 {
+	if (window->smoothed_ns && round_trip_ns > window->smoothed_ns) {
+		// A way as long as ever and the wait explain it: no news.
+		if (round_trip_ns <= window->smoothed_ns + wait_ns)
+			return;
+		round_trip_ns -= wait_ns;
+	}
 	if (window->smoothed_ns == 0) {
 		window->smoothed_ns = max_u64(round_trip_ns, 1);
 		window->deviation_ns = round_trip_ns / 2;

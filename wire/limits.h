@@ -15,5 +15,6 @@
 #define WEIR_EVENT_LIMIT (16u << 20) // bytes, no topic may allow a larger event
 #define WEIR_ENTRIES_MAX 64u         // entries in one ack, report, refuse or skip frame
 #define WEIR_LOG_SIZE_MIN (64u << 10) // bytes, smallest shard log
+#define WEIR_LATER_NS 16000000ull     // an acknowledgement of frames with LATER waits no longer at the router
 
 #endif

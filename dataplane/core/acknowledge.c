@@ -9,7 +9,6 @@
 
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
 #define COUNTED_MAX 8u            // streams of a bucket that are counted by session
-#define WAITING_NS 4000000ull     // what is so old does not wait: senders repeat after 10 ms at the earliest
 #define FETCH_NS 16000ull         // what is due so soon is asked for
 #define WAITING_TURN 256u         // of those that wait, in one turn
 #define IN_VAIN 15u               // acknowledgements that do not wait after one that did so in vain
@@ -18,6 +17,8 @@
 #define CREDIT_EVENTS_NONE 8192u  // the same of a stream of level none, which has no window: what a socket's buffer holds
 #define CREDIT_EVENTS_FIRST 256u  // and before the size of any event is known
 #define CREDIT_EVENTS_LOW 64u     // less is not worth a frame: the stream waits for more
+#define CREDIT_EVENTS_MANY 512u   // where many share the room one may have so many, and a part of all that is free
+#define CREDIT_PARTS 16u          // as large as that
 #define RECENT_EVENTS_MAX 8192u   // then the older half is forgotten
 #define EVENT_BYTES_GUESS 256u    // before any was seen
 
@@ -70,18 +71,37 @@ static inline uint64_t free_bytes(const struct weir_shard *shard)
 	return shard->log.size - (shard->log.head - weir_shard_hold(shard));
 }
 
+static inline uint64_t smaller(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static uint64_t credit_count(struct weir_shard *shard, uint64_t free)
+{
+	uint32_t active = shard->round_active > shard->round_active_last ? shard->round_active : shard->round_active_last;
+	uint64_t share = events_in(shard, free, active > 1 ? active : 1);
+	if (share >= CREDIT_EVENTS_MANY)
+		return smaller(share, CREDIT_EVENTS_MAX);
+	// Many streams: first come, first served. Where there is room, enough for frames that are acknowledged together; where
+	// there is little, enough for one.
+	uint64_t all = events_in(shard, free, 1);
+	uint64_t part = smaller(all / CREDIT_PARTS, CREDIT_EVENTS_MANY);
+	uint64_t most = part > CREDIT_EVENTS_LOW ? part : CREDIT_EVENTS_LOW;
+	return smaller(all, share > most ? share : most);
+}
+
+// The same for all streams of a shard whose acknowledgements leave together: counted once.
 static inline uint64_t credit_events(struct weir_shard *shard)
 {
 	if (shard->policy != WEIR_POLICY_BLOCK || !shard->holders)
 		return CREDIT_EVENTS_MAX;
 	uint64_t free = free_bytes(shard);
-	uint32_t active = shard->round_active > shard->round_active_last ? shard->round_active : shard->round_active_last;
-	uint64_t share = events_in(shard, free, active > 1 ? active : 1);
-	if (share >= CREDIT_EVENTS_LOW)
-		return share < CREDIT_EVENTS_MAX ? share : CREDIT_EVENTS_MAX;
-	// Many streams, little room: enough for a frame, and first come, first served.
-	uint64_t all = events_in(shard, free, 1);
-	return all < CREDIT_EVENTS_LOW ? all : CREDIT_EVENTS_LOW;
+	if (shard->credit_free != free || shard->credit_head != shard->log.head) {
+		shard->credit_free = free;
+		shard->credit_head = shard->log.head;
+		shard->credit = credit_count(shard, free);
+	}
+	return shard->credit;
 }
 
 // Of level none nothing is sent again: what is refused as `full` because events grew is lost. So it gets less.
@@ -302,8 +322,8 @@ static void waiting_end(struct weir_engine *engine, uint64_t now_ns)
 {
 	struct weir_waiting_acks *waiting = &engine->waiting;
 	uint32_t now = weir_waiting_time(now_ns);
-	uint32_t least = engine->is_behind ? weir_waiting_time(WAITING_NS) : 0;
-	uint32_t soon = engine->is_behind ? weir_waiting_time(WAITING_NS - FETCH_NS) : 0;
+	uint32_t least = engine->is_behind ? weir_waiting_time(WEIR_LATER_NS) : 0;
+	uint32_t soon = engine->is_behind ? weir_waiting_time(WEIR_LATER_NS - FETCH_NS) : 0;
 	for (uint32_t i = 0; i < WAITING_TURN && waiting->fetched != waiting->tail; i++, waiting->fetched++) {
 		const struct weir_waiting_ack *ack = waiting_slot(waiting, waiting->fetched);
 		if (now - ack->since < soon)

@@ -67,7 +67,7 @@ struct weir_ack_bucket {
 	uint32_t count;
 };
 
-#define WEIR_ACK_FRAMES 16u // to answer for so many does not wait
+#define WEIR_ACK_FRAMES 32u // to answer for so many does not wait
 
 // An acknowledgement that answers for few frames and may wait: where many streams send a frame now and then, one each costs as
 // much as the frame. A worker that is behind lets them wait, by age, until they answer for more (RFC 9000, section 13.2).

@@ -195,6 +195,9 @@ struct weir_shard {
 	// Recent runs: how large an event is in the log since about here.
 	uint64_t recent_position;
 	uint64_t recent_offset;
+	uint64_t credit;      // events, counted when this was free and this the head
+	uint64_t credit_free;
+	uint64_t credit_head;
 	struct weir_stream *waiters_first;
 	// What its turn to send touches.
 	struct weir_shard *deliver_next;

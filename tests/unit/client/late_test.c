@@ -46,6 +46,30 @@ Test(late, within_half_of_the_credit_acknowledgements_may_come_later)
 		cr_expect_eq(is_late(i), i < 5, "frame %u", i);
 }
 
+// Publishes a frame with one event, which is acknowledged after so long.
+static void publish_and_ack(struct weir_producer *producer, uint64_t wait_ns)
+{
+	rig_clear(&rig);
+	rig_publish_frames(&rig, producer, 1);
+	cr_assert(is_late(0));
+	uint64_t next = rig_sent(&rig, WEIR_KIND_PUBLISH, 0)->sequence + 1;
+	rig_pass(&rig, wait_ns);
+	rig_ack(&rig, 1, next, 100000, 0, 0);
+}
+
+Test(late, the_routers_wait_is_not_taken_for_the_way)
+{
+	struct weir_producer *producer = rig_producer(&rig, &RIG_ONE_EACH);
+	publish_and_ack(producer, RIG_MS);
+	cr_assert_eq(rig_round_trip_ns(&rig), RIG_MS);
+	publish_and_ack(producer, RIG_MS + WEIR_LATER_NS);
+	cr_assert_eq(rig_round_trip_ns(&rig), RIG_MS);
+	publish_and_ack(producer, 9 * RIG_MS + WEIR_LATER_NS);
+	cr_assert_eq(rig_round_trip_ns(&rig), 2 * RIG_MS, "an eighth of what the wait does not explain");
+	publish_and_ack(producer, RIG_MS);
+	cr_assert_lt(rig_round_trip_ns(&rig), 2 * RIG_MS);
+}
+
 Test(late, who_flushes_does_not_wait_for_a_late_acknowledgement)
 {
 	struct weir_producer_options options = { .level = WEIR_LEVEL_ROUTED, .linger_us = UINT32_MAX };

@@ -260,6 +260,13 @@ void rig_publish_frames(struct rig *rig, struct weir_producer *producer, uint32_
 	rig_poll(rig);
 }
 
+uint64_t rig_round_trip_ns(struct rig *rig)
+{
+	struct weir_statistics statistics;
+	weir_core_statistics(rig->core, &statistics);
+	return statistics.round_trip_ns;
+}
+
 struct weir_producer_counts rig_counts(const struct weir_producer *producer)
 {
 	struct weir_producer_counts counts;

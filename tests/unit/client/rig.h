@@ -69,6 +69,7 @@ extern const struct weir_producer_options RIG_ONE_EACH;
 // `count` events of shard 1 and 64 bytes, the i-th filled with i; polls.
 void rig_publish_frames(struct rig *rig, struct weir_producer *producer, uint32_t count);
 struct weir_producer_counts rig_counts(const struct weir_producer *producer);
+uint64_t rig_round_trip_ns(struct rig *rig); // smoothed
 
 // A connected member of the group.
 struct weir_consumer *rig_consumer(struct rig *rig, const struct weir_consumer_options *options);

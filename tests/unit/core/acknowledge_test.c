@@ -4,8 +4,8 @@
 
 #include "tests/unit/core/rig.h"
 
-#define MOST 16u // frames one acknowledgement waits for
-#define LONGEST_NS 4000000ull
+#define MOST 32u // frames one acknowledgement waits for
+#define LONGEST_NS 16000000ull
 #define IN_VAIN 15u // acknowledgements that do not wait after one that did so in vain
 
 static struct rig *rig;
@@ -105,7 +105,7 @@ Test(acknowledge, a_worker_that_is_not_behind_answers_in_each_turn)
 	}
 }
 
-Test(acknowledge, answers_for_sixteen_frames_at_once)
+Test(acknowledge, answers_for_many_frames_at_once)
 {
 	start();
 	for (uint32_t round = 1; round <= 3; round++) {
@@ -117,7 +117,7 @@ Test(acknowledge, answers_for_sixteen_frames_at_once)
 	}
 }
 
-Test(acknowledge, waits_for_four_milliseconds_at_most)
+Test(acknowledge, waits_for_sixteen_milliseconds_at_most)
 {
 	start();
 	publish_in_turns(2);
