@@ -227,30 +227,44 @@ static uint32_t entry_put(struct weir_stream *stream, struct weir_ack_entry *ent
 	return weir_crc32c_small(crc, words, sizeof(words));
 }
 
-// One frame for the session of the bucket's first stream. false: no room, all stay due.
-static bool session_flush(struct weir_engine *engine, struct weir_ack_bucket *bucket, uint64_t now_ns)
+static struct weir_frame_header *frame_for(struct weir_engine *engine, const struct weir_stream *stream, uint32_t size)
+{
+	if (stream->home == engine->config.worker)
+		return weir_frame_home(engine, stream->session, size);
+	// Some of it is in another line of the stream, and of use to the mesh alone.
+	const struct weir_session_ref to = {
+		.id = stream->session,
+		.producer = stream->producer,
+		.epoch = stream->epoch,
+		.home = stream->home,
+		.frame_size = stream->frame_size,
+	};
+	return weir_frame_to(engine, &to, size);
+}
+
+// Entries to make room for in the next frame, which is for the session of the bucket's first stream.
+static inline uint32_t entries_expected(const struct weir_ack_bucket *bucket)
 {
 	const struct weir_stream *first = bucket->first;
-	struct weir_session_ref to = {
-		.id = first->session,
-		.producer = first->producer,
-		.home = first->home,
-		.frame_size = first->frame_size,
-	};
-	// In another line of the stream, and of use to the mesh alone.
-	if (to.home != engine->config.worker)
-		to.epoch = first->epoch;
-	uint32_t most = (to.frame_size - HEADER_SIZE) / (uint32_t)sizeof(struct weir_ack_entry);
+	if (!first->ack_next)
+		return 1;
+	uint32_t most = (first->frame_size - HEADER_SIZE) / (uint32_t)sizeof(struct weir_ack_entry);
 	if (most > WEIR_ENTRIES_MAX)
 		most = WEIR_ENTRIES_MAX;
 	// Many are most likely one session's, of many shards, and far apart: they are walked once, with room for all of them.
 	uint32_t count = bucket->count > COUNTED_MAX ? bucket->count : 0;
 	for (const struct weir_stream *stream = first; bucket->count <= COUNTED_MAX && stream; stream = stream->ack_next)
-		count += stream->session == to.id;
-	if (count > most)
-		count = most;
+		count += stream->session == first->session;
+	return count < most ? count : most;
+}
+
+// One frame for the session of the bucket's first stream. false: no room, all stay due.
+static bool session_flush(struct weir_engine *engine, struct weir_ack_bucket *bucket, uint64_t now_ns)
+{
+	uint64_t session = bucket->first->session;
+	uint32_t count = entries_expected(bucket);
 	struct weir_frame_header *frame =
-		weir_frame_to(engine, &to, HEADER_SIZE + count * (uint32_t)sizeof(struct weir_ack_entry));
+		frame_for(engine, bucket->first, HEADER_SIZE + count * (uint32_t)sizeof(struct weir_ack_entry));
 	if (!frame)
 		return false;
 	struct weir_ack_entry *entries = (void *)(frame + 1);
@@ -258,7 +272,7 @@ static bool session_flush(struct weir_engine *engine, struct weir_ack_bucket *bu
 	uint32_t crc = 0;
 	for (struct weir_stream **link = &bucket->first; *link && filled < count;) {
 		struct weir_stream *stream = *link;
-		if (stream->session != to.id) {
+		if (stream->session != session) {
 			link = &stream->ack_next;
 			continue;
 		}
@@ -275,7 +289,7 @@ static bool session_flush(struct weir_engine *engine, struct weir_ack_bucket *bu
 	}
 	// Others of the bucket stay for their own frame.
 	uint32_t length = filled * (uint32_t)sizeof(struct weir_ack_entry);
-	weir_list_seal(frame, WEIR_KIND_ACK, to.id, filled, length, crc);
+	weir_list_seal(frame, WEIR_KIND_ACK, session, filled, length, crc);
 	weir_frame_commit(engine, HEADER_SIZE + length);
 	return true;
 }
@@ -295,6 +309,14 @@ static inline uint16_t waits_after(const struct weir_stream *stream, const struc
 	return stream->ack_turn == ack->turn ? IN_VAIN : 0;
 }
 
+// What sending to the stream's session at the end of the turn reads.
+static inline void session_fetch(const struct weir_engine *engine, const struct weir_stream *stream)
+{
+	const struct weir_session *session = &engine->sessions.slots[stream->session & engine->sessions.mask];
+	weir_prefetch(session);
+	weir_prefetch(&session->path);
+}
+
 void weir_ack_later(struct weir_engine *engine, struct weir_stream *stream)
 {
 	struct weir_waiting_acks *waiting = &engine->waiting;
@@ -302,6 +324,7 @@ void weir_ack_later(struct weir_engine *engine, struct weir_stream *stream)
 	if (stream->ack_place & WEIR_ACK_WAITS) {
 		stream->ack_turn = turn;
 		stream->ack_place = waits_after(stream, waiting_slot(waiting, stream->ack_place));
+		session_fetch(engine, stream);
 	} else if (stream->ack_place) {
 		stream->ack_place--;
 	} else if (waiting->tail - waiting->head < WEIR_WAITING_MAX) {
@@ -337,9 +360,7 @@ static void waiting_end(struct weir_engine *engine, uint64_t now_ns)
 			return;
 		if (!stream || stream->ack_place != waiting_place(waiting->head))
 			continue;
-		const struct weir_session *session = &engine->sessions.slots[stream->session & engine->sessions.mask];
-		weir_prefetch(session);
-		weir_prefetch(&session->path);
+		session_fetch(engine, stream);
 		stream->ack_place = waits_after(stream, ack);
 		weir_ack_mark(engine, stream);
 	}

@@ -67,7 +67,7 @@ struct weir_ack_bucket {
 	uint32_t count;
 };
 
-#define WEIR_ACK_FRAMES 32u // to answer for so many does not wait
+#define WEIR_ACK_FRAMES 64u // to answer for so many does not wait
 
 // An acknowledgement that answers for few frames and may wait: where many streams send a frame now and then, one each costs as
 // much as the frame. A worker that is behind lets them wait, by age, until they answer for more (RFC 9000, section 13.2).
@@ -151,6 +151,8 @@ struct weir_engine {
 void weir_engine_limits_clamp(struct weir_engine_limits *limits);
 
 // ---- send.c ----
+// weir_frame_to() of a session whose home is here.
+struct weir_frame_header *weir_frame_home(struct weir_engine *engine, uint64_t id, uint32_t size);
 // A frame along a path, for what has no session yet.
 struct weir_frame_header *weir_frame_to_path(struct weir_engine *engine, const struct weir_path *path, uint64_t session,
 					     uint32_t size);

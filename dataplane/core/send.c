@@ -29,14 +29,18 @@ struct weir_frame_header *weir_frame_to_path(struct weir_engine *engine, const s
 	return frame_begin(engine, place, WEIR_SENDING_HERE, session);
 }
 
+struct weir_frame_header *weir_frame_home(struct weir_engine *engine, uint64_t id, uint32_t size)
+{
+	const struct weir_session *session = weir_session_find(&engine->sessions, id);
+	if (!session)
+		return frame_begin(engine, engine->scratch, WEIR_SENDING_VOID, id);
+	return weir_frame_to_path(engine, &session->path, id, size);
+}
+
 struct weir_frame_header *weir_frame_to(struct weir_engine *engine, const struct weir_session_ref *to, uint32_t size)
 {
-	if (to->home == engine->config.worker) {
-		const struct weir_session *session = weir_session_find(&engine->sessions, to->id);
-		if (!session)
-			return frame_begin(engine, engine->scratch, WEIR_SENDING_VOID, to->id);
-		return weir_frame_to_path(engine, &session->path, to->id, size);
-	}
+	if (to->home == engine->config.worker)
+		return weir_frame_home(engine, to->id, size);
 	const struct weir_mesh_header header = { .kind = WEIR_MESH_EGRESS, .from = engine->config.worker, .session = *to };
 	void *place = engine->io.mesh_reserve(engine->io.context, to->home, &header, size);
 	engine->sending_worker = to->home;

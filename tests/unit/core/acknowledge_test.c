@@ -4,7 +4,7 @@
 
 #include "tests/unit/core/rig.h"
 
-#define MOST 32u // frames one acknowledgement waits for
+#define MOST 64u // frames one acknowledgement waits for
 #define LONGEST_NS 16000000ull
 #define IN_VAIN 15u // acknowledgements that do not wait after one that did so in vain
 
