@@ -16,8 +16,11 @@
 #define AFTER_SHARD 3072u // bytes that are checked between asking for a shard and looking where its log goes on
 #define AHEAD_LOG 6u      // frames, at least, whose place in the log is asked for before they are appended
 #define AHEAD_LARGE 2u    // large frames that are looked at before their turn, one by one
-#define SESSIONS_WARM 1024u
-#define SESSIONS_WARM_LARGE 64u // large frames go through the cache and drive out what is not used often
+// So much is taken to be in the cache.
+#define LOGS_WARM (8ull << 20)  // bytes of all logs
+#define SESSIONS_WARM 1024u     // sessions
+#define STREAMS_WARM 256u       // sessions whose streams are
+#define SESSIONS_WARM_LARGE 64u // sessions, where large frames go through the cache and drive out what is not used often
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 #define HOPS_MAX 4u // a frame chases a moving shard this often, then it is refused `moving`
 
@@ -217,6 +220,7 @@ __attribute__((noinline)) static enum weir_reason session_receive(struct weir_en
 		.shared = arrival->shared,
 		.place = checked->place,
 	};
+	weir_session_note(session, arrival->path, engine->now_ns);
 	switch (frame->kind) {
 	case WEIR_KIND_OPEN:
 		session->has_streams = true;
@@ -284,16 +288,13 @@ ALWAYS_INLINE static enum weir_reason arrival_receive(struct weir_engine *engine
 	struct weir_session *session = weir_session_find(&engine->sessions, frame->session);
 	if (!session)
 		return weir_hello_no_session(engine, arrival);
-	if (memcmp(&session->path, arrival->path, sizeof(session->path)) != 0) {
-		if (!weir_path_is_same_peer(&session->path, arrival->path))
-			return weir_hello_stranger(engine, session, arrival);
-		// MACs or VLAN changed on the way.
-		session->path = *arrival->path;
+	if (!weir_path_is_of_peer(arrival->path, session->peer))
+		return weir_hello_stranger(engine, session, arrival);
+	if (frame->kind == WEIR_KIND_PUBLISH && !arrival->shared && !session->ref.lane) {
+		weir_session_heard(session, arrival->path, engine->now_ns);
+		if (weir_publish_next(engine, frame, checked->body_crc, checked->place))
+			return WEIR_R_NONE;
 	}
-	session->heard_ns = engine->now_ns;
-	bool is_plain = frame->kind == WEIR_KIND_PUBLISH && !arrival->shared && !session->ref.lane;
-	if (is_plain && weir_publish_next(engine, frame, checked->body_crc, checked->place))
-		return WEIR_R_NONE;
 	return session_receive(engine, session, arrival, checked);
 }
 
@@ -327,15 +328,14 @@ static uint32_t shared_receive(struct weir_engine *engine, const struct weir_arr
 // What frames need and is not expected to be in the cache.
 struct far {
 	bool shards;
+	bool streams;
 	bool sessions;
 };
 
 // It is asked for before it is needed. Nothing of the frame is believed, for nothing is read through it.
 static inline void session_fetch(const struct weir_engine *engine, const struct weir_frame_header *frame)
 {
-	const struct weir_session *session = &engine->sessions.slots[frame->session & engine->sessions.mask];
-	weir_prefetch_write(session);
-	weir_prefetch(&session->path);
+	weir_prefetch(&engine->sessions.slots[frame->session & engine->sessions.mask]);
 }
 
 // Of the first of `count` arrivals.
@@ -379,7 +379,7 @@ struct batch {
 ALWAYS_INLINE static void batch_check(const struct weir_engine *engine, const struct weir_arrival *arrivals, uint32_t count,
 				      struct far far, struct batch *batch)
 {
-	uint32_t most = far.shards || far.sessions ? BATCH_BYTES_FAR : BATCH_BYTES_NEAR;
+	uint32_t most = far.shards || far.streams ? BATCH_BYTES_FAR : BATCH_BYTES_NEAR;
 	uint64_t session = 0;
 	uint32_t bytes = 0;
 	uint32_t bytes_asked = 0; // of the frames before logs_asked
@@ -405,7 +405,7 @@ ALWAYS_INLINE static void batch_check(const struct weir_engine *engine, const st
 			continue;
 		checked->place = weir_place_find(&engine->places, frame->topic, frame->shard);
 		const struct weir_shard *shard = checked->place ? checked->place->shard : NULL;
-		if (shard && (far.shards || far.sessions))
+		if (shard && (far.shards || far.streams))
 			shard_fetch(shard, frame, far);
 	}
 	batch->count = n;
@@ -435,7 +435,7 @@ static inline void large_fetch(const struct weir_engine *engine, const struct we
 	const struct weir_place *place = weir_place_find(&engine->places, frame->topic, frame->shard);
 	session_fetch(engine, frame);
 	if (place && place->shard)
-		shard_fetch(place->shard, frame, (struct far){ false, true });
+		shard_fetch(place->shard, frame, (struct far){ .streams = true });
 }
 
 // The large frames at the front. Returns how many.
@@ -455,18 +455,23 @@ void weir_engine_receive(struct weir_engine *engine, const struct weir_arrival *
 {
 	const struct far far = {
 		.shards = engine->owned_count > WEIR_SHARDS_WARM,
+		.streams = engine->sessions.live > STREAMS_WARM,
 		.sessions = engine->sessions.live > SESSIONS_WARM,
 	};
 	engine->now_ns = now_ns;
+	engine->is_log_far = engine->owned_log_bytes > LOGS_WARM || far.sessions;
 	for (uint32_t i = 0; i < count;) {
 		if (arrivals[i].shared)
 			i += shared_receive(engine, &arrivals[i], count - i);
 		else if (arrivals[i].size >= BATCH_BYTES_NEAR && !far.shards)
 			i += large_receive(engine, &arrivals[i], count - i, engine->sessions.live > SESSIONS_WARM_LARGE);
-		else if (far.shards || far.sessions)
+		else if (far.shards)
 			i += batch_receive(engine, &arrivals[i], count - i, far);
+		else if (far.streams)
+			i += batch_receive(engine, &arrivals[i], count - i,
+					   (struct far){ .streams = true, .sessions = far.sessions });
 		else
-			i += batch_receive(engine, &arrivals[i], count - i, (struct far){ false, false });
+			i += batch_receive(engine, &arrivals[i], count - i, (struct far){ 0 });
 	}
 	engine->row.received += count;
 	engine->turn_frames += count;

@@ -58,8 +58,7 @@ struct weir_message_queue {
 	uint32_t tail;
 };
 
-#define WEIR_SHARDS_WARM 16u        // so many of an engine are taken to be in the cache
-#define WEIR_LOGS_WARM (8ull << 20) // bytes of logs, the same
+#define WEIR_SHARDS_WARM 16u // so many of an engine are taken to be in the cache
 
 // Streams with an acknowledgement due, of sessions that share the bucket.
 struct weir_ack_bucket {
@@ -108,6 +107,7 @@ struct weir_engine {
 	struct weir_shard *owned;
 	uint32_t owned_count;
 	uint64_t owned_log_bytes;
+	bool is_log_far; // where the next runs go is not expected to be in the cache
 	struct weir_shard_list dirty;
 	struct weir_shard_list deliverable; // WEIR_DELIVERING_FULL
 	struct weir_shard_list thin;        // WEIR_DELIVERING_THIN

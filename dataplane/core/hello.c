@@ -44,16 +44,26 @@ void weir_session_end(struct weir_engine *engine, struct weir_session *session)
 	engine->is_row_dirty = true;
 }
 
+// Ticks are counted modulo 65,536: looked at before half of them passed, none is taken for one of the last round.
+static void lease_arm(struct weir_engine *engine, struct weir_session *session, uint64_t end_ns)
+{
+	uint64_t look_ns = engine->now_ns + (WEIR_HEARD_TICK_NS << 15);
+	weir_wheel_arm(&engine->wheel, &session->lease, end_ns < look_ns ? end_ns : look_ns);
+}
+
 static void lease_fire(struct weir_timer *timer, void *context, uint64_t now_ns)
 {
 	struct weir_engine *engine = context;
 	struct weir_session *session =
 		(struct weir_session *)(void *)((uint8_t *)timer - __builtin_offsetof(struct weir_session, lease));
-	uint64_t lease_ns = engine->config.limits.lease_ms * NS_PER_MS;
-	if (now_ns - session->heard_ns < lease_ns)
-		weir_wheel_arm(&engine->wheel, timer, session->heard_ns + lease_ns);
-	else
+	// The last frame may have come up to a tick later than what is known.
+	uint64_t end_ns = session->heard_ns + WEIR_HEARD_TICK_NS + engine->config.limits.lease_ms * NS_PER_MS;
+	if (now_ns >= end_ns) {
 		weir_session_end(engine, session);
+		return;
+	}
+	session->heard_tick = (uint16_t)(weir_session_tick(now_ns) - 1);
+	lease_arm(engine, session, end_ns);
 }
 
 static bool may_answer(struct weir_engine *engine)
@@ -144,7 +154,7 @@ static enum weir_reason session_open(struct weir_engine *engine, const struct we
 	struct weir_session *older = weir_session_find_peer(&engine->sessions, path);
 	if (older)
 		weir_session_end(engine, older);
-	struct weir_session *session = weir_session_create(&engine->sessions, hello->nonce, path);
+	struct weir_session *session = weir_session_create(&engine->sessions, hello->nonce, path, engine->now_ns);
 	if (!session) {
 		hello_error(engine, path, hello->nonce, WEIR_R_SESSIONS);
 		return WEIR_R_SESSIONS;
@@ -158,9 +168,8 @@ static enum weir_reason session_open(struct weir_engine *engine, const struct we
 		memcpy(&session->ref.lane, path->remote_ip, sizeof(session->ref.lane));
 		lane_fresh(engine, session);
 	}
-	session->heard_ns = engine->now_ns;
 	session->lease.fire = lease_fire;
-	weir_wheel_arm(&engine->wheel, &session->lease, engine->now_ns + engine->config.limits.lease_ms * NS_PER_MS);
+	lease_arm(engine, session, engine->now_ns + engine->config.limits.lease_ms * NS_PER_MS);
 	engine->row.sessions = engine->sessions.live;
 	engine->row.sessions_opened++;
 	welcome(engine, session);
@@ -206,9 +215,8 @@ enum weir_reason weir_hello_receive(struct weir_engine *engine, const struct wei
 		struct weir_session *older = weir_session_find_peer(&engine->sessions, path);
 		if (older)
 			weir_session_end(engine, older);
-		weir_session_move(&engine->sessions, session, path);
 	}
-	session->heard_ns = engine->now_ns;
+	weir_session_move(&engine->sessions, session, path, engine->now_ns);
 	welcome(engine, session);
 	return is_same_peer ? WEIR_R_DUPLICATE_HELLO : WEIR_R_NONE;
 }

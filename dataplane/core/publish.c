@@ -33,9 +33,9 @@ static inline struct weir_session *session_of(struct weir_engine *engine, const 
 	if (heard && before->path == arrival->path && heard->ref.id == frame->session)
 		return heard;
 	struct weir_session *session = weir_session_find(&engine->sessions, frame->session);
-	if (!session || memcmp(&session->path, arrival->path, sizeof(session->path)) != 0)
+	if (!session || !weir_path_is_of_peer(arrival->path, session->peer))
 		return NULL;
-	session->heard_ns = engine->now_ns;
+	weir_session_heard(session, arrival->path, engine->now_ns);
 	return session;
 }
 
@@ -97,7 +97,7 @@ static inline struct place place_begin(const struct weir_shard *shard)
 		.tail = log->tail,
 		.tail_offset = log->tail_offset,
 		.room_to = shard->holders ? shard->hold + log->size : UINT64_MAX,
-		.is_far = shard->engine->owned_log_bytes > WEIR_LOGS_WARM,
+		.is_far = shard->engine->is_log_far,
 	};
 	// Only where nobody loses anything by it may the log be written before it is known that the events are good.
 	if (!shard->is_lossless)

@@ -88,13 +88,21 @@ static void peer_unlink(struct weir_sessions *sessions, struct weir_session *ses
 	*link = session->peer_next;
 }
 
-struct weir_session *weir_session_create(struct weir_sessions *sessions, uint64_t nonce, const struct weir_path *path)
+static void peer_set(struct weir_session *session, const struct weir_path *path, uint64_t now_ns)
+{
+	memcpy(session->peer, path, WEIR_PEER_SIZE);
+	weir_session_note(session, path, now_ns);
+}
+
+struct weir_session *weir_session_create(struct weir_sessions *sessions, uint64_t nonce, const struct weir_path *path,
+					 uint64_t now_ns)
 {
 	struct weir_session *session = sessions->free;
 	if (!session)
 		return NULL;
 	sessions->free = session->free_next;
-	*session = (struct weir_session){ .nonce = nonce, .path = *path };
+	*session = (struct weir_session){ .nonce = nonce };
+	peer_set(session, path, now_ns);
 	uint64_t slot = (uint64_t)(session - sessions->slots);
 	do
 		session->ref.id = (weir_session_random(sessions) & ~(uint64_t)sessions->mask) | slot;
@@ -121,10 +129,11 @@ void weir_session_free(struct weir_sessions *sessions, struct weir_session *sess
 	sessions->live--;
 }
 
-void weir_session_move(struct weir_sessions *sessions, struct weir_session *session, const struct weir_path *path)
+void weir_session_move(struct weir_sessions *sessions, struct weir_session *session, const struct weir_path *path,
+		       uint64_t now_ns)
 {
 	peer_unlink(sessions, session);
-	session->path = *path;
+	peer_set(session, path, now_ns);
 	peer_link(sessions, session);
 }
 

@@ -14,12 +14,15 @@
 struct weir_member;
 
 struct weir_session {
-	// Touched by every frame.
+	// Touched by every frame: one cache line.
+	uint8_t peer[WEIR_PEER_SIZE];
+	uint16_t heard_tick;         // of heard_ns, modulo 65,536
 	struct weir_session_ref ref; // id 0: free slot
-	uint64_t heard_ns;           // last admitted frame
-	bool has_streams;            // sent an open: the shards' owners are told of its end
-	struct weir_path path __attribute__((aligned(64)));
+	// Where answers go.
+	struct weir_path path;
 	// Rarely touched.
+	uint64_t heard_ns; // a frame was admitted then, the last one less than a tick later
+	bool has_streams;  // sent an open: the shards' owners are told of its end
 	uint64_t nonce;
 	struct weir_timer lease;
 	struct weir_member *members; // groups it joined
@@ -28,6 +31,14 @@ struct weir_session {
 	struct weir_session *peer_next;
 	struct weir_session *free_next;
 } __attribute__((aligned(64)));
+_Static_assert(__builtin_offsetof(struct weir_session, path) == 64, "what every frame touches is one line");
+
+#define WEIR_HEARD_TICK_NS (1ull << 26)
+
+static inline uint16_t weir_session_tick(uint64_t now_ns)
+{
+	return (uint16_t)(now_ns / WEIR_HEARD_TICK_NS);
+}
 
 // A hello that comes late must not bring back what has ended: nonces of ended sessions and when that was.
 struct weir_ended {
@@ -60,14 +71,32 @@ static inline struct weir_session *weir_session_find(const struct weir_sessions 
 	return session->ref.id == id && id != 0 ? session : 0;
 }
 
+// The session is heard along the path, which is of its peer: notes when, and where answers go from now on, for MACs and VLAN
+// may have changed on the way.
+static inline void weir_session_note(struct weir_session *session, const struct weir_path *path, uint64_t now_ns)
+{
+	session->heard_tick = weir_session_tick(now_ns);
+	session->heard_ns = now_ns;
+	session->path = *path;
+}
+
+// The same once a tick, for what comes by the million.
+static inline void weir_session_heard(struct weir_session *session, const struct weir_path *path, uint64_t now_ns)
+{
+	if (session->heard_tick != weir_session_tick(now_ns))
+		weir_session_note(session, path, now_ns);
+}
+
 struct weir_session *weir_session_find_nonce(const struct weir_sessions *sessions, uint64_t nonce);
 struct weir_session *weir_session_find_peer(const struct weir_sessions *sessions, const struct weir_path *path);
-// NULL: the table is full. The caller fills ref but for id, and the lease.
-struct weir_session *weir_session_create(struct weir_sessions *sessions, uint64_t nonce, const struct weir_path *path);
+// NULL: the table is full. It is heard now. The caller fills ref but for id, and the lease.
+struct weir_session *weir_session_create(struct weir_sessions *sessions, uint64_t nonce, const struct weir_path *path,
+					 uint64_t now_ns);
 // The caller has cancelled the lease and ended what hangs on it.
 void weir_session_free(struct weir_sessions *sessions, struct weir_session *session, uint64_t now_ns);
-// The session is heard from a proven new peer.
-void weir_session_move(struct weir_sessions *sessions, struct weir_session *session, const struct weir_path *path);
+// The session is heard from a proven peer, which may be a new one.
+void weir_session_move(struct weir_sessions *sessions, struct weir_session *session, const struct weir_path *path,
+		       uint64_t now_ns);
 
 uint64_t weir_session_random(struct weir_sessions *sessions);
 uint64_t weir_cookie_make(const struct weir_sessions *sessions, const struct weir_path *path, uint64_t nonce, uint64_t now_ns);

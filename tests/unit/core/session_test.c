@@ -150,7 +150,9 @@ Test(session, silence_for_a_lease_ends_it_and_any_frame_keeps_it)
 	}
 	cr_assert_eq(rig_count(&client, WEIR_KIND_PONG), 5);
 	cr_assert_eq(rig_last(&client, WEIR_KIND_PONG)->sequence, 1234);
-	rig_advance_ms(rig, 3050);
+	rig_advance_ms(rig, 2990);
+	cr_assert_eq(weir_engine_row(rig->workers[0].engine)->sessions, 1);
+	rig_advance_ms(rig, 100);
 	cr_assert_eq(weir_engine_row(rig->workers[0].engine)->sessions, 0);
 	rig_control(&client, WEIR_KIND_PING, 0, 99);
 	cr_assert_eq(refused(WEIR_R_NO_SESSION), 1);
@@ -235,6 +237,54 @@ Test(session, new_macs_and_vlan_are_taken_from_admitted_frames)
 	const struct rig_sent *sent = &rig->workers[0].sent[rig->workers[0].sent_count - 1];
 	cr_assert_eq(sent->path.vlan, 42);
 	cr_assert_eq(sent->path.remote_mac[5], 9);
+}
+
+Test(session, publishes_alone_keep_it_and_say_where_answers_go)
+{
+	struct rig_client client;
+	rig_client_init(rig, &client, 0, 1);
+	rig_connect(&client);
+	cr_assert_not_null(rig_open(&client, 0, WEIR_ACK_ROUTED));
+	client.path.vlan = 42;
+	for (uint64_t i = 0; i < 50; i++) {
+		rig_advance_ms(rig, 100);
+		rig_publish(&client, 0, i, 1);
+	}
+	cr_assert_eq(weir_engine_row(rig->workers[0].engine)->sessions, 1);
+	rig_run(rig);
+	const struct rig_sent *sent = &rig->workers[0].sent[rig->workers[0].sent_count - 1];
+	cr_assert_eq(((const struct weir_frame_header *)(const void *)sent->bytes)->kind, WEIR_KIND_ACK);
+	cr_assert_eq(sent->path.vlan, 42);
+	rig_advance_ms(rig, 2990);
+	cr_assert_eq(weir_engine_row(rig->workers[0].engine)->sessions, 1);
+	rig_advance_ms(rig, 100);
+	cr_assert_eq(weir_engine_row(rig->workers[0].engine)->sessions, 0);
+}
+
+// Ticks are counted modulo 65,536: with a longer lease, the one frame of the next round comes in the tick of the last one.
+Test(session, a_frame_a_whole_round_of_ticks_later_keeps_it)
+{
+	const uint64_t ROUND_MS = (WEIR_HEARD_TICK_NS << 16) / 1000000;
+	struct weir_engine_limits limits = rig->workers[0].engine->config.limits;
+	limits.lease_ms = (uint32_t)(ROUND_MS + ROUND_MS / 2);
+	rig->workers[0].engine->config.limits = limits;
+	struct rig_client client;
+	rig_client_init(rig, &client, 0, 1);
+	rig_connect(&client);
+	cr_assert_not_null(rig_open(&client, 0, WEIR_ACK_ROUTED));
+	rig_publish(&client, 0, 0, 1);
+	uint64_t first_ns = rig->now_ns;
+	while (rig->now_ns + 60000 * 1000000ull < first_ns + (WEIR_HEARD_TICK_NS << 16))
+		rig_advance_ms(rig, 60000);
+	rig_advance_ms(rig, (first_ns + (WEIR_HEARD_TICK_NS << 16) - rig->now_ns) / 1000000);
+	rig_publish(&client, 0, 1, 1);
+	uint64_t heard_ns = rig->now_ns;
+	cr_assert_eq(weir_session_tick(heard_ns), weir_session_tick(first_ns), "what this test is about");
+	while (rig->now_ns + 60000 * 1000000ull < heard_ns + limits.lease_ms * 1000000ull)
+		rig_advance_ms(rig, 60000);
+	cr_assert_eq(weir_engine_row(rig->workers[0].engine)->sessions, 1);
+	rig_advance_ms(rig, 61000);
+	cr_assert_eq(weir_engine_row(rig->workers[0].engine)->sessions, 0);
 }
 
 Test(session, a_full_table_says_sessions_and_grows_nothing)
