@@ -37,6 +37,7 @@ FEW = ['--log-kib', '64']
 POINTS = {
     'logs of 1 MiB': ([], None),
     'bursts of 32 frames, logs of 1 MiB': (['--burst', '32'], 'logs of 1 MiB'),
+    'logs of 64 MiB': (['--log-kib', '65536'], 'logs of 1 MiB'),
     'logs of 256 KiB': (['--log-kib', '256'], 'logs of 1 MiB'),
     'logs of 64 KiB': (FEW, 'logs of 1 MiB'),
     'no body crc, logs of 1 MiB': (['--link'], 'logs of 1 MiB'),
@@ -58,7 +59,7 @@ TABLE = {
     'shards (logs of 64 KiB)': [(str(n), ['--shards', str(n), *FEW]) for n in (1, 4, 16, 64, 256, 1024)],
     'sessions (trains of 32)': [(str(n), ['--sessions', str(n)]) for n in (1, 10, 100, 1000, 10000)],
     'groups': [(str(n), ['--groups', str(n)]) for n in (1, 4)],
-    'log, KiB': [(str(n), ['--log-kib', str(n)]) for n in (64, 256, 1024, 4096)],
+    'log, KiB': [(str(n), ['--log-kib', str(n)]) for n in (64, 256, 1024, 4096, 65536)],
 }
 
 
