@@ -251,6 +251,7 @@ static void delivery_look(struct weir_rig *rig, const struct weir_frame_header *
 static void ack_look(struct weir_rig *rig, const struct weir_frame_header *frame, uint32_t session)
 {
 	const struct weir_ack_entry *entries = (const void *)(frame + 1);
+	rig->acknowledgements += frame->count;
 	for (uint32_t i = 0; i < frame->count; i++) {
 		struct weir_rig_producing *producing = &rig->producing[session * rig->setup.shards + entries[i].shard];
 		producing->acknowledged = (uint32_t)entries[i].next;
@@ -349,10 +350,10 @@ uint64_t weir_rig_drain(struct weir_rig *rig)
 	const struct weir_rig_setup *setup = &rig->setup;
 	// As long as something comes, and a while longer.
 	for (uint32_t idle = 0; idle < 64 + setup->shards; idle++) {
-		uint64_t before = rig->delivered;
+		uint64_t before = rig->delivered + rig->acknowledgements;
 		weir_rig_report(rig);
 		turn(rig);
-		if (rig->delivered != before)
+		if (rig->delivered + rig->acknowledgements != before)
 			idle = 0;
 	}
 	uint64_t left = 0;

@@ -91,6 +91,7 @@ struct weir_rig {
 	uint32_t arrival_count;
 	uint32_t out_count;
 	uint64_t delivered; // events
+	uint64_t acknowledgements; // entries
 	uint64_t wrong;
 	uint64_t frames_out;
 	uint8_t in[WEIR_RIG_ARRIVALS][WEIR_RIG_SLOT_SIZE];
