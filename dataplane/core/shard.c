@@ -15,7 +15,8 @@
 
 uint64_t weir_shard_size(uint32_t streams_max)
 {
-	return sizeof(struct weir_shard) + (uint64_t)streams_max * sizeof(struct weir_stream) + PAGE_SIZE;
+	return sizeof(struct weir_shard) + (uint64_t)streams_max * sizeof(struct weir_stream) +
+	       2 * weir_chains_need(streams_max) + PAGE_SIZE;
 }
 
 // Shards begin at different lines of their pages: 1,024 that all begin at the first would share a few sets of each cache.
@@ -42,6 +43,9 @@ static void parts_init(struct weir_shard *shard)
 		stream->free_next = shard->streams_free;
 		shard->streams_free = stream;
 	}
+	uint8_t *chains = (uint8_t *)(shard->streams + shard->streams_max);
+	weir_chains_init(&shard->by_producer, chains, shard->streams_max);
+	weir_chains_init(&shard->by_session, chains + weir_chains_need(shard->streams_max), shard->streams_max);
 	for (uint32_t i = 0; i < WEIR_SHARD_GROUPS_MAX; i++) {
 		shard->deliveries[i].shard = shard;
 		shard->deliveries[i].handle = i;

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "dataplane/core/chains.h"
 #include "dataplane/core/counters.h"
 #include "dataplane/core/log.h"
 #include "dataplane/core/message.h"
@@ -216,6 +217,8 @@ struct weir_shard {
 	struct weir_stream *streams_free;
 	uint32_t streams_used; // open and dormant
 	uint32_t streams_limit; // highest handle ever used + 1
+	struct weir_chains by_producer; // open and dormant streams
+	struct weir_chains by_session;  // open ones
 	struct weir_delivery_stream deliveries[WEIR_SHARD_GROUPS_MAX] __attribute__((aligned(64)));
 	// Readers in place: where in the log the head was when it was told, lately.
 	uint64_t checkpoints_made;

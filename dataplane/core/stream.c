@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "wire/key.h"
+
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
 #define NS_PER_MS 1000000ull
 #define ROUND_NS (50 * NS_PER_MS)  // streams that published within the last two share the free space
@@ -359,6 +361,27 @@ static void holdings_drop(struct weir_shard *shard, struct weir_stream *stream)
 	weir_credit_forget(shard, stream);
 }
 
+// Producers choose their numbers, and may choose such as share a chain: then a walk through their own streams finds one.
+static inline uint64_t producer_hash(uint64_t producer)
+{
+	return weir_mix64(producer);
+}
+
+// The low bits are the session's slot at its home; the others are random.
+static inline uint64_t session_hash(uint64_t session)
+{
+	return session >> 32;
+}
+
+static void session_set(struct weir_shard *shard, struct weir_stream *stream, uint64_t session)
+{
+	if (stream->session)
+		weir_chains_remove(&shard->by_session, session_hash(stream->session), stream->handle);
+	stream->session = session;
+	if (session)
+		weir_chains_add(&shard->by_session, session_hash(session), stream->handle);
+}
+
 static void stream_free(struct weir_shard *shard, struct weir_stream *stream)
 {
 	struct weir_engine *engine = shard->engine;
@@ -366,7 +389,8 @@ static void stream_free(struct weir_shard *shard, struct weir_stream *stream)
 	holdings_drop(shard, stream);
 	stream->ack_place = 0;
 	stream->state = WEIR_STREAM_FREE;
-	stream->session = 0;
+	session_set(shard, stream, 0);
+	weir_chains_remove(&shard->by_producer, producer_hash(stream->producer), stream->handle);
 	stream->producer = 0;
 	stream->free_next = shard->streams_free;
 	shard->streams_free = stream;
@@ -387,7 +411,7 @@ static void stream_sleep(struct weir_shard *shard, struct weir_stream *stream, u
 	holdings_drop(shard, stream);
 	stream->ack_place = 0;
 	stream->state = WEIR_STREAM_DORMANT;
-	stream->session = 0;
+	session_set(shard, stream, 0);
 	weir_wheel_arm(&engine->wheel, &stream->timer, now_ns + engine->config.limits.dedup_window_ms * NS_PER_MS);
 }
 
@@ -416,12 +440,10 @@ static void opened_send(struct weir_shard *shard, struct weir_stream *stream, co
 
 static struct weir_stream *find_producer(struct weir_shard *shard, uint64_t producer)
 {
-	for (uint32_t i = 0; i < shard->streams_limit; i++) {
-		struct weir_stream *stream = &shard->streams[i];
-		if (stream->producer == producer && stream->state != WEIR_STREAM_FREE)
-			return stream;
-	}
-	return NULL;
+	uint32_t at = weir_chains_first(&shard->by_producer, producer_hash(producer));
+	while (at && shard->streams[at - 1].producer != producer)
+		at = weir_chains_next(&shard->by_producer, at - 1);
+	return at ? &shard->streams[at - 1] : NULL;
 }
 
 static struct weir_stream *stream_create(struct weir_shard *shard, uint64_t producer)
@@ -443,6 +465,7 @@ static struct weir_stream *stream_create(struct weir_shard *shard, uint64_t prod
 		.ack_next = stream->ack_next,
 		.timer = { .fire = dormant_fire },
 	};
+	weir_chains_add(&shard->by_producer, producer_hash(producer), stream->handle);
 	weir_engine_mark_dirty(shard->engine, shard);
 	return stream;
 }
@@ -454,7 +477,7 @@ static void take_over(struct weir_shard *shard, struct weir_stream *stream, cons
 	holdings_drop(shard, stream);
 	weir_wheel_cancel(&engine->wheel, &stream->timer);
 	stream->state = WEIR_STREAM_OPEN;
-	stream->session = ingress->session->id;
+	session_set(shard, stream, ingress->session->id);
 	stream->epoch = open->epoch;
 	stream->home = ingress->session->home;
 	stream->is_local = ingress->session->lane != 0;
@@ -599,9 +622,11 @@ void weir_stream_receive(struct weir_shard *shard, const struct weir_ingress *in
 
 void weir_stream_session_gone(struct weir_shard *shard, uint64_t session, uint64_t now_ns)
 {
-	for (uint32_t i = 0; i < shard->streams_limit; i++) {
-		struct weir_stream *stream = &shard->streams[i];
-		if (stream->session == session && stream->state == WEIR_STREAM_OPEN)
+	uint32_t at = weir_chains_first(&shard->by_session, session_hash(session));
+	while (at) {
+		struct weir_stream *stream = &shard->streams[at - 1];
+		at = weir_chains_next(&shard->by_session, at - 1);
+		if (stream->session == session)
 			stream_sleep(shard, stream, now_ns);
 	}
 }

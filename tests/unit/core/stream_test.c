@@ -259,6 +259,33 @@ Test(stream, a_full_table_refuses_streams)
 	cr_assert_eq(rig_refusal(&other)->sequence, 4711, "the request");
 }
 
+Test(stream, each_of_many_ends_with_its_session_and_goes_on_with_its_producer)
+{
+	enum { MANY = 40 };
+	begin(&(struct rig_options){ .streams_max = MANY });
+	struct rig_client others[MANY];
+	for (uint16_t i = 0; i < MANY; i++) {
+		connect_as(&others[i], 2 + i, 100 + i, 0);
+		cr_assert_not_null(rig_open(&others[i], 0, WEIR_ACK_ROUTED));
+		rig_publish(&others[i], 0, 0, 1 + i % 9);
+	}
+	rig_run(rig);
+	for (uint16_t i = 1; i < MANY; i += 2)
+		rig_control(&others[i], WEIR_KIND_BYE, 0, 0);
+	rig_run(rig);
+	rig_forget(rig);
+	for (uint16_t i = 0; i < MANY; i += 2)
+		rig_publish(&others[i], 0, 1 + i % 9, 1);
+	rig_run(rig);
+	for (uint16_t i = 0; i < MANY; i += 2)
+		cr_assert_eq(rig_ack(&others[i])->next, 2 + i % 9);
+	for (uint16_t i = 1; i < MANY; i += 2) {
+		connect_as(&others[i], 2 + MANY + i, 100 + i, 0);
+		cr_assert_eq(rig_open(&others[i], 0, WEIR_ACK_ROUTED)->next, 1 + i % 9);
+	}
+	cr_assert_eq(row()->streams, MANY);
+}
+
 Test(stream, a_level_the_topic_does_not_offer_is_refused_and_less_than_the_least_is_raised)
 {
 	begin(&(struct rig_options){ .ack_min = WEIR_ACK_ROUTED });
