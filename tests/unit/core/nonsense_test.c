@@ -164,6 +164,67 @@ Test(nonsense, breaks_nothing_grows_nothing_and_harms_nobody_else)
 	rig_destroy(rig);
 }
 
+// Cuts the frame short, or changes a byte of its header.
+static void damage(struct weir_arrival *arrival)
+{
+	uint8_t *bytes = (uint8_t *)(uintptr_t)arrival->frame;
+	if (rand() % 2) {
+		arrival->size = (uint32_t)rand() % arrival->size;
+		arrival->frame = realloc(bytes, arrival->size + (arrival->size == 0));
+	} else {
+		bytes[(uint32_t)rand() % sizeof(struct weir_frame_header)] ^= (uint8_t)(1 + rand() % 255);
+	}
+}
+
+// So many sessions and such bursts that frames are looked at ahead of their turn, before they were checked.
+Test(nonsense, damaged_frames_harm_nobody_in_bursts_of_many_sessions)
+{
+	enum { SESSIONS = 1100, BURSTS = 1500 };
+	static struct rig_client clients[SESSIONS];
+	static uint64_t next[SESSIONS];
+	const struct rig_options options = { .shards = 4, .sessions_max = 2048, .streams_max = SESSIONS, .behind_frames = 16 };
+	struct rig *rig = rig_create(&options);
+	srand(22);
+	for (uint16_t i = 0; i < SESSIONS; i++) {
+		rig_client_init(rig, &clients[i], 0, i);
+		rig_connect(&clients[i]);
+		cr_assert_not_null(rig_open(&clients[i], i % 4, WEIR_ACK_ROUTED));
+		rig_forget(rig);
+	}
+	uint64_t refused = 0;
+	for (int burst = 0; burst < BURSTS; burst++) {
+		rig_burst_gather(rig);
+		for (int i = rand() % RIG_BURST; i >= 0; i--) {
+			uint32_t number = (uint32_t)rand() % SESSIONS;
+			struct rig_client *client = &clients[number];
+			uint16_t count = rand() % 2 ? 1 : 17;
+			client->flags = rand() % 4 ? WEIR_FLAG_LATER : 0;
+			rig_publish(client, number % 4, next[number], count);
+			if (rand() % 4) {
+				next[number] += count;
+				continue;
+			}
+			damage(&rig->burst[rig->burst_count - 1]);
+			refused++;
+		}
+		rig_burst_arrive(rig, 0);
+		rig_run(rig);
+		rig_forget(rig);
+	}
+	uint64_t named = 0;
+	for (uint32_t reason = 0; reason < WEIR_REASON_ROOM; reason++)
+		named += rig->workers[0].row.refused[reason];
+	cr_assert_eq(named, refused);
+	for (uint32_t i = 0; i < SESSIONS; i++) {
+		rig_control(&clients[i], WEIR_KIND_PROBE, i % 4, 0);
+		rig_run(rig);
+		cr_assert_eq(rig_ack(&clients[i])->next, next[i], "session %u", i);
+		rig_forget(rig);
+	}
+	cr_assert(rig_balances(rig));
+	rig_destroy(rig);
+}
+
 Test(nonsense, damaged_frames_are_refused_by_name_and_reach_no_shard)
 {
 	struct rig *rig = rig_create(&(struct rig_options){ 0 });

@@ -327,7 +327,29 @@ void rig_client_init(struct rig *rig, struct rig_client *client, uint16_t worker
 void rig_arrive(struct rig *rig, uint16_t worker, const struct weir_path *path, const void *frame, uint32_t size)
 {
 	const struct weir_arrival arrival = { .frame = frame, .path = path, .size = size };
-	weir_engine_receive(rig->workers[worker].engine, &arrival, 1, rig->now_ns);
+	if (!rig->is_gathering) {
+		weir_engine_receive(rig->workers[worker].engine, &arrival, 1, rig->now_ns);
+		return;
+	}
+	assert(rig->burst_count < RIG_BURST);
+	// Exactly as large as it is: who reads behind it is found out.
+	void *copy = memcpy(malloc(size + (size == 0)), frame, size);
+	rig->burst[rig->burst_count] = arrival;
+	rig->burst[rig->burst_count++].frame = copy;
+}
+
+void rig_burst_gather(struct rig *rig)
+{
+	rig->is_gathering = true;
+}
+
+void rig_burst_arrive(struct rig *rig, uint16_t worker)
+{
+	weir_engine_receive(rig->workers[worker].engine, rig->burst, rig->burst_count, rig->now_ns);
+	for (uint32_t i = 0; i < rig->burst_count; i++)
+		free((void *)(uintptr_t)rig->burst[i].frame);
+	rig->burst_count = 0;
+	rig->is_gathering = false;
 }
 
 void rig_send(struct rig_client *client, struct weir_frame_header *header, const void *body, uint16_t length)

@@ -16,6 +16,7 @@
 #define RIG_SHARDS 48 // most
 #define RIG_LANES 24   // numbers from 1 on
 #define RIG_CURSORS 20 // of each
+#define RIG_BURST 64   // frames
 
 struct rig_sent {
 	struct weir_path path;
@@ -86,6 +87,9 @@ struct rig {
 	struct rig_lane lanes[RIG_LANES + 1];
 	struct weir_message done[256];
 	uint32_t done_count;
+	bool is_gathering;
+	struct weir_arrival burst[RIG_BURST];
+	uint32_t burst_count;
 };
 
 struct rig_client {
@@ -126,6 +130,9 @@ void rig_connect(struct rig_client *client);
 void rig_send(struct rig_client *client, struct weir_frame_header *header, const void *body, uint16_t length);
 // Gives bytes as they are to the worker's port.
 void rig_arrive(struct rig *rig, uint16_t worker, const struct weir_path *path, const void *frame, uint32_t size);
+// From here on what comes to a port waits, up to RIG_BURST frames; then it comes to the worker's in one burst.
+void rig_burst_gather(struct rig *rig);
+void rig_burst_arrive(struct rig *rig, uint16_t worker);
 void rig_hello(struct rig_client *client, uint64_t cookie);
 // Opens the stream of the shard and runs.
 const struct weir_opened *rig_open(struct rig_client *client, uint16_t shard, uint8_t level);
