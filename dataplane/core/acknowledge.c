@@ -232,13 +232,7 @@ static struct weir_frame_header *frame_for(struct weir_engine *engine, const str
 	if (stream->home == engine->config.worker)
 		return weir_frame_home(engine, stream->session, size);
 	// Some of it is in another line of the stream, and of use to the mesh alone.
-	const struct weir_session_ref to = {
-		.id = stream->session,
-		.producer = stream->producer,
-		.epoch = stream->epoch,
-		.home = stream->home,
-		.frame_size = stream->frame_size,
-	};
+	const struct weir_session_ref to = weir_stream_ref(stream);
 	return weir_frame_to(engine, &to, size);
 }
 
@@ -312,7 +306,7 @@ static inline uint16_t waits_after(const struct weir_stream *stream, const struc
 // What sending to the stream's session at the end of the turn reads.
 static inline void session_fetch(const struct weir_engine *engine, const struct weir_stream *stream)
 {
-	const struct weir_session *session = &engine->sessions.slots[stream->session & engine->sessions.mask];
+	const struct weir_session *session = weir_session_slot(&engine->sessions, stream->session);
 	weir_prefetch(session);
 	weir_prefetch(&session->path);
 }

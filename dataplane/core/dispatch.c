@@ -335,7 +335,7 @@ struct far {
 // It is asked for before it is needed. Nothing of the frame is believed, for nothing is read through it.
 static inline void session_fetch(const struct weir_engine *engine, const struct weir_frame_header *frame)
 {
-	weir_prefetch(&engine->sessions.slots[frame->session & engine->sessions.mask]);
+	weir_prefetch(weir_session_slot(&engine->sessions, frame->session));
 }
 
 // Of the first of `count` arrivals.
@@ -347,12 +347,14 @@ static inline void frame_fetch(const struct weir_arrival *arrivals, uint32_t cou
 	weir_prefetch((const uint8_t *)arrivals[AHEAD_FRAME].frame + 64);
 }
 
-static inline void shard_fetch(const struct weir_shard *shard, const struct weir_frame_header *frame, struct far far)
+// Streams lie behind their shard: it need not be there to find one.
+static inline void stream_fetch(const struct weir_shard *shard, const struct weir_frame_header *frame)
 {
-	// Streams lie behind their shard: it need not be there to find one.
 	weir_prefetch_write((const void *)((uintptr_t)(shard + 1) + (uintptr_t)frame->stream * sizeof(struct weir_stream)));
-	if (!far.shards)
-		return;
+}
+
+static inline void shard_fetch(const struct weir_shard *shard)
+{
 	weir_prefetch(shard);
 	weir_prefetch_write(&shard->log.head);
 	weir_prefetch_write(&shard->sort_at);
@@ -406,12 +408,14 @@ ALWAYS_INLINE static void batch_check(const struct weir_engine *engine, const st
 		checked->place = weir_place_find(&engine->places, frame->topic, frame->shard);
 		const struct weir_shard *shard = checked->place ? checked->place->shard : NULL;
 		if (shard && (far.shards || far.streams))
-			shard_fetch(shard, frame, far);
+			stream_fetch(shard, frame);
+		if (shard && far.shards)
+			shard_fetch(shard);
 	}
 	batch->count = n;
 }
 
-// The caller knows `far` as a constant where all is near. Returns how many frames it took, at least 1.
+// The caller knows as constants what of `far` is near. Returns how many frames it took, at least 1.
 ALWAYS_INLINE static uint32_t batch_receive(struct weir_engine *engine, const struct weir_arrival *arrivals, uint32_t count,
 					    struct far far)
 {
@@ -435,7 +439,7 @@ static inline void large_fetch(const struct weir_engine *engine, const struct we
 	const struct weir_place *place = weir_place_find(&engine->places, frame->topic, frame->shard);
 	session_fetch(engine, frame);
 	if (place && place->shard)
-		shard_fetch(place->shard, frame, (struct far){ .streams = true });
+		stream_fetch(place->shard, frame);
 }
 
 // The large frames at the front. Returns how many.

@@ -44,9 +44,16 @@ void weir_session_end(struct weir_engine *engine, struct weir_session *session)
 	engine->is_row_dirty = true;
 }
 
-// Ticks are counted modulo 65,536: looked at before half of them passed, none is taken for one of the last round.
-static void lease_arm(struct weir_engine *engine, struct weir_session *session, uint64_t end_ns)
+// The last frame may have come up to a tick later than what is known.
+static uint64_t lease_end(const struct weir_engine *engine, const struct weir_session *session)
 {
+	return session->heard_ns + WEIR_HEARD_TICK_NS + engine->config.limits.lease_ms * NS_PER_MS;
+}
+
+// Ticks are counted modulo 65,536: looked at before half of them passed, none is taken for one of the last round.
+static void lease_arm(struct weir_engine *engine, struct weir_session *session)
+{
+	uint64_t end_ns = lease_end(engine, session);
 	uint64_t look_ns = engine->now_ns + (WEIR_HEARD_TICK_NS << 15);
 	weir_wheel_arm(&engine->wheel, &session->lease, end_ns < look_ns ? end_ns : look_ns);
 }
@@ -56,14 +63,12 @@ static void lease_fire(struct weir_timer *timer, void *context, uint64_t now_ns)
 	struct weir_engine *engine = context;
 	struct weir_session *session =
 		(struct weir_session *)(void *)((uint8_t *)timer - __builtin_offsetof(struct weir_session, lease));
-	// The last frame may have come up to a tick later than what is known.
-	uint64_t end_ns = session->heard_ns + WEIR_HEARD_TICK_NS + engine->config.limits.lease_ms * NS_PER_MS;
-	if (now_ns >= end_ns) {
+	if (now_ns >= lease_end(engine, session)) {
 		weir_session_end(engine, session);
 		return;
 	}
 	session->heard_tick = (uint16_t)(weir_session_tick(now_ns) - 1);
-	lease_arm(engine, session, end_ns);
+	lease_arm(engine, session);
 }
 
 static bool may_answer(struct weir_engine *engine)
@@ -169,7 +174,7 @@ static enum weir_reason session_open(struct weir_engine *engine, const struct we
 		lane_fresh(engine, session);
 	}
 	session->lease.fire = lease_fire;
-	lease_arm(engine, session, engine->now_ns + engine->config.limits.lease_ms * NS_PER_MS);
+	lease_arm(engine, session);
 	engine->row.sessions = engine->sessions.live;
 	engine->row.sessions_opened++;
 	welcome(engine, session);

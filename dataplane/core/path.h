@@ -45,7 +45,7 @@ static inline bool weir_path_is_of_peer(const struct weir_path *path, const uint
 
 static inline bool weir_path_is_same_peer(const struct weir_path *a, const struct weir_path *b)
 {
-	return weir_path_is_of_peer(a, b->remote_ip);
+	return weir_path_is_of_peer(a, (const uint8_t *)b);
 }
 
 #endif

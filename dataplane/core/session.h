@@ -65,9 +65,15 @@ struct weir_sessions {
 uint64_t weir_sessions_need(uint32_t sessions_max);
 void weir_sessions_init(struct weir_sessions *sessions, struct weir_arena *arena, uint32_t sessions_max, uint64_t seed);
 
+// Where a session of this id is, if there is one.
+static inline struct weir_session *weir_session_slot(const struct weir_sessions *sessions, uint64_t id)
+{
+	return &sessions->slots[id & sessions->mask];
+}
+
 static inline struct weir_session *weir_session_find(const struct weir_sessions *sessions, uint64_t id)
 {
-	struct weir_session *session = &sessions->slots[id & sessions->mask];
+	struct weir_session *session = weir_session_slot(sessions, id);
 	return session->ref.id == id && id != 0 ? session : 0;
 }
 

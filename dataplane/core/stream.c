@@ -12,17 +12,6 @@
 #define ROUND_NS (50 * NS_PER_MS)  // streams that published within the last two share the free space
 #define NONE_NEWS_EVENTS 4096u     // a stream that needs no acknowledgement is told of credit when it has less than this
 
-static struct weir_session_ref ref_of(const struct weir_stream *stream)
-{
-	return (struct weir_session_ref){
-		.id = stream->session,
-		.producer = stream->producer,
-		.epoch = stream->epoch,
-		.home = stream->home,
-		.frame_size = stream->frame_size,
-	};
-}
-
 static void refuse_frame(struct weir_shard *shard, const struct weir_session_ref *to, const struct weir_refuse_entry *what,
 			 enum weir_reason reason)
 {
@@ -39,7 +28,7 @@ static void refuse_frame(struct weir_shard *shard, const struct weir_session_ref
 void weir_stream_refuse(struct weir_shard *shard, struct weir_stream *stream, uint64_t sequence, uint32_t count,
 			enum weir_reason reason)
 {
-	struct weir_session_ref to = ref_of(stream);
+	struct weir_session_ref to = weir_stream_ref(stream);
 	// Nobody sends events of level none again: the stream goes on behind them.
 	if (stream->level == WEIR_ACK_NONE && sequence + count > stream->next)
 		stream->next = sequence + count;

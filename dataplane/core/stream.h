@@ -33,6 +33,18 @@ void weir_stream_lose(struct weir_shard *shard, struct weir_stream *stream, uint
 void weir_fragment_receive(struct weir_shard *shard, struct weir_stream *stream, const struct weir_ingress *ingress,
 			   uint64_t now_ns);
 
+// The session that may write the stream, as any worker needs it to answer.
+static inline struct weir_session_ref weir_stream_ref(const struct weir_stream *stream)
+{
+	return (struct weir_session_ref){
+		.id = stream->session,
+		.producer = stream->producer,
+		.epoch = stream->epoch,
+		.home = stream->home,
+		.frame_size = stream->frame_size,
+	};
+}
+
 // ---- acknowledge.c ----
 // Sent at the end of the turn.
 static inline void weir_ack_mark(struct weir_engine *engine, struct weir_stream *stream)
