@@ -10,7 +10,7 @@
 uint64_t weir_sessions_need(uint32_t sessions_max)
 {
 	return weir_arena_need((uint64_t)sessions_max * sizeof(struct weir_session)) +
-	       2 * weir_arena_need((uint64_t)sessions_max * sizeof(struct weir_session *)) +
+	       2 * weir_arena_need(weir_chains_need(sessions_max)) +
 	       weir_arena_need((uint64_t)sessions_max * sizeof(struct weir_ended));
 }
 
@@ -20,8 +20,8 @@ void weir_sessions_init(struct weir_sessions *sessions, struct weir_arena *arena
 	sessions->secret[0] = weir_mix64(seed + 0x9e3779b97f4a7c15ull);
 	sessions->secret[1] = weir_mix64(sessions->secret[0] ^ (seed << 32 | seed >> 32));
 	sessions->slots = weir_arena_take(arena, (uint64_t)sessions_max * sizeof(struct weir_session));
-	sessions->by_nonce = weir_arena_take(arena, (uint64_t)sessions_max * sizeof(struct weir_session *));
-	sessions->by_peer = weir_arena_take(arena, (uint64_t)sessions_max * sizeof(struct weir_session *));
+	weir_chains_init(&sessions->by_nonce, weir_arena_take(arena, weir_chains_need(sessions_max)), sessions_max);
+	weir_chains_init(&sessions->by_peer, weir_arena_take(arena, weir_chains_need(sessions_max)), sessions_max);
 	sessions->ended = weir_arena_take(arena, (uint64_t)sessions_max * sizeof(struct weir_ended));
 	for (uint32_t i = sessions_max; i > 0; i--) {
 		sessions->slots[i - 1].free_next = sessions->free;
@@ -46,46 +46,41 @@ static struct peer_key peer_key(const struct weir_path *path)
 	return key;
 }
 
-static uint32_t nonce_slot(const struct weir_sessions *sessions, uint64_t nonce)
+static uint64_t nonce_hash(const struct weir_sessions *sessions, uint64_t nonce)
 {
-	return (uint32_t)weir_siphash(sessions->secret, &nonce, sizeof(nonce)) & sessions->mask;
+	return weir_siphash(sessions->secret, &nonce, sizeof(nonce));
 }
 
-static uint32_t peer_slot(const struct weir_sessions *sessions, const struct weir_path *path)
+static uint64_t peer_hash(const struct weir_sessions *sessions, const struct weir_path *path)
 {
 	struct peer_key key = peer_key(path);
-	return (uint32_t)weir_siphash(sessions->secret, &key, sizeof(key)) & sessions->mask;
+	return weir_siphash(sessions->secret, &key, sizeof(key));
+}
+
+static struct weir_ended *ended_of(const struct weir_sessions *sessions, uint64_t nonce)
+{
+	return &sessions->ended[nonce_hash(sessions, nonce) & sessions->mask];
 }
 
 struct weir_session *weir_session_find_nonce(const struct weir_sessions *sessions, uint64_t nonce)
 {
-	struct weir_session *session = sessions->by_nonce[nonce_slot(sessions, nonce)];
-	while (session && session->nonce != nonce)
-		session = session->nonce_next;
-	return session;
+	uint32_t at = weir_chains_first(&sessions->by_nonce, nonce_hash(sessions, nonce));
+	while (at && sessions->slots[at - 1].nonce != nonce)
+		at = weir_chains_next(&sessions->by_nonce, at - 1);
+	return at ? &sessions->slots[at - 1] : NULL;
 }
 
 struct weir_session *weir_session_find_peer(const struct weir_sessions *sessions, const struct weir_path *path)
 {
-	struct weir_session *session = sessions->by_peer[peer_slot(sessions, path)];
-	while (session && !weir_path_is_same_peer(&session->path, path))
-		session = session->peer_next;
-	return session;
+	uint32_t at = weir_chains_first(&sessions->by_peer, peer_hash(sessions, path));
+	while (at && !weir_path_is_of_peer(path, sessions->slots[at - 1].peer))
+		at = weir_chains_next(&sessions->by_peer, at - 1);
+	return at ? &sessions->slots[at - 1] : NULL;
 }
 
-static void peer_link(struct weir_sessions *sessions, struct weir_session *session)
+static uint32_t slot_of(const struct weir_sessions *sessions, const struct weir_session *session)
 {
-	struct weir_session **head = &sessions->by_peer[peer_slot(sessions, &session->path)];
-	session->peer_next = *head;
-	*head = session;
-}
-
-static void peer_unlink(struct weir_sessions *sessions, struct weir_session *session)
-{
-	struct weir_session **link = &sessions->by_peer[peer_slot(sessions, &session->path)];
-	while (*link != session)
-		link = &(*link)->peer_next;
-	*link = session->peer_next;
+	return (uint32_t)(session - sessions->slots);
 }
 
 static void peer_set(struct weir_session *session, const struct weir_path *path, uint64_t now_ns)
@@ -103,27 +98,23 @@ struct weir_session *weir_session_create(struct weir_sessions *sessions, uint64_
 	sessions->free = session->free_next;
 	*session = (struct weir_session){ .nonce = nonce };
 	peer_set(session, path, now_ns);
-	uint64_t slot = (uint64_t)(session - sessions->slots);
+	uint32_t slot = slot_of(sessions, session);
 	do
 		session->ref.id = (weir_session_random(sessions) & ~(uint64_t)sessions->mask) | slot;
 	while (session->ref.id <= sessions->mask);
-	struct weir_session **head = &sessions->by_nonce[nonce_slot(sessions, nonce)];
-	session->nonce_next = *head;
-	*head = session;
-	peer_link(sessions, session);
+	weir_chains_add(&sessions->by_nonce, nonce_hash(sessions, nonce), slot);
+	weir_chains_add(&sessions->by_peer, peer_hash(sessions, path), slot);
 	sessions->live++;
 	return session;
 }
 
 void weir_session_free(struct weir_sessions *sessions, struct weir_session *session, uint64_t now_ns)
 {
-	uint32_t slot = nonce_slot(sessions, session->nonce);
-	struct weir_session **link = &sessions->by_nonce[slot];
-	while (*link != session)
-		link = &(*link)->nonce_next;
-	*link = session->nonce_next;
-	peer_unlink(sessions, session);
-	sessions->ended[slot] = (struct weir_ended){ .nonce = session->nonce, .bucket = now_ns / WEIR_COOKIE_BUCKET_NS };
+	uint32_t slot = slot_of(sessions, session);
+	weir_chains_remove(&sessions->by_nonce, nonce_hash(sessions, session->nonce), slot);
+	weir_chains_remove(&sessions->by_peer, peer_hash(sessions, &session->path), slot);
+	*ended_of(sessions, session->nonce) =
+		(struct weir_ended){ .nonce = session->nonce, .bucket = now_ns / WEIR_COOKIE_BUCKET_NS };
 	*session = (struct weir_session){ .free_next = sessions->free };
 	sessions->free = session;
 	sessions->live--;
@@ -132,9 +123,10 @@ void weir_session_free(struct weir_sessions *sessions, struct weir_session *sess
 void weir_session_move(struct weir_sessions *sessions, struct weir_session *session, const struct weir_path *path,
 		       uint64_t now_ns)
 {
-	peer_unlink(sessions, session);
+	uint32_t slot = slot_of(sessions, session);
+	weir_chains_remove(&sessions->by_peer, peer_hash(sessions, &session->path), slot);
 	peer_set(session, path, now_ns);
-	peer_link(sessions, session);
+	weir_chains_add(&sessions->by_peer, peer_hash(sessions, path), slot);
 }
 
 uint64_t weir_session_random(struct weir_sessions *sessions)
@@ -164,7 +156,7 @@ bool weir_cookie_is_good(const struct weir_sessions *sessions, const struct weir
 	uint64_t age = (bucket - cookie) & 0xff;
 	if (age > WEIR_COOKIE_BUCKETS || age > bucket)
 		return false;
-	const struct weir_ended *ended = &sessions->ended[nonce_slot(sessions, nonce)];
+	const struct weir_ended *ended = ended_of(sessions, nonce);
 	if (ended->nonce == nonce && bucket - age <= ended->bucket)
 		return false;
 	return cookie_of(sessions, path, nonce, bucket - age) == cookie;

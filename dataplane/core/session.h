@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "dataplane/core/arena.h"
+#include "dataplane/core/chains.h"
 #include "dataplane/core/message.h"
 #include "dataplane/core/path.h"
 #include "dataplane/core/wheel.h"
@@ -27,8 +28,6 @@ struct weir_session {
 	struct weir_timer lease;
 	struct weir_member *members; // groups it joined
 	uint32_t member_count;
-	struct weir_session *nonce_next;
-	struct weir_session *peer_next;
 	struct weir_session *free_next;
 } __attribute__((aligned(64)));
 _Static_assert(__builtin_offsetof(struct weir_session, path) == 64, "what every frame touches is one line");
@@ -51,8 +50,8 @@ struct weir_sessions {
 	uint32_t mask;
 	uint32_t live;
 	struct weir_session *free;
-	struct weir_session **by_nonce;
-	struct weir_session **by_peer;
+	struct weir_chains by_nonce; // of slots
+	struct weir_chains by_peer;
 	struct weir_ended *ended;
 	uint64_t secret[2];
 	uint64_t drawn; // random numbers so far
