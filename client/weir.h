@@ -116,8 +116,8 @@ struct weir_event {
 	uint64_t key;
 	uint32_t flags; // WEIR_EVENT_KEYLESS
 	uint16_t type;
-	uint16_t attributes_size; // multiple of 8, at most 2040; laid out as wire/PROTOCOL.md says
-	const void *attributes;
+	uint16_t attributes_size; // multiple of 8, at most 2040
+	const void *attributes;   // weir_attribute_put() makes them
 	const void *payload; // copied before the call returns
 	uint32_t payload_size;
 };
@@ -213,6 +213,48 @@ struct weir_assignment {
 	uint16_t reserved;
 };
 int weir_consumer_assignments(const struct weir_consumer *consumer, struct weir_assignment *assignments, int most);
+
+// ---- Keys and attributes: pure functions, from any thread ----
+
+// The key of a text or any other bytes, the same in every language (FNV-1a, wire/PROTOCOL.md section 1).
+uint64_t weir_key(const void *bytes, size_t size);
+
+// What an event carries beside its payload. Values are text as CloudEvents has them unless said otherwise.
+enum weir_attribute_id {
+	WEIR_ATTRIBUTE_ID = 1,
+	WEIR_ATTRIBUTE_SOURCE = 2,
+	WEIR_ATTRIBUTE_SUBJECT = 3,
+	WEIR_ATTRIBUTE_SCHEMA = 4,
+	WEIR_ATTRIBUTE_CORRELATION = 5,
+	WEIR_ATTRIBUTE_TRACEPARENT = 6,
+	WEIR_ATTRIBUTE_CONTENT_TYPE = 7,
+	WEIR_ATTRIBUTE_TYPE = 8,        // the event's type as text; weir_event.type is a number of the application's own
+	WEIR_ATTRIBUTE_TIME = 9,        // when it happened, RFC 3339
+	WEIR_ATTRIBUTE_KEY = 10,        // the text of the key
+	WEIR_ATTRIBUTE_DATAREF = 11,    // where the payload is, when it is elsewhere
+	WEIR_ATTRIBUTE_CAUSATION = 12,  // id of the event that caused this one
+	WEIR_ATTRIBUTE_EXTENSION = 13,  // name, a zero byte, value; as often as there are extensions
+	WEIR_ATTRIBUTE_NOT_BEFORE = 14, // reserved
+	WEIR_ATTRIBUTE_USER = 128,      // and above, up to 255: the application's own
+};
+
+struct weir_attribute {
+	const void *value; // size bytes, without a zero byte at the end
+	uint16_t size;
+	uint16_t id; // enum weir_attribute_id
+};
+
+// Appends an attribute to the *size bytes that attributes holds already, and adds to *size what it takes: 4 bytes and its
+// value, up to a multiple of 8. An event has room for 2040 bytes of them. 0, -ENOSPC beyond that or capacity, -EINVAL id 0 or
+// above 255; attributes and *size are as before then.
+int weir_attribute_put(void *attributes, size_t capacity, uint16_t *size, const struct weir_attribute *attribute);
+
+// The attribute behind the one given, the first when its value is NULL. The value lies in attributes. 0, -ENOENT there are no
+// more, -EBADMSG what is there is no attribute; *attribute is as before then.
+int weir_attribute_next(const void *attributes, size_t size, struct weir_attribute *attribute);
+
+// The first attribute with that id. Returns as weir_attribute_next().
+int weir_attribute_get(const void *attributes, size_t size, unsigned id, struct weir_attribute *attribute);
 
 // "no-topic", "size", ...: name and sentence of a reason number. Static storage.
 const char *weir_refusal_name(unsigned reason);

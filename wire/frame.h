@@ -106,18 +106,7 @@ struct weir_event_header {
 } WEIR_WIRE;
 _Static_assert(sizeof(struct weir_event_header) == 16, "event header layout");
 
-// An attribute: id, value length, value, zero padded to 8 bytes. Ids of attributes that CloudEvents also has:
-enum weir_attribute {
-	WEIR_ATTRIBUTE_ID = 1,
-	WEIR_ATTRIBUTE_SOURCE = 2,
-	WEIR_ATTRIBUTE_SUBJECT = 3,
-	WEIR_ATTRIBUTE_SCHEMA = 4,
-	WEIR_ATTRIBUTE_CORRELATION = 5,
-	WEIR_ATTRIBUTE_TRACEPARENT = 6,
-	WEIR_ATTRIBUTE_CONTENT_TYPE = 7,
-	WEIR_ATTRIBUTE_USER = 128, // and above: the application's
-};
-
+// An attribute: id, value length, value, zero padded to 8 bytes. Applications alone look at them; client/weir.h has the ids.
 struct weir_attribute_header {
 	uint8_t id;
 	uint8_t reserved;

@@ -9,8 +9,6 @@
 #include <unistd.h>
 
 #include "client/weircat/weircat.h"
-#include "wire/frame.h"
-#include "wire/key.h"
 
 #define READ_SIZE (256u << 10)
 #define RECORD_MAX (16u << 20) // the protocol's largest event
@@ -92,9 +90,9 @@ static uint64_t field_key(const struct cat_options *options, const uint8_t *line
 		while (end < size && !is_separator(line + end, size - end, separator, separator_size))
 			end++;
 		if (field == options->key_field)
-			return weir_key_of_bytes(line + at, end - at);
+			return weir_key(line + at, end - at);
 		if (end == size)
-			return weir_key_of_bytes("", 0); // no such field: all of these in one place
+			return weir_key("", 0); // no such field: all of these in one place
 		at = end + (separator_size ? separator_size : 1);
 	}
 }
@@ -116,7 +114,7 @@ static struct weir_event event_of(const struct publisher *publisher, const uint8
 		event.attributes_size = publisher->attributes_size;
 		break;
 	case CAT_KEY_FIXED:
-		event.key = weir_key_of_bytes(options->key_text, strlen(options->key_text));
+		event.key = weir_key(options->key_text, strlen(options->key_text));
 		break;
 	}
 	return event;
@@ -269,17 +267,15 @@ static int records_publish(struct publisher *publisher)
 static int file_begin(struct publisher *publisher)
 {
 	size_t size = strlen(publisher->file);
-	struct weir_attribute_header header = { .id = WEIR_ATTRIBUTE_SUBJECT, .length = (uint16_t)size };
 	if (publisher->options->key != CAT_KEY_FILE)
 		return 0;
-	if (size + sizeof(header) > sizeof(publisher->attributes))
+	struct weir_attribute subject = { .id = WEIR_ATTRIBUTE_SUBJECT, .value = publisher->file, .size = (uint16_t)size };
+	publisher->attributes_size = 0;
+	if (size > UINT16_MAX || weir_attribute_put(publisher->attributes, sizeof(publisher->attributes),
+						    &publisher->attributes_size, &subject))
 		return cat_fail(publisher->options, "%s: name of more than %zu bytes", publisher->file,
-				sizeof(publisher->attributes) - sizeof(header));
-	publisher->file_key = weir_key_of_bytes(publisher->file, size);
-	publisher->attributes_size = (uint16_t)((sizeof(header) + size + 7) & ~7ul);
-	memset(publisher->attributes, 0, publisher->attributes_size);
-	memcpy(publisher->attributes, &header, sizeof(header));
-	memcpy(publisher->attributes + sizeof(header), publisher->file, size);
+				sizeof(publisher->attributes) - 4);
+	publisher->file_key = weir_key(publisher->file, size);
 	struct weir_event event = event_of(publisher, NULL, 0);
 	event.type = CAT_TYPE_FILE;
 	int error = event_publish(publisher, &event);

@@ -5,7 +5,6 @@
 #include <time.h>
 
 #include "client/weircat/weircat.h"
-#include "wire/frame.h"
 
 #define BATCH 1024
 
@@ -28,23 +27,12 @@ static uint64_t now_ns(void)
 // Value of the subject attribute, NULL: there is none. The attributes are a stranger's bytes.
 static const char *subject_of(const struct weir_view *view, size_t *size)
 {
-	const uint8_t *at = view->attributes;
-	size_t left = view->attributes_size;
-	struct weir_attribute_header header;
+	struct weir_attribute subject;
 	*size = 0;
-	while (left >= sizeof(header)) {
-		memcpy(&header, at, sizeof(header));
-		size_t whole = (sizeof(header) + header.length + 7) & ~7ul;
-		if (whole > left)
-			return NULL;
-		if (header.id == WEIR_ATTRIBUTE_SUBJECT) {
-			*size = header.length;
-			return (const char *)at + sizeof(header);
-		}
-		at += whole;
-		left -= whole;
-	}
-	return NULL;
+	if (weir_attribute_get(view->attributes, view->attributes_size, WEIR_ATTRIBUTE_SUBJECT, &subject))
+		return NULL;
+	*size = subject.size;
+	return subject.value;
 }
 
 static int event_write(struct subscriber *subscriber, const struct weir_view *view)

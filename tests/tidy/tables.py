@@ -5,6 +5,7 @@
 ARROWS = {
     'wire': ['wire'],
     'client': ['client', 'wire'],
+    'client/weircat': ['client/weircat', 'client/weir.h'],  # a program on the public functions alone
     'client/examples': ['client'],  # what a user of libweir sees: the public header alone
     'dataplane/core': ['dataplane/core', 'wire'],
     'dataplane/io': ['dataplane/io', 'dataplane/core', 'wire', 'bpf/guard.h'],  # AF_XDP ports stand behind the guard
