@@ -5,7 +5,7 @@
 // What stays in the kernel while the guard is open: a BPF link and the counter maps, pinned in
 // <pin_root>/<instance>/<interface>/ (a '.' in a name becomes ':', which bpffs demands). The directory is locked by the
 // process that holds the guard. After kill -9 the pins keep the program attached, so that weir's frames are dropped by
-// name instead of answered by the kernel, until the next start of the same instance takes over.
+// name instead of answered by the kernel, until the next start of the same instance takes over, or sweeps them away.
 #ifndef WEIR_BPF_GUARD_H
 #define WEIR_BPF_GUARD_H
 
@@ -50,6 +50,13 @@ struct weir_guard_info {
 // 0: nothing. Else the -errno of the first: -EPERM, -ENODEV, -EOPNOTSUPP, -ENOENT (no bpffs), -ERANGE (MTU), -EBUSY
 // (a foreign XDP program), -EINVAL (config).
 int weir_guard_probe(const struct weir_guard_config *config, char error[WEIR_GUARD_ERROR_SIZE]);
+
+// Takes away what dead processes of the instance left on interfaces other than those of `keep`: a program that nobody
+// serves would drop weir's frames there for ever. On those kept, weir_guard_open() takes it over without a gap. To be called
+// before any guard of the instance is opened, also when it opens none. 0, or -errno of the first that stays; `error` is one
+// line for each that was there, what became of it included, and empty when there was nothing.
+int weir_guard_sweep(const char *instance, const char *pin_root, const char *const keep[], uint32_t count,
+		     char error[WEIR_GUARD_ERROR_SIZE]);
 
 // Loads the program and attaches it. Never replaces a program of anybody but a dead process of the same instance:
 // -EBUSY names what is there. Other errors as weir_guard_probe(), and -ENOMEM. On failure nothing is left behind, *guard

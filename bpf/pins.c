@@ -185,6 +185,88 @@ void weir_pins_remove(const struct weir_pins *pins, const char *name)
 	unlink(path);
 }
 
+// Detaches what one interface's directory holds and removes it, under its lock. -EBUSY: a living process has it.
+static int leftover_remove(struct weir_pins *pins, const char *name)
+{
+	char link_path[PATH_MAX];
+	path_copy(pins->path, pins->instance);
+	name_append(pins->path, name);
+	pins->fd = open(pins->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (pins->fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (flock(pins->fd, LOCK_EX | LOCK_NB) != 0) {
+		close(pins->fd);
+		return -EBUSY;
+	}
+	weir_pins_path(pins, "link", link_path);
+	int link = bpf_obj_get(link_path);
+	int code = link >= 0 || errno == ENOENT ? 0 : -errno;
+	if (link >= 0) {
+		bpf_link_detach(link);
+		close(link);
+	}
+	if (code)
+		close(pins->fd);
+	else
+		weir_pins_close(pins);
+	return code;
+}
+
+static bool is_kept(const char *name, const char *const keep[], uint32_t count)
+{
+	char pinned[PATH_MAX];
+	for (uint32_t i = 0; i < count; i++) {
+		pinned[0] = '\0';
+		name_append(pinned, keep[i]);
+		if (strcmp(pinned + 1, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void leftover_tell(const char *name, const struct weir_pins *pins, int code, char error[WEIR_GUARD_ERROR_SIZE])
+{
+	size_t used = strlen(error);
+	const char *line = used ? "\n" : "";
+	if (code)
+		snprintf(error + used, WEIR_GUARD_ERROR_SIZE - used,
+			 "%s%s: cannot take away the XDP program that a killed weir of this instance left there, and which "
+			 "drops all frames of weir's: %s. As root, remove its pins: rm -r %s",
+			 line, name, code == -EBUSY ? "a living process holds it" : strerror(-code), pins->path);
+	else
+		snprintf(error + used, WEIR_GUARD_ERROR_SIZE - used,
+			 "%s%s: took away the XDP program that a killed weir of this instance left there", line, name);
+}
+
+int weir_guard_sweep(const char *instance, const char *pin_root, const char *const keep[], uint32_t count,
+		     char error[WEIR_GUARD_ERROR_SIZE])
+{
+	struct weir_pins pins = { .fd = -1 };
+	int first = 0;
+	error[0] = '\0';
+	path_copy(pins.root, pin_root ? pin_root : WEIR_GUARD_PIN_ROOT);
+	path_copy(pins.instance, pins.root);
+	name_append(pins.instance, instance);
+	DIR *directory = opendir(pins.instance);
+	while (directory) {
+		struct dirent *entry = readdir(directory);
+		if (!entry)
+			break;
+		if (entry->d_name[0] == '.' || is_kept(entry->d_name, keep, count))
+			continue;
+		char name[NAME_MAX + 1];
+		snprintf(name, sizeof(name), "%s", entry->d_name);
+		int code = leftover_remove(&pins, name);
+		for (char *at = name; *at; at++)
+			*at = *at == ':' ? '.' : *at;
+		leftover_tell(name, &pins, code, error);
+		first = first ? first : code;
+	}
+	if (directory)
+		closedir(directory);
+	return first;
+}
+
 static bool link_is(const char *path, int ifindex, uint32_t program_id)
 {
 	int fd = bpf_obj_get(path);

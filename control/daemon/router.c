@@ -12,6 +12,7 @@
 #include "control/daemon/exchange.h"
 #include "control/daemon/memory.h"
 #include "control/daemon/parts.h"
+#include "control/daemon/ports.h"
 #include "control/daemon/say.h"
 
 #define MILLISECOND_NS 1000000ull
@@ -170,6 +171,7 @@ static int open_dataplane(struct weir_router *router, const struct weir_router_o
 		build->workers[w].node = (int)router->plan->workers[w].node;
 	}
 	build_ports(build, router);
+	weir_ports_sweep(router);
 	warn_of_pages(router);
 	build->config = (struct weir_dataplane_config){
 		.instance = topology->instance,

@@ -82,6 +82,7 @@ struct weir_router {
 	uint64_t request_last;
 	uint64_t start_ns; // monotonic
 	uint64_t sample_ns; // monotonic
+	char leftover[512]; // what a killed predecessor left and could not be taken away; empty: nothing
 	bool is_broken; // an exchange ended half-way: what workers do is not known any more
 };
 

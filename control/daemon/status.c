@@ -387,6 +387,8 @@ json_t *weir_answer_status(const struct weir_router *router)
 
 	for (uint32_t t = 0; t < router->topic_count; t++)
 		json_array_append_new(topics, topic_json(router, router->topics[t], warnings));
+	if (router->leftover[0])
+		json_array_append_new(warnings, json_string(router->leftover));
 	if (router->is_broken)
 		json_array_append_new(warnings, json_string("an apply ended half-way: restart weir"));
 	return json_pack("{s:s, s:s, s:i, s:o, s:I, s:f, s:I, s:s, s:I, s:o, s:o, s:o, s:o, s:o}", "instance",

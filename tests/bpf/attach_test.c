@@ -269,6 +269,58 @@ Test(attach, pins_of_an_interface_that_is_gone_are_cleared)
 	cr_assert(!sandbox_exists(WEIR_GUARD_PIN_ROOT));
 }
 
+// Whatever the next start of the instance is configured for: another interface, or none.
+Test(attach, what_a_killed_holder_left_elsewhere_is_swept_away)
+{
+	static const char *const keep[] = { PEER };
+	char error[WEIR_GUARD_ERROR_SIZE];
+	struct weir_guard_config config = sandbox_config();
+	struct weir_guard_config peer = sandbox_config();
+	struct weir_guard_info info;
+	peer.interface = PEER;
+	holder_kill(holder_start(&config));
+	holder_kill(holder_start(&peer));
+	cr_assert(weir_guard_sweep("one", NULL, keep, 1, error) == 0, "%s", error);
+	cr_assert(has_word(error, INTERFACE) && !has_word(error, PEER), "%s", error);
+	cr_assert(sandbox_program(INTERFACE) == 0 && !sandbox_exists(PINS));
+	struct weir_guard *guard = sandbox_guard(&peer);
+	weir_guard_describe(guard, &info);
+	cr_assert(info.has_taken_over, "what is kept is taken over without a gap");
+	cr_assert(weir_guard_sweep("one", NULL, NULL, 0, error) == -EBUSY, "a living holder is not disturbed: %s", error);
+	cr_assert(sandbox_program(PEER) == info.program_id);
+	weir_guard_close(guard);
+	cr_assert(weir_guard_sweep("one", NULL, NULL, 0, error) == 0 && error[0] == 0, "%s", error);
+	cr_assert(!sandbox_exists(WEIR_GUARD_PIN_ROOT));
+}
+
+Test(attach, only_leftovers_of_the_same_instance_are_swept_away)
+{
+	char error[WEIR_GUARD_ERROR_SIZE];
+	struct weir_guard_config other = sandbox_config();
+	other.instance = "two";
+	holder_kill(holder_start(&other));
+	uint32_t before = sandbox_program(INTERFACE);
+	cr_assert(weir_guard_sweep("one", NULL, NULL, 0, error) == 0 && error[0] == 0, "%s", error);
+	cr_assert(before != 0 && sandbox_program(INTERFACE) == before);
+	cr_assert(weir_guard_sweep("two", NULL, NULL, 0, error) == 0);
+	cr_assert(sandbox_program(INTERFACE) == 0 && !sandbox_exists(WEIR_GUARD_PIN_ROOT));
+}
+
+// Renamed, it is the same interface with the old program.
+Test(attach, an_interface_that_was_renamed_is_taken_after_a_sweep)
+{
+	static const char *const keep[] = { "weir7" };
+	char error[WEIR_GUARD_ERROR_SIZE];
+	struct weir_guard_config config = sandbox_config();
+	holder_kill(holder_start(&config));
+	sandbox_run("ip link set " INTERFACE " down && ip link set " INTERFACE " name weir7 && ip link set weir7 up");
+	config.interface = "weir7";
+	cr_assert(weir_guard_sweep("one", NULL, keep, 1, error) == 0, "%s", error);
+	struct weir_guard *guard = sandbox_guard(&config);
+	weir_guard_close(guard);
+	cr_assert(sandbox_program("weir7") == 0 && !sandbox_exists(WEIR_GUARD_PIN_ROOT));
+}
+
 Test(attach, libxdp_puts_its_sockets_into_the_guards_map)
 {
 	char error[WEIR_GUARD_ERROR_SIZE];
