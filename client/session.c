@@ -193,9 +193,10 @@ void session_challenge(struct weir_core *core, const struct weir_frame_header *f
 {
 	struct session *session = &core->session;
 	const struct weir_challenge *challenge = (const void *)(frame + 1);
-	if (challenge->nonce != session->nonce || session->state >= SESSION_BYE)
-		return;
-	if (frame->session && frame->session != session->id)
+	// Heard from a new address the router names the session; the nonce is for the client to add.
+	bool is_mine = frame->session ? frame->session == session->id && challenge->nonce == 0
+				      : challenge->nonce == session->nonce;
+	if (!is_mine || session->state >= SESSION_BYE)
 		return;
 	session->cookie = challenge->cookie;
 	session->is_answer_due = true;

@@ -170,7 +170,8 @@ static inline uint32_t weir_charge(uint32_t size)
 // Frozen for all versions. The datagram is padded with zero bytes to frame_size, so that it proves the path carries
 // frames of that size and is at least as large as its answer.
 struct weir_hello {
-	uint64_t nonce;       // random per client instance; the same nonce from the same address gets the same welcome
+	uint64_t nonce;       // random per session, and told to nobody: it moves the session. The same nonce from the same
+			      // address gets the same welcome
 	uint64_t cookie;      // 0, or that of the challenge
 	uint64_t producer;    // producer id: random for an anonymous client, weir_key_of_bytes(name) for a named one
 	uint64_t epoch;       // fence of a named producer: nanoseconds since 1970 at its start; 0 for an anonymous one
@@ -182,14 +183,14 @@ struct weir_hello {
 _Static_assert(sizeof(struct weir_hello) == 112, "hello layout");
 
 struct weir_challenge {
-	uint64_t nonce;
-	uint64_t cookie; // to be echoed in a hello from the address this went to
+	uint64_t nonce;  // of the hello; 0 when a session was heard from a new address: its client knows the nonce
+	uint64_t cookie; // to be echoed in a hello with the nonce, from the address this went to
 } WEIR_WIRE;
 _Static_assert(sizeof(struct weir_challenge) == 16, "challenge layout");
 
 struct weir_welcome {
 	uint64_t nonce;
-	uint64_t session;        // random 64 bits, never reused
+	uint64_t session;        // random 64 bits, never reused, told to this client alone
 	uint64_t router;         // random 64 bits per router life: another value means that all sessions are gone
 	uint32_t frame_size;     // agreed, at most that of the hello
 	uint32_t window_frames;  // most frames of this session that may be unacknowledged
@@ -199,8 +200,10 @@ struct weir_welcome {
 	uint16_t worker;         // home worker
 	uint8_t version;         // chosen version
 	uint8_t reserved;
+	uint32_t number;         // with `worker` the session's name for people: worker.number
+	uint32_t reserved2;
 } WEIR_WIRE;
-_Static_assert(sizeof(struct weir_welcome) == 48, "welcome layout");
+_Static_assert(sizeof(struct weir_welcome) == 56, "welcome layout");
 
 struct weir_error {
 	uint16_t reason; // enum weir_reason

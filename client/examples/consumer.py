@@ -114,4 +114,5 @@ def main():
     consumer.leave()
 
 
-main()
+if __name__ == '__main__':
+    main()

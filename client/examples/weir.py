@@ -2,7 +2,6 @@
 # nothing but the standard library; section numbers are that page's. One thread, one socket.
 import collections
 import os
-import random
 import socket
 import struct
 import sys
@@ -82,17 +81,21 @@ class Session:  # section 6
         self.id, self.ping_s, self.lease_s = 0, 0.5, 3.0
         self.heard = self.sent = self.asked = self.pinged = self.proven = time.monotonic()
         self.pings, self.is_answered = 0, True
-        nonce, producer, cookie, wait_s = random.getrandbits(64), random.getrandbits(64) | 1, 0, 0.1
+        self.nonce, self.producer, self.frame_size = os.urandom(8), os.urandom(8), frame_size
+        cookie, wait_s = bytes(8), 0.1
         while not self.id:
-            body = struct.pack('<QQQQII8s', nonce, cookie, producer, 0, frame_size, 1 << 20, b'\1') + field('')
-            self.send(HELLO, body.ljust(frame_size - 48, b'\0'))
+            self.hello(cookie)
             frame = self.receive(wait_s)
             wait_s = min(2 * wait_s, 2) if frame is None else wait_s
-            if frame and frame.kind == CHALLENGE and frame.body[:8] == nonce.to_bytes(8, 'little'):
-                cookie = int.from_bytes(frame.body[8:16], 'little')
-            elif frame and frame.kind == WELCOME and frame.body[:8] == nonce.to_bytes(8, 'little'):
+            if frame and frame.kind == CHALLENGE and frame.body[:8] == self.nonce:
+                cookie = frame.body[8:16]
+            elif frame and frame.kind == WELCOME and frame.body[:8] == self.nonce:
                 _, self.id, _, self.frame_size, self.window, ping_ms, lease_ms = struct.unpack_from('<QQQIIII', frame.body)
                 self.ping_s, self.lease_s = ping_ms / 1000, lease_ms / 1000
+
+    def hello(self, cookie):
+        body = self.nonce + cookie + self.producer + struct.pack('<QII8s', 0, self.frame_size, 1 << 20, b'\1') + field('')
+        self.send_frame(build(HELLO, 0, body.ljust(self.frame_size - 48, b'\0')))
 
     def send(self, kind, body=b'', **fields):
         self.send_frame(build(kind, self.id, body, **fields))
@@ -128,6 +131,8 @@ class Session:  # section 6
                 frame = None
             if frame and (frame.session == self.id or frame.kind in (CHALLENGE, WELCOME)):
                 self.heard = time.monotonic()
+                if frame.kind == CHALLENGE and frame.session == self.id != 0:  # the address changed on the way
+                    self.hello(frame.body[8:16])
                 if frame.kind == PONG and frame.sequence == self.pings:
                     self.is_answered, self.proven = True, self.asked
                 if frame.kind == BYE or (frame.kind == ERROR and int.from_bytes(frame.body[:2], 'little') == NO_SESSION):

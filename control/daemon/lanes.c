@@ -305,14 +305,14 @@ static struct weir_router_topic *topic_of(const struct weir_lanes *lanes, uint32
 // Whether a session of the lane is the shard's member in a group whose events wait for it.
 static bool may_read(const struct weir_lane *lane, const struct weir_router_topic *topic, uint16_t shard)
 {
-	uint64_t session = atomic_load_explicit(&lane->session, memory_order_relaxed);
 	struct weir_group_row row;
 
-	if (session == 0 || topic->spec.policy != WEIR_POLICY_BLOCK)
+	if (topic->spec.policy != WEIR_POLICY_BLOCK)
 		return false;
 	for (uint32_t g = 0; g < topic->group_count; g++) {
 		if (topic->groups[g]->spec.kind == WEIR_GROUP_HOLD &&
-		    weir_row_read(&row, topic->groups[g]->rows[shard], sizeof(row)) == 0 && row.session == session)
+		    weir_row_read(&row, topic->groups[g]->rows[shard], sizeof(row)) == 0 &&
+		    row.member_lane == lane->number)
 			return true;
 	}
 	return false;

@@ -34,6 +34,17 @@ json_t *weir_answer_id(uint64_t id)
 	return json_string(text);
 }
 
+// A session's name: worker.number, null for none.
+static json_t *session_json(uint64_t name)
+{
+	char text[24];
+
+	if (name == 0)
+		return json_null();
+	snprintf(text, sizeof(text), "%u.%u", (unsigned)(name >> 32), (unsigned)name);
+	return json_string(text);
+}
+
 json_t *weir_answer_reasons(const uint64_t counters[])
 {
 	json_t *reasons = json_object();
@@ -192,7 +203,7 @@ static json_t *lane_json(const struct weir_lane *lane, uint32_t readers)
 {
 	json_t *json = json_pack("{s:I, s:s, s:i, s:i, s:o}", "lane", (json_int_t)lane->number, "name", lane->name, "pid",
 				 (int)lane->pid, "worker", lane->worker, "session",
-				 weir_answer_id(weir_counted(&lane->session)));
+				 session_json(weir_counted(&lane->session)));
 	const struct {
 		const char *key;
 		uint64_t value;
@@ -297,7 +308,7 @@ static json_t *delivery_json(const struct weir_group_row *row, uint32_t shard)
 	static const char *const STATES[] = { "idle", "assigning", "active", "revoking" };
 	json_t *json = json_pack("{s:i, s:s, s:o, s:I}", "shard", (int)shard, "state",
 				 row->state < sizeof(STATES) / sizeof(*STATES) ? STATES[row->state] : "unknown", "session",
-				 weir_answer_id(row->session), "term", (json_int_t)row->term);
+				 session_json(row->session), "term", (json_int_t)row->term);
 	const struct {
 		const char *key;
 		uint64_t value;

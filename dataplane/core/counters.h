@@ -1,6 +1,7 @@
 // The rows of the ledger as tools see them: fixed-width counters in one shared mapping, each row with one writer,
 // published under a seqlock once a burst so that every row balances at its own instant. The mapping is a file that the
-// router creates and tools map read-only: reading disturbs nobody. Layout crosses a process border: asserts below.
+// router creates and tools map read-only: reading disturbs nobody. Every user of the machine may read it, so nothing in it
+// proves anything: sessions go by their names. Layout crosses a process border: asserts below.
 //
 // Equations (docs/ARCHITECTURE.md, The ledger): worker: received = handed_on + sum(refused). shard: offered = accepted +
 // duplicate + sum(refused) + sum(skipped). (group, shard): head - start = settled + held + sum(dropped).
@@ -14,7 +15,7 @@
 #include "wire/reason.h"
 
 #define WEIR_COUNTERS_MAGIC 0x5245544e554f4357ull // "WCOUNTER"
-#define WEIR_COUNTERS_VERSION 1u
+#define WEIR_COUNTERS_VERSION 2u
 
 // First 4096 bytes of the mapping. Written by control before workers start; counts grow when control adds rows.
 struct weir_counters_header {
@@ -102,7 +103,7 @@ struct weir_group_row {
 	uint16_t shard;
 	uint16_t state;      // enum weir_delivery_state
 	uint32_t term;
-	uint64_t session;    // member, 0: none
+	uint64_t session;    // name of the member's (weir_session_name()), 0: none
 	uint64_t start_offset; // where the group began
 	uint64_t head_offset;
 	uint64_t settled;    // events
@@ -116,7 +117,8 @@ struct weir_group_row {
 	uint64_t redelivered;   // events sent with the redelivered mark
 	uint64_t credit_bytes;  // limit - charged
 	uint64_t lane;          // of the member that reads the log in place, 0: it gets frames
-	uint64_t reserved[7];
+	uint64_t member_lane;   // of the member, 0: it talks through a port
+	uint64_t reserved[6];
 };
 
 _Static_assert(sizeof(struct weir_row_head) == 16, "row layout");

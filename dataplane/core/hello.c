@@ -85,6 +85,8 @@ static bool may_answer(struct weir_engine *engine)
 	return true;
 }
 
+// The cookie is for a hello with that nonce. Of a session only its client knows the nonce, and whoever knows it may move the
+// session, so there the challenge names the id that the stranger sent, and no nonce.
 static void challenge(struct weir_engine *engine, const struct weir_path *path, uint64_t session, uint64_t nonce)
 {
 	uint32_t size = HEADER_SIZE + sizeof(struct weir_challenge);
@@ -93,7 +95,7 @@ static void challenge(struct weir_engine *engine, const struct weir_path *path, 
 		return;
 	frame->kind = WEIR_KIND_CHALLENGE;
 	struct weir_challenge body = {
-		.nonce = nonce,
+		.nonce = session ? 0 : nonce,
 		.cookie = weir_cookie_make(&engine->sessions, path, nonce, engine->now_ns),
 	};
 	memcpy(frame + 1, &body, sizeof(body));
@@ -131,6 +133,7 @@ static void welcome(struct weir_engine *engine, const struct weir_session *sessi
 		.dedup_window_ms = limits->dedup_window_ms,
 		.worker = engine->config.worker,
 		.version = WEIR_VERSION,
+		.number = session->ref.number,
 	};
 	memcpy(frame + 1, &body, sizeof(body));
 	memset((uint8_t *)(frame + 1) + sizeof(body), 0, size - HEADER_SIZE - sizeof(body));
@@ -167,7 +170,7 @@ static enum weir_reason session_open(struct weir_engine *engine, const struct we
 	session->ref.producer = hello->producer;
 	session->ref.epoch = hello->epoch;
 	session->ref.home = engine->config.worker;
-	session->ref.frame_size = agreed_size(engine, hello, path);
+	session->ref.frame_size = (uint16_t)agreed_size(engine, hello, path);
 	session->ref.lane = 0;
 	if (path->family == AF_UNIX) {
 		memcpy(&session->ref.lane, path->remote_ip, sizeof(session->ref.lane));

@@ -88,11 +88,12 @@ static void delivery_publish(struct weir_delivery_stream *delivery, uint64_t now
 	row->held = row->head_offset - row->settled_to;
 	row->state = delivery->state;
 	row->term = delivery->term;
-	row->session = delivery->member.id;
+	row->session = weir_session_name(&delivery->member);
 	row->sent_to = delivery->sent_to;
 	row->received_to = delivery->received_to;
 	row->credit_bytes = delivery->limit > delivery->charged ? delivery->limit - delivery->charged : 0;
-	row->lane = delivery->reading == WEIR_READING_IN_PLACE ? delivery->member.lane : 0;
+	row->member_lane = delivery->member.id ? delivery->member.lane : 0;
+	row->lane = delivery->reading == WEIR_READING_IN_PLACE ? row->member_lane : 0;
 	row->head.changed_ns = now_ns;
 	delivery->is_dirty = false;
 	uint64_t dropped = row->head_offset - row->start_offset - row->settled - row->held;

@@ -13,11 +13,17 @@ struct weir_session_ref {
 	uint64_t id; // 0: none
 	uint64_t producer;
 	uint64_t epoch;
-	uint16_t home; // worker
-	uint16_t reserved;
-	uint32_t frame_size; // bytes, largest frame to send it
+	uint16_t home;       // worker
+	uint16_t frame_size; // bytes, largest frame to send it
+	uint32_t number;     // counts the home's sessions, from 1, modulo 2^32
 	uint64_t lane;       // number of its lane, 0: it talks through a port
 };
+
+// What a session is called in rows, answers and words: the id proves who a client is and is told to that client alone.
+static inline uint64_t weir_session_name(const struct weir_session_ref *session)
+{
+	return session->id ? (uint64_t)session->home << 32 | session->number : 0;
+}
 
 enum weir_message_kind {
 	// Control to owner. Each is answered by WEIR_MESSAGE_DONE with the same `request`.

@@ -102,6 +102,9 @@ struct weir_session *weir_session_create(struct weir_sessions *sessions, uint64_
 	do
 		session->ref.id = (weir_session_random(sessions) & ~(uint64_t)sessions->mask) | slot;
 	while (session->ref.id <= sessions->mask);
+	if (++sessions->number == 0)
+		sessions->number = 1;
+	session->ref.number = sessions->number;
 	weir_chains_add(&sessions->by_nonce, nonce_hash(sessions, nonce), slot);
 	weir_chains_add(&sessions->by_peer, peer_hash(sessions, path), slot);
 	sessions->live++;

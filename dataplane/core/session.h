@@ -55,6 +55,7 @@ struct weir_sessions {
 	struct weir_ended *ended;
 	uint64_t secret[2];
 	uint64_t drawn; // random numbers so far
+	uint32_t number; // of the session created last
 };
 
 #define WEIR_COOKIE_BUCKET_NS 1000000000ull
@@ -94,7 +95,7 @@ static inline void weir_session_heard(struct weir_session *session, const struct
 
 struct weir_session *weir_session_find_nonce(const struct weir_sessions *sessions, uint64_t nonce);
 struct weir_session *weir_session_find_peer(const struct weir_sessions *sessions, const struct weir_path *path);
-// NULL: the table is full. It is heard now. The caller fills ref but for id, and the lease.
+// NULL: the table is full. It is heard now. The caller fills ref but for id and number, and the lease.
 struct weir_session *weir_session_create(struct weir_sessions *sessions, uint64_t nonce, const struct weir_path *path,
 					 uint64_t now_ns);
 // The caller has cancelled the lease and ended what hangs on it.

@@ -57,7 +57,7 @@ struct weir_lane {
 	_Atomic uint64_t bytes_out;
 	_Atomic uint64_t dropped; // descriptors that pointed nowhere
 	_Atomic uint64_t lost;    // frames to a client that did not empty its ring
-	_Atomic uint64_t session; // welcomed last, 0: none
+	_Atomic uint64_t session; // name of the one welcomed last, 0: none
 };
 
 // ---- Control thread ----

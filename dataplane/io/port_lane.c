@@ -385,10 +385,13 @@ static void lane_send_commit(struct weir_port *port, uint32_t size)
 	record->size = size;
 	record->reserved = 0;
 	frame = (const void *)(record + 1);
-	// Control asks whose session this is. The ring is written by nobody else, so what lies there is what was sent.
-	if (frame->kind == WEIR_KIND_WELCOME)
-		atomic_store_explicit(&lane->session, ((const struct weir_welcome *)(const void *)(frame + 1))->session,
+	// Status tells which session this is. The ring is written by nobody else, so what lies there is what was sent.
+	if (frame->kind == WEIR_KIND_WELCOME) {
+		const struct weir_welcome *welcome = (const void *)(frame + 1);
+
+		atomic_store_explicit(&lane->session, (uint64_t)welcome->worker << 32 | welcome->number,
 				      memory_order_relaxed);
+	}
 	lane->sent += weir_lane_record_size(size);
 	weir_count(&lane->frames_out, 1);
 	weir_count(&lane->bytes_out, size);

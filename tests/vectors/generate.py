@@ -143,8 +143,10 @@ def session_frames():
     yield 'hello-later-version', 'client none', 'hello of version 2: its layout is frozen, so it is answered', \
         hello(512, 0, '', 2)
     yield 'challenge', 'router none', 'echo this cookie', frame('CHALLENGE', struct.pack('<QQ', NONCE, COOKIE), session=0)
-    yield 'welcome', 'router none', 'session opened at worker 1, frame size 1472', frame('WELCOME', struct.pack(
-        '<QQQIIIIIHBB', NONCE, SESSION, ROUTER, 1472, 256, 500, 3000, 60000, 1, 1, 0).ljust(1424, b'\0'))
+    yield 'challenge-moved', 'router none', 'the session was heard from a new address: echo this cookie and its nonce', \
+        frame('CHALLENGE', struct.pack('<QQ', 0, COOKIE))
+    yield 'welcome', 'router none', 'session 1.17 opened at worker 1, frame size 1472', frame('WELCOME', struct.pack(
+        '<QQQIIIIIHBBII', NONCE, SESSION, ROUTER, 1472, 256, 500, 3000, 60000, 1, 1, 0, 17, 0).ljust(1424, b'\0'))
     yield 'ping', 'client none', 'sequence is echoed', frame('PING', sequence=77)
     yield 'pong', 'router none', 'answer to ping 77', frame('PONG', sequence=77)
     yield 'bye', 'client none', 'the session is over', frame('BYE')

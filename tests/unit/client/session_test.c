@@ -139,7 +139,7 @@ Test(session, challenge_of_a_live_session_is_answered_with_the_same_nonce)
 	uint64_t nonce = hello(0)->nonce;
 	rig_connect(&rig);
 	rig_clear(&rig);
-	struct weir_challenge challenge = { .nonce = nonce, .cookie = 0xfeed };
+	struct weir_challenge challenge = { .cookie = 0xfeed };
 	rig_give(&rig, (struct weir_frame_header){ .kind = WEIR_KIND_CHALLENGE, .session = rig.session }, &challenge,
 		 sizeof(challenge));
 	rig_poll(&rig);

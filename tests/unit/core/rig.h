@@ -151,7 +151,7 @@ const struct weir_ack_entry *rig_ack(const struct rig_client *client);
 const struct weir_refuse_entry *rig_refusal(const struct rig_client *client);
 void rig_forget(struct rig *rig);
 
-// Whether every row balances; walks the shard's log and counts runs that are not consecutive per producer.
+// Whether every row balances, and none tells what proves a session.
 bool rig_balances(struct rig *rig);
 // Events of the producer in the shard's log in order from `first`, without gap: returns the next one.
 uint64_t rig_log_next(struct rig *rig, uint16_t shard, uint64_t producer, uint64_t first);

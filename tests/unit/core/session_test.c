@@ -226,6 +226,44 @@ Test(session, a_frame_from_another_address_is_challenged_and_moves_only_after_it
 	cr_assert_eq(refused(WEIR_R_STRANGER), 2, "the old address is a stranger now");
 }
 
+Test(session, who_knows_an_id_but_not_the_nonce_is_told_nothing_that_moves_the_session)
+{
+	struct rig_client client, thief;
+	rig_client_init(rig, &client, 0, 1);
+	rig_connect(&client);
+	rig_client_init(rig, &thief, 0, 2);
+	thief.session = client.session;
+	rig_control(&thief, WEIR_KIND_PING, 0, 1);
+	const struct weir_frame_header *frame = rig_last(&thief, WEIR_KIND_CHALLENGE);
+	cr_assert_not_null(frame);
+	cr_expect_eq(((const struct weir_challenge *)(const void *)(frame + 1))->nonce, 0);
+	for (uint32_t i = 0; i + sizeof(client.nonce) <= sizeof(*frame) + sizeof(struct weir_challenge); i++)
+		cr_expect_neq(memcmp((const uint8_t *)frame + i, &client.nonce, sizeof(client.nonce)), 0, "byte %u", i);
+	// With all it was told.
+	uint64_t cookie = cookie_of(&thief);
+	uint64_t guesses[] = { 0, client.session, cookie, thief.nonce };
+	for (uint32_t i = 0; i < sizeof(guesses) / sizeof(*guesses); i++) {
+		thief.nonce = guesses[i];
+		thief.session = 0;
+		rig_hello(&thief, cookie);
+		cr_expect(welcome_of(&thief) == NULL || welcome_of(&thief)->session != client.session);
+	}
+	rig_control(&client, WEIR_KIND_PING, 0, 2);
+	cr_expect_eq(rig_count(&client, WEIR_KIND_PONG), 1, "the session is where it was");
+}
+
+Test(session, a_session_has_a_name_that_is_not_its_id)
+{
+	struct rig_client client;
+	rig_client_init(rig, &client, 0, 1);
+	rig_connect(&client);
+	uint32_t number = welcome_of(&client)->number;
+	cr_expect_gt(number, 0);
+	client.nonce++;
+	rig_connect(&client);
+	cr_expect_eq(welcome_of(&client)->number, number + 1, "no other session has it");
+}
+
 Test(session, new_macs_and_vlan_are_taken_from_admitted_frames)
 {
 	struct rig_client client;

@@ -364,12 +364,12 @@ Test(port_lane, what_a_lane_is_welcomed_as_is_known_to_control)
 	struct {
 		struct weir_frame_header header;
 		struct weir_welcome welcome;
-	} frame = { .header = { .kind = WEIR_KIND_WELCOME }, .welcome = { .session = 0x1234 } };
+	} frame = { .header = { .kind = WEIR_KIND_WELCOME }, .welcome = { .session = 0x1234, .worker = 1, .number = 17 } };
 
 	begin(&fixture);
 	const struct weir_lane *lane = open_lane(&fixture, &raw);
 	cr_assert(send_to(fixture.ports[0], &lane->path, &frame, sizeof(frame)));
-	cr_expect_eq(weir_counted(&lane->session), 0x1234);
+	cr_expect_eq(weir_counted(&lane->session), 1ull << 32 | 17, "its name, not its id");
 	raw_lane_unmap(&raw);
 	end(&fixture);
 }

@@ -105,6 +105,7 @@ Test(vectors, have_their_fields_where_the_structs_have_them)
 	cr_expect(welcome->session == 0x1122334455667788ull && welcome->router == 0xa1a2a3a4a5a6a7a8ull);
 	cr_expect(welcome->window_frames == 256 && welcome->ping_ms == 500 && welcome->lease_ms == 3000);
 	cr_expect(welcome->dedup_window_ms == 60000 && welcome->worker == 1 && welcome->version == 1);
+	cr_expect_eq(welcome->number, 17);
 
 	const struct weir_topic_info *topic = (const void *)(find(&vector, "topic") + 1);
 	cr_expect(topic->request == 42 && topic->revision == 3 && topic->topic == 7 && topic->shards == 4);
