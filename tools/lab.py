@@ -73,7 +73,8 @@ class Host:
 
 
 class Process:
-    def __init__(self, lab, name, command, netns, cores=(), nice=0, stdin=None):
+    # stderr None: a file, which err() reads.
+    def __init__(self, lab, name, command, netns, cores=(), nice=0, stdin=None, stderr=None):
         self.lab, self.name, self.command = lab, name, command
         self.out_path = os.path.join(lab.folder, f'{name}.out')
         self.err_path = os.path.join(lab.folder, f'{name}.err')
@@ -85,7 +86,8 @@ class Process:
         if netns:
             prefix += ['nsenter', f'--net=/run/netns/{netns}']
         with open(self.out_path, 'w') as out, open(self.err_path, 'w') as err:
-            self.child = subprocess.Popen(prefix + command, stdin=stdin or subprocess.DEVNULL, stdout=out, stderr=err)
+            self.child = subprocess.Popen(prefix + command, stdin=stdin or subprocess.DEVNULL, stdout=out,
+                                          stderr=err if stderr is None else stderr)
         self.pid = self.child.pid
 
     def is_running(self):
@@ -188,14 +190,15 @@ class Router:
             json.dump(self.topology, file, indent=1)  # which is YAML too
         return path
 
-    def launch(self):
+    def launch(self, stderr=None):
         self.process = Process(self.lab, f'weir{self.number}-{self.lab.take_number("life")}',
-                               [program('weir'), '--config', self.write()], self.lab.router_netns, nice=self.nice)
+                               [program('weir'), '--config', self.write()], self.lab.router_netns, nice=self.nice,
+                               stderr=stderr)
         self.lab.processes.append(self.process)
         return self.process
 
-    def start(self, timeout_s=20):
-        self.launch()
+    def start(self, timeout_s=20, stderr=None):
+        self.launch(stderr)
         deadline = time.monotonic() + timeout_s
         while True:
             if not self.process.is_running():

@@ -20,6 +20,7 @@
 #include "control/daemon/router.h"
 #include "control/daemon/say.h"
 #include "control/daemon/server.h"
+#include "lib/standard.h"
 
 #define FILES_MAX 65536u // descriptors, when nobody limits them below
 #define SAMPLE_NS 1000000000ull
@@ -367,10 +368,12 @@ static void raise_limit_of_files(void)
 int main(int count, char **words)
 {
 	struct daemon daemon = { .signal_fd = -1, .wake_fd = -1, .lanes_fd = -1 };
-	int result = weir_options_parse(&daemon.options, count, words);
+	int result;
 
+	lib_standard_open();
+	result = weir_options_parse(&daemon.options, count, words);
 	if (result != 0)
-		return result > 0 ? 0 : EXIT_CONFIG;
+		return lib_output_end("weir", result > 0 ? 0 : EXIT_CONFIG, EXIT_HOST);
 	raise_limit_of_files();
 	daemon.signal_fd = block_signals();
 	if (daemon.signal_fd < 0) {
@@ -378,7 +381,12 @@ int main(int count, char **words)
 			 strerror(-daemon.signal_fd));
 		return EXIT_HOST;
 	}
-	result = start(&daemon);
+	result = weir_say_begin();
+	if (result)
+		weir_say(WEIR_SAY_WARNING, "log: cannot write it beside: %s. Who stops reading it stops the router's control",
+			 strerror(-result));
+	result = lib_output_end("weir", start(&daemon), EXIT_HOST);
+	weir_say_end();
 	close(daemon.signal_fd);
 	return result;
 }

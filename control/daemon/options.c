@@ -2,11 +2,12 @@
 // also at every later apply. Main thread, before anything else.
 #include "control/daemon/options.h"
 
+#include <assert.h>
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/usage.h"
 #include "wire/codec.h"
 
 static const char USAGE[] = "usage: weir --config FILE [--instance NAME] [--poll adaptive|always] [--socket PATH]\n"
@@ -20,7 +21,7 @@ static const char HELP[] = "Routes events as the topology FILE says, in the fore
 			   "  --socket PATH        control socket; default /run/weir/<instance>.sock\n"
 			   "  --check              read the file, plan the placement, print it and exit\n"
 			   "  --machine TEXT       with --check: plan for an hwloc XML file or \"synthetic:...\"\n"
-			   "  --help, --version\n"
+			   "  --help, -h, --version\n"
 			   "\n"
 			   "weirctl(8) talks to a running weir.\n";
 
@@ -30,9 +31,7 @@ enum {
 	OPTION_POLL,
 	OPTION_SOCKET,
 	OPTION_CHECK,
-	OPTION_MACHINE,
-	OPTION_HELP,
-	OPTION_VERSION
+	OPTION_MACHINE
 };
 
 static const struct option OPTIONS[] = {
@@ -42,14 +41,27 @@ static const struct option OPTIONS[] = {
 	{ "socket", required_argument, NULL, OPTION_SOCKET },
 	{ "check", no_argument, NULL, OPTION_CHECK },
 	{ "machine", required_argument, NULL, OPTION_MACHINE },
-	{ "help", no_argument, NULL, OPTION_HELP },
-	{ "version", no_argument, NULL, OPTION_VERSION },
 	{ 0 },
 };
 
-static int complain(const char *what, const char *value)
+static_assert(WEIR_VERSION == 1, "what --version says of the protocol");
+
+static void help(FILE *out)
 {
-	fprintf(stderr, "weir: %s%s%s\n%s", what, value ? " " : "", value ? value : "", USAGE);
+	fprintf(out, "%s\n%s", USAGE, HELP);
+}
+
+static const struct lib_program PROGRAM = {
+	.name = "weir",
+	.version = WEIR_VERSION_TEXT ", protocol 1",
+	.help = help,
+	.options = OPTIONS,
+	.has_commands = true, // it has none, but people try `weir help`
+};
+
+static int complain(const char *object, const char *reason, const char *fix)
+{
+	lib_usage_wrong(&PROGRAM, object, reason, fix);
 	return -EINVAL;
 }
 
@@ -60,7 +72,7 @@ static int take_poll(struct weir_options *options, const char *value)
 	else if (strcmp(value, "always") == 0)
 		options->poll = WEIR_POLL_ALWAYS;
 	else
-		return complain("--poll: expected adaptive or always, found", value);
+		return complain("--poll", "it is adaptive or always", NULL);
 	return 0;
 }
 
@@ -69,10 +81,10 @@ static int take_instance(struct weir_options *options, const char *value)
 	char name[WEIR_NAME_SIZE] = { 0 };
 
 	if (strlen(value) >= sizeof(name))
-		return complain("--instance: expected 1 to 63 of A-Z a-z 0-9 . _ -, found", value);
+		return complain("--instance", "a name is 1 to 63 of A-Z a-z 0-9 . _ -", NULL);
 	memcpy(name, value, strlen(value));
 	if (!weir_name_is_valid(name))
-		return complain("--instance: expected 1 to 63 of A-Z a-z 0-9 . _ -, found", value);
+		return complain("--instance", "a name is 1 to 63 of A-Z a-z 0-9 . _ -", NULL);
 	options->instance = value;
 	return 0;
 }
@@ -93,37 +105,30 @@ static int take(struct weir_options *options, int option, const char *value)
 	case OPTION_CHECK:
 		options->is_check = true;
 		return 0;
-	case OPTION_MACHINE:
+	default:
 		options->machine = value;
 		return 0;
-	case OPTION_HELP:
-		printf("%s\n%s", USAGE, HELP);
-		return 1;
-	case OPTION_VERSION:
-		printf("weir %s, protocol %u\n", WEIR_VERSION_TEXT, WEIR_VERSION);
-		return 1;
-	default:
-		fputs(USAGE, stderr);
-		return -EINVAL;
 	}
 }
 
-int weir_options_parse(struct weir_options *options, int count, char *const *words)
+int weir_options_parse(struct weir_options *options, int count, char **words)
 {
 	int option;
 
 	*options = (struct weir_options){ .poll = -1 };
-	while ((option = getopt_long(count, words, "", OPTIONS, NULL)) != -1) {
+	while ((option = lib_usage_next(&PROGRAM, count, words, NULL)) >= 0) {
 		int result = take(options, option, optarg);
 
 		if (result != 0)
 			return result;
 	}
+	if (option != LIB_OPTIONS_END)
+		return option == LIB_OPTIONS_DONE ? 1 : -EINVAL;
 	if (optind < count)
-		return complain("unexpected word:", words[optind]);
+		return complain(words[optind], "it takes options alone", NULL);
 	if (!options->config)
-		return complain("--config FILE is missing", NULL);
+		return complain("--config", "it is missing", "weir --config FILE");
 	if (options->machine && !options->is_check)
-		return complain("--machine goes with --check", NULL);
+		return complain("--machine", "it goes with --check", NULL);
 	return 0;
 }

@@ -16,6 +16,6 @@ struct weir_options {
 };
 
 // 0: run; 1: help or version was printed, exit 0; -EINVAL: a complaint was printed, exit 2.
-int weir_options_parse(struct weir_options *options, int count, char *const *words);
+int weir_options_parse(struct weir_options *options, int count, char **words);
 
 #endif

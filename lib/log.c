@@ -1,0 +1,224 @@
+// A ring of bytes under a lock that is never held over a write. The thread that writes blocks all signals, so that none is
+// lost on it, and may be cancelled in its write alone: at the end it may be stuck there.
+#include "lib/log.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+struct lib_log {
+	const char *name;
+	int fd;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t changed; // lines came, or the end
+	bool is_ending;
+	bool is_failing; // the last write was refused: nothing that is said about it would arrive either
+	uint64_t dropped; // all
+	uint64_t told;    // what the last line about it said
+	uint64_t head, tail; // bytes ever put in, ever taken out
+	char ring[LIB_LOG_BUFFER];
+};
+
+// ---- Lines ----
+
+static size_t line_begin(char line[LIB_LOG_LINE_MAX], const char *name, enum lib_log_level level)
+{
+	static const char *const LEVELS[] = { "info", "warning", "error" };
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (size_t)snprintf(line, LIB_LOG_LINE_MAX, "%.64s[%6lld.%06ld] %s: ", name, (long long)now.tv_sec,
+				now.tv_nsec / 1000, LEVELS[level]);
+}
+
+static size_t line_end(char line[LIB_LOG_LINE_MAX], size_t used)
+{
+	if (used > LIB_LOG_LINE_MAX - 1)
+		used = LIB_LOG_LINE_MAX - 1;
+	line[used++] = '\n';
+	return used;
+}
+
+static bool ring_put(struct lib_log *log, const char *line, size_t size)
+{
+	if (sizeof(log->ring) - (log->head - log->tail) < size)
+		return false;
+	for (size_t i = 0; i < size; i++)
+		log->ring[(log->head + i) % sizeof(log->ring)] = line[i];
+	log->head += size;
+	return true;
+}
+
+// Says how many were dropped until here, unless it was said. false: it has no room.
+static bool ring_put_dropped(struct lib_log *log)
+{
+	char line[LIB_LOG_LINE_MAX];
+	if (log->dropped == log->told || log->is_failing)
+		return true;
+	size_t used = line_begin(line, log->name, LIB_LOG_WARNING);
+	used += (size_t)snprintf(line + used, sizeof(line) - used,
+				 "log: %llu lines were dropped until here: what they are written to took no more. "
+				 "Fix: read it, or give it room", (unsigned long long)log->dropped);
+	if (!ring_put(log, line, line_end(line, used)))
+		return false;
+	log->told = log->dropped;
+	return true;
+}
+
+// ---- The thread ----
+
+// false: the line is lost.
+static bool write_all(int fd, const char *bytes, size_t size)
+{
+	while (size) {
+		ssize_t written = write(fd, bytes, size);
+		if (written >= 0) {
+			bytes += written;
+			size -= (size_t)written;
+		} else if (errno == EAGAIN) {
+			// Somebody who shares the descriptor made it so.
+			poll(&(struct pollfd){ .fd = fd, .events = POLLOUT }, 1, -1);
+		} else if (errno != EINTR) {
+			return false;
+		}
+	}
+	return true;
+}
+
+// Takes the first line. Its size, 0: there is none.
+static size_t ring_take(struct lib_log *log, char line[LIB_LOG_LINE_MAX])
+{
+	size_t size = 0;
+	while (log->tail + size < log->head) {
+		line[size] = log->ring[(log->tail + size) % sizeof(log->ring)];
+		if (line[size++] == '\n')
+			break;
+	}
+	log->tail += size;
+	return size;
+}
+
+static void *write_lines(void *context)
+{
+	struct lib_log *log = context;
+	char line[LIB_LOG_LINE_MAX];
+	int state;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+	pthread_mutex_lock(&log->lock);
+	for (;;) {
+		if (log->head == log->tail)
+			ring_put_dropped(log);
+		size_t size = ring_take(log, line);
+		if (size == 0 && log->is_ending)
+			break;
+		if (size == 0) {
+			pthread_cond_wait(&log->changed, &log->lock);
+			continue;
+		}
+		pthread_mutex_unlock(&log->lock);
+		pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state);
+		bool is_written = write_all(log->fd, line, size);
+		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+		pthread_mutex_lock(&log->lock);
+		log->is_failing = !is_written;
+		log->dropped += !is_written;
+	}
+	pthread_mutex_unlock(&log->lock);
+	return NULL;
+}
+
+// ---- For those who log ----
+
+int lib_log_open(struct lib_log **out, const char *name, int fd)
+{
+	struct lib_log *log = calloc(1, sizeof(*log));
+	sigset_t all, before;
+	if (!log)
+		return -ENOMEM;
+	log->name = name;
+	log->fd = fd;
+	pthread_mutex_init(&log->lock, NULL);
+	pthread_cond_init(&log->changed, NULL);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int error = pthread_create(&log->thread, NULL, write_lines, log);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (error) {
+		free(log);
+		return -error;
+	}
+	pthread_setname_np(log->thread, "log");
+	*out = log;
+	return 0;
+}
+
+void lib_log_vwrite(struct lib_log *log, enum lib_log_level level, const char *format, va_list arguments)
+{
+	char line[LIB_LOG_LINE_MAX];
+	size_t used = line_begin(line, log ? log->name : program_invocation_short_name, level);
+	int more = vsnprintf(line + used, sizeof(line) - used, format, arguments);
+	used = line_end(line, used + (more > 0 ? (size_t)more : 0));
+	if (!log) {
+		write_all(STDERR_FILENO, line, used);
+		return;
+	}
+	pthread_mutex_lock(&log->lock);
+	if (!ring_put_dropped(log) || !ring_put(log, line, used))
+		log->dropped++;
+	pthread_cond_signal(&log->changed);
+	pthread_mutex_unlock(&log->lock);
+}
+
+void lib_log_write(struct lib_log *log, enum lib_log_level level, const char *format, ...)
+{
+	va_list arguments;
+	va_start(arguments, format);
+	lib_log_vwrite(log, level, format, arguments);
+	va_end(arguments);
+}
+
+uint64_t lib_log_dropped(struct lib_log *log)
+{
+	pthread_mutex_lock(&log->lock);
+	uint64_t dropped = log->dropped;
+	pthread_mutex_unlock(&log->lock);
+	return dropped;
+}
+
+static bool is_joined(struct lib_log *log, unsigned wait_ms)
+{
+	struct timespec end;
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_nsec += (long)wait_ms * 1000000;
+	end.tv_sec += end.tv_nsec / 1000000000;
+	end.tv_nsec %= 1000000000;
+	return pthread_clockjoin_np(log->thread, NULL, CLOCK_MONOTONIC, &end) == 0;
+}
+
+void lib_log_close(struct lib_log *log)
+{
+	if (!log)
+		return;
+	pthread_mutex_lock(&log->lock);
+	log->is_ending = true;
+	pthread_cond_signal(&log->changed);
+	pthread_mutex_unlock(&log->lock);
+	bool is_over = is_joined(log, LIB_LOG_END_MS);
+	if (!is_over) {
+		pthread_cancel(log->thread);
+		is_over = is_joined(log, LIB_LOG_END_MS);
+	}
+	// A write that cannot even be cancelled (a frozen disk) keeps the log's memory; the process is about to end.
+	if (is_over) {
+		pthread_cond_destroy(&log->changed);
+		pthread_mutex_destroy(&log->lock);
+		free(log);
+	}
+}
