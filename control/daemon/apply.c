@@ -1,119 +1,26 @@
 // One change of the running router as a transaction: compare, make everything new, hand it to the workers, move shards,
-// publish the snapshot, take away what is gone. Up to the moves every step is undone when a later one fails; after them
-// only a worker that does not answer can fail, and then the router says that it is broken. Control thread.
+// publish the snapshot, take away what is gone. Up to the moves every step is undone when a later one is refused; after
+// them only a worker that does not answer can fail. Such a worker may still read whatever it was pointed at: the
+// transaction stays as it is, and goes on, forwards or back, when the worker has answered. Control thread.
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "control/daemon/exchange.h"
 #include "control/daemon/memory.h"
-#include "control/daemon/parts.h"
-#include "control/daemon/router.h"
-#include "dataplane/core/shard.h"
+#include "control/daemon/say.h"
+#include "control/daemon/transaction.h"
+#include "lib/clock.h"
 
-struct added_group {
-	struct weir_router_topic *topic;
-	struct weir_router_group *group;
-	struct weir_group_place *places; // [shards] what the workers read
-	uint32_t change; // index into the diff
-	bool is_set_up; // its coordinator knows it
-	bool *is_created; // [shards]
-};
-
-struct transaction {
-	struct weir_router *router;
-	struct weir_router_target target;
-	struct weir_diff *diff;
-	struct weir_exchange exchange;
-	struct weir_trouble *trouble;
-	struct weir_router_topic **topics; // [target.topology->topic_count] kept and new
-	bool *is_new;
-	struct added_group *added; // [change_count]
-	uint32_t added_count;
-	struct weir_outcome *outcome;
-};
-
-static uint64_t now_ns(void)
+static int no_memory(struct weir_trouble *trouble)
 {
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
-
-static int no_memory(struct transaction *tx)
-{
-	weir_trouble_set(tx->trouble, "router", "apply the topology", "free some memory", "out of memory");
+	weir_trouble_set(trouble, "router", "apply the topology", "free some memory", "out of memory");
 	return -ENOMEM;
 }
 
-static const char *command_text(uint16_t kind)
-{
-	switch (kind) {
-	case WEIR_MESSAGE_SHARD_ADOPT:
-		return "adopt a shard";
-	case WEIR_MESSAGE_SHARD_MOVE:
-		return "hand a shard over";
-	case WEIR_MESSAGE_SHARD_REMOVE:
-		return "remove a shard";
-	case WEIR_MESSAGE_GROUP_CREATE:
-		return "create a group on a shard";
-	case WEIR_MESSAGE_GROUP_CHANGE:
-		return "change a group on a shard";
-	case WEIR_MESSAGE_GROUP_REMOVE:
-		return "remove a group from a shard";
-	case WEIR_MESSAGE_GROUP_SETUP:
-		return "coordinate a group";
-	case WEIR_MESSAGE_GROUP_TEARDOWN:
-		return "end a group";
-	case WEIR_MESSAGE_SNAPSHOT:
-		return "take the new snapshot";
-	case WEIR_MESSAGE_FORWARD_END:
-		return "stop forwarding for a moved shard";
-	default:
-		return "take new limits";
-	}
-}
+// ---- Everything new is made; no worker knows of it ----
 
-static int add(struct transaction *tx, uint16_t worker, const struct weir_message *command)
-{
-	int index = weir_exchange_add(&tx->exchange, worker, command);
-
-	return index < 0 ? no_memory(tx) : 0;
-}
-
-// Runs the round that was added. On failure *trouble names worker, command, topic and reason.
-static int run(struct transaction *tx)
-{
-	const struct weir_message *command;
-	char object[160];
-	uint32_t failed;
-	int err = weir_exchange_run(&tx->exchange, &failed);
-
-	if (!err)
-		return 0;
-	command = &tx->exchange.commands[failed];
-	snprintf(object, sizeof(object), "worker %u (topic id %u, shard %u, group id %u)", command->from, command->topic,
-		 command->shard, command->group);
-	if (err == -ETIMEDOUT) {
-		tx->router->is_broken = true;
-		weir_trouble_set(tx->trouble, object, command_text(command->kind),
-				 "look for `stalled` in weir's log, then restart weir", "the worker did not answer within %u s",
-				 WEIR_EXCHANGE_TIMEOUT_MS / 1000);
-	} else {
-		weir_trouble_set(tx->trouble, object, command_text(command->kind),
-				 err == -ENOSPC || err == -ENOMEM ? "use fewer topics, shards or groups, or a second instance"
-								  : "report it with weir's log",
-				 "%s", strerror(-err));
-	}
-	return err;
-}
-
-// ---- 1. Everything new is made; no worker knows of it ----
-
-static int prepare_topics(struct transaction *tx)
+static int prepare_topics(struct weir_transaction *tx, struct weir_trouble *trouble)
 {
 	const struct weir_topology *topology = tx->target.topology;
 
@@ -123,7 +30,7 @@ static int prepare_topics(struct transaction *tx)
 		tx->topics[t] = weir_router_find(tx->router, topology->topics[t].name);
 		if (tx->topics[t])
 			continue;
-		err = weir_router_topic_create(&tx->topics[t], &tx->target, t, tx->trouble);
+		err = weir_router_topic_create(&tx->topics[t], &tx->target, t, trouble);
 		if (err)
 			return err;
 		tx->is_new[t] = true;
@@ -131,13 +38,13 @@ static int prepare_topics(struct transaction *tx)
 	return 0;
 }
 
-static int prepare_group(struct transaction *tx, uint32_t change)
+static int prepare_group(struct weir_transaction *tx, uint32_t change, struct weir_trouble *trouble)
 {
 	const struct weir_topology *topology = tx->target.topology;
 	const struct weir_topology_topic *topic = weir_topology_find(topology, tx->diff->changes[change].topic);
 	const struct weir_topology_group *config = weir_topology_find_group(topic, tx->diff->changes[change].group);
-	struct added_group *added = &tx->added[tx->added_count];
-	int err = weir_router_group_create(&added->group, tx->router, topic, config, tx->trouble);
+	struct weir_added_group *added = &tx->added[tx->added_count];
+	int err = weir_router_group_create(&added->group, tx->router, topic, config, trouble);
 
 	if (err)
 		return err;
@@ -147,7 +54,7 @@ static int prepare_group(struct transaction *tx, uint32_t change)
 	added->places = calloc(topic->shards, sizeof(*added->places));
 	added->is_created = calloc(topic->shards, sizeof(*added->is_created));
 	if (!added->places || !added->is_created)
-		return no_memory(tx);
+		return no_memory(trouble);
 	for (uint32_t s = 0; s < topic->shards; s++) {
 		added->places[s].spec = added->group->spec;
 		added->places[s].row = added->group->rows[s];
@@ -155,187 +62,54 @@ static int prepare_group(struct transaction *tx, uint32_t change)
 	return 0;
 }
 
-static int prepare(struct transaction *tx)
+static int prepare(struct weir_transaction *tx, struct weir_trouble *trouble)
 {
 	uint32_t topics = tx->target.topology->topic_count;
+	uint32_t changes = tx->diff->change_count;
 	int err;
 
 	tx->topics = calloc(topics + 1, sizeof(*tx->topics));
 	tx->is_new = calloc(topics + 1, sizeof(*tx->is_new));
-	tx->added = calloc(tx->diff->change_count + 1, sizeof(*tx->added));
-	tx->outcome->changes = calloc(tx->diff->change_count + 1, sizeof(*tx->outcome->changes));
-	if (!tx->topics || !tx->is_new || !tx->added || !tx->outcome->changes)
-		return no_memory(tx);
-	tx->outcome->change_count = tx->diff->change_count;
-	for (uint32_t c = 0; c < tx->diff->change_count; c++)
-		tx->outcome->changes[c].change = tx->diff->changes[c];
-	err = prepare_topics(tx);
-	for (uint32_t c = 0; !err && c < tx->diff->change_count; c++) {
+	tx->added = calloc(changes + 1, sizeof(*tx->added));
+	tx->removals = calloc(changes + 1, sizeof(*tx->removals));
+	tx->outcome.changes = calloc(changes + 1, sizeof(*tx->outcome.changes));
+	if (!tx->topics || !tx->is_new || !tx->added || !tx->removals || !tx->outcome.changes)
+		return no_memory(trouble);
+	tx->outcome.change_count = changes;
+	for (uint32_t c = 0; c < changes; c++)
+		tx->outcome.changes[c].change = tx->diff->changes[c];
+	err = prepare_topics(tx, trouble);
+	for (uint32_t c = 0; !err && c < changes; c++) {
 		if (tx->diff->changes[c].kind == WEIR_CHANGE_GROUP_ADDED)
-			err = prepare_group(tx, c);
+			err = prepare_group(tx, c, trouble);
 	}
 	return err;
 }
 
-// ---- 2. Owners and coordinators take what is new ----
+// ---- The end: everything as it is wanted, or as it was ----
 
-static int adopt_shards(struct transaction *tx)
+static void destroy(struct weir_transaction *tx)
 {
-	uint32_t at = 0;
-	int err = 0;
-
-	weir_exchange_clear(&tx->exchange);
-	for (uint32_t t = 0; !err && t < tx->target.topology->topic_count; t++) {
-		struct weir_router_topic *topic = tx->topics[t];
-
-		for (uint32_t s = 0; !err && tx->is_new[t] && s < topic->spec.shards; s++) {
-			struct weir_message command = { .kind = WEIR_MESSAGE_SHARD_ADOPT,
-							.topic = topic->spec.id.value,
-							.shard = (uint16_t)s,
-							.pointer = topic->fresh[s] };
-
-			err = add(tx, topic->owner[s], &command);
-		}
-	}
-	if (err)
-		return err;
-	err = run(tx);
-	// Whatever was adopted belongs to its worker now, also when another adoption failed.
-	for (uint32_t t = 0; t < tx->target.topology->topic_count; t++) {
-		for (uint32_t s = 0; tx->is_new[t] && s < tx->topics[t]->spec.shards; s++, at++) {
-			const struct weir_message *answer = &tx->exchange.answers[at];
-
-			if (answer->kind == 0 || answer->result == 0)
-				tx->topics[t]->fresh[s] = NULL;
-		}
-	}
-	return err;
-}
-
-static int set_up_groups(struct transaction *tx)
-{
-	int err = 0;
-
-	weir_exchange_clear(&tx->exchange);
-	for (uint32_t a = 0; !err && a < tx->added_count; a++) {
-		struct added_group *added = &tx->added[a];
-		struct weir_message command = { .kind = WEIR_MESSAGE_GROUP_SETUP,
-						.topic = added->topic->spec.id.value,
-						.group = added->group->spec.id.value,
-						.shard = (uint16_t)added->topic->spec.shards,
-						.pointer = &added->group->spec };
-
-		err = add(tx, added->group->spec.coordinator, &command);
-	}
-	if (err)
-		return err;
-	err = run(tx);
-	for (uint32_t a = 0; a < tx->added_count; a++)
-		tx->added[a].is_set_up = tx->exchange.answers[a].kind != 0 && tx->exchange.answers[a].result == 0;
-	return err;
-}
-
-static int create_groups(struct transaction *tx)
-{
-	uint32_t at = 0;
-	int err = 0;
-
-	weir_exchange_clear(&tx->exchange);
-	for (uint32_t a = 0; !err && a < tx->added_count; a++) {
-		struct added_group *added = &tx->added[a];
-
-		for (uint32_t s = 0; !err && s < added->topic->spec.shards; s++) {
-			struct weir_message command = { .kind = WEIR_MESSAGE_GROUP_CREATE,
-							.topic = added->topic->spec.id.value,
-							.group = added->group->spec.id.value,
-							.shard = (uint16_t)s,
-							.pointer = &added->places[s] };
-
-			err = add(tx, added->topic->owner[s], &command);
-		}
-	}
-	if (err)
-		return err;
-	err = run(tx);
 	for (uint32_t a = 0; a < tx->added_count; a++) {
-		struct added_group *added = &tx->added[a];
-
-		for (uint32_t s = 0; s < added->topic->spec.shards; s++, at++) {
-			const struct weir_message *answer = &tx->exchange.answers[at];
-
-			added->is_created[s] = answer->kind != 0 && answer->result == 0;
-			added->group->starts[s] = answer->value;
-		}
+		free(tx->added[a].places);
+		free(tx->added[a].is_created);
 	}
-	return err;
+	free(tx->added);
+	free(tx->removals);
+	free(tx->topics);
+	free(tx->is_new);
+	weir_outcome_fini(&tx->outcome);
+	weir_exchange_fini(&tx->exchange);
+	weir_diff_destroy(tx->diff);
+	weir_plan_destroy(tx->target.plan);
+	weir_topology_destroy(tx->target.topology);
+	free(tx);
 }
 
-// ---- Undoing 1 and 2 ----
-
-// Takes back what workers got. Their answers are waited for, because what they hold is freed next.
-static int undo_workers(struct transaction *tx)
+// Frees what was made; workers have none of it, or gave it back.
+static void destroy_new(struct weir_transaction *tx)
 {
-	int err = 0;
-
-	weir_exchange_clear(&tx->exchange);
-	for (uint32_t a = 0; !err && a < tx->added_count; a++) {
-		struct added_group *added = &tx->added[a];
-		struct weir_message command = { .topic = added->topic->spec.id.value, .group = added->group->spec.id.value };
-
-		for (uint32_t s = 0; !err && added->is_created && s < added->topic->spec.shards; s++) {
-			command.kind = WEIR_MESSAGE_GROUP_REMOVE;
-			command.shard = (uint16_t)s;
-			if (added->is_created[s])
-				err = add(tx, added->topic->owner[s], &command);
-		}
-		command.kind = WEIR_MESSAGE_GROUP_TEARDOWN;
-		command.shard = 0;
-		if (!err && added->is_set_up)
-			err = add(tx, added->group->spec.coordinator, &command);
-	}
-	return err ? err : run(tx);
-}
-
-static int remove_shards(struct transaction *tx, struct weir_router_topic *topic)
-{
-	int err = 0;
-
-	weir_exchange_clear(&tx->exchange);
-	for (uint32_t s = 0; !err && s < topic->spec.shards; s++) {
-		struct weir_message command = { .kind = WEIR_MESSAGE_SHARD_REMOVE,
-						.topic = topic->spec.id.value,
-						.shard = (uint16_t)s };
-
-		if (!topic->fresh[s])
-			err = add(tx, topic->owner[s], &command);
-	}
-	if (!err)
-		err = run(tx);
-	if (err)
-		return err;
-	for (uint32_t i = 0; i < tx->exchange.count; i++)
-		topic->fresh[tx->exchange.commands[i].shard] = tx->exchange.answers[i].pointer;
-	return 0;
-}
-
-// After a failure: the old state, exactly. A worker that does not answer keeps what it has: the router is broken then,
-// and freeing under it would be worse.
-static void undo(struct transaction *tx)
-{
-	struct weir_trouble second;
-	struct weir_trouble *first = tx->trouble;
-
-	tx->trouble = &second;
-	if (!tx->router->is_broken)
-		undo_workers(tx);
-	for (uint32_t t = 0; tx->is_new && t < tx->target.topology->topic_count && !tx->router->is_broken; t++) {
-		if (tx->is_new[t])
-			remove_shards(tx, tx->topics[t]);
-	}
-	tx->trouble = first;
-	if (tx->router->is_broken)
-		return;
-	for (uint32_t a = 0; a < tx->added_count; a++)
+	for (uint32_t a = 0; !tx->is_listed && a < tx->added_count; a++)
 		weir_router_group_destroy(tx->router, tx->added[a].group, tx->added[a].topic->spec.shards);
 	for (uint32_t t = 0; tx->is_new && t < tx->target.topology->topic_count; t++) {
 		if (tx->is_new[t])
@@ -343,253 +117,205 @@ static void undo(struct transaction *tx)
 	}
 }
 
-// ---- 3. Shards move, the snapshot is published ----
-
-static int move_shards(struct transaction *tx)
+static void note_starts(struct weir_transaction *tx)
 {
-	int err = 0;
+	for (uint32_t a = 0; a < tx->added_count; a++) {
+		struct weir_outcome_change *done = &tx->outcome.changes[tx->added[a].change];
+		uint32_t shards = tx->added[a].topic->spec.shards;
 
-	weir_exchange_clear(&tx->exchange);
-	for (uint32_t c = 0; !err && c < tx->diff->change_count; c++) {
-		const struct weir_change *change = &tx->diff->changes[c];
-		struct weir_message command = { .kind = WEIR_MESSAGE_SHARD_MOVE,
-						.shard = (uint16_t)change->shard,
-						.worker = change->to };
-
-		if (change->kind != WEIR_CHANGE_SHARD_MOVED)
+		done->starts = calloc(shards, sizeof(*done->starts));
+		if (!done->starts)
 			continue;
-		command.topic = weir_router_find(tx->router, change->topic)->spec.id.value;
-		err = add(tx, change->from, &command);
+		memcpy(done->starts, tx->added[a].group->starts, shards * sizeof(*done->starts));
+		done->start_count = shards;
 	}
-	if (!err)
-		err = run(tx);
-	if (err)
-		return err;
-	for (uint32_t c = 0, at = 0; c < tx->diff->change_count; c++) {
-		const struct weir_change *change = &tx->diff->changes[c];
-
-		if (change->kind != WEIR_CHANGE_SHARD_MOVED)
-			continue;
-		weir_router_find(tx->router, change->topic)->owner[change->shard] = change->to;
-		tx->outcome->changes[c].pause_ns = tx->exchange.answers[at++].value;
-		if (tx->outcome->changes[c].pause_ns > tx->outcome->pause_max_ns)
-			tx->outcome->pause_max_ns = tx->outcome->changes[c].pause_ns;
-	}
-	return 0;
 }
 
-// Owners take quota and timeout; the next snapshot carries them.
-static int change_groups(struct transaction *tx)
-{
-	int err = 0;
-
-	weir_exchange_clear(&tx->exchange);
-	for (uint32_t c = 0; !err && c < tx->diff->change_count; c++) {
-		const struct weir_change *change = &tx->diff->changes[c];
-		const struct weir_topology_topic *topic = weir_topology_find(tx->target.topology, change->topic);
-		const struct weir_topology_group *config;
-		struct weir_router_topic *running;
-		struct weir_router_group *group;
-
-		if (change->kind != WEIR_CHANGE_GROUP_CHANGED)
-			continue;
-		config = weir_topology_find_group(topic, change->group);
-		running = weir_router_find(tx->router, change->topic);
-		group = weir_router_topic_group(running, change->group);
-		group->spec.quota_bytes = config->quota_bytes;
-		group->spec.progress_timeout_ns = config->progress_timeout_ns;
-		for (uint32_t s = 0; !err && s < running->spec.shards; s++) {
-			struct weir_message command = { .kind = WEIR_MESSAGE_GROUP_CHANGE,
-							.topic = running->spec.id.value,
-							.group = group->spec.id.value,
-							.shard = (uint16_t)s,
-							.pointer = &group->spec };
-
-			err = add(tx, running->owner[s], &command);
-		}
-	}
-	return err ? err : run(tx);
-}
-
-// Takes a group out of its topic's list and hands it back.
-static struct weir_router_group *detach_group(struct weir_router_topic *topic, const char *name)
-{
-	for (uint32_t g = 0; g < topic->group_count; g++) {
-		struct weir_router_group *group = topic->groups[g];
-
-		if (strcmp(group->spec.name, name) != 0)
-			continue;
-		topic->group_count--;
-		memmove(&topic->groups[g], &topic->groups[g + 1], (topic->group_count - g) * sizeof(group));
-		return group;
-	}
-	return NULL;
-}
-
-static int publish(struct transaction *tx)
+// Router and transaction change their lists, topologies and plans: what the transaction has then is what was.
+static void conclude(struct weir_transaction *tx)
 {
 	struct weir_router *router = tx->router;
-	struct weir_snapshot *snapshot = weir_router_snapshot(tx->topics, tx->target.topology->topic_count,
-							      router->topic_last + 1, router->revision + 1);
-	struct weir_message command = { .kind = WEIR_MESSAGE_SNAPSHOT, .pointer = snapshot };
-	int err = 0;
+	struct weir_topology *topology = router->topology;
+	struct weir_plan *plan = router->plan;
+	struct weir_router_topic **topics = router->topics;
 
-	if (!snapshot)
-		return no_memory(tx);
-	weir_exchange_clear(&tx->exchange);
-	for (uint16_t w = 0; !err && w < router->topology->worker_count; w++)
-		err = add(tx, w, &command);
-	if (err) {
-		free(snapshot);
-		return err;
+	note_starts(tx);
+	for (uint32_t r = 0; r < tx->removal_count; r++) {
+		struct weir_removal *removal = &tx->removals[r];
+
+		if (removal->group)
+			weir_router_group_destroy(router, removal->group, removal->topic->spec.shards);
+		else
+			weir_router_topic_destroy(router, removal->topic);
 	}
-	err = run(tx);
-	// Some worker may use the old one and another the new one: both stay.
-	if (err)
-		return err;
-	free(router->snapshot);
-	router->snapshot = snapshot;
-	router->revision++;
-	return 0;
+	router->topics = tx->topics;
+	router->topic_count = tx->target.topology->topic_count;
+	router->topology = tx->target.topology;
+	router->plan = tx->target.plan;
+	tx->topics = topics;
+	tx->target.topology = topology;
+	tx->target.plan = plan;
+	tx->outcome.duration_ns = lib_clock_ns() - tx->start_ns;
+	tx->outcome.revision = router->revision;
 }
 
-static int end_forwarding(struct transaction *tx)
+// ---- The rounds ----
+
+static void name_command(const struct weir_transaction *tx, uint32_t index, char *object, size_t size)
 {
-	int err = 0;
+	const struct weir_message *command = &tx->exchange.commands[index];
+	size_t used = (size_t)snprintf(object, size, "worker %u", command->from);
 
-	weir_exchange_clear(&tx->exchange);
-	for (uint32_t c = 0; !err && c < tx->diff->change_count; c++) {
-		const struct weir_change *change = &tx->diff->changes[c];
-		struct weir_message command = { .kind = WEIR_MESSAGE_FORWARD_END, .shard = (uint16_t)change->shard };
-
-		if (change->kind != WEIR_CHANGE_SHARD_MOVED)
-			continue;
-		command.topic = weir_router_find(tx->router, change->topic)->spec.id.value;
-		err = add(tx, change->from, &command);
-	}
-	return err ? err : run(tx);
+	// The one lets go, the other one answers.
+	if (command->kind == WEIR_MESSAGE_SHARD_MOVE)
+		used += (size_t)snprintf(object + used, size - used, " or worker %u", command->worker);
+	if (command->topic)
+		used += (size_t)snprintf(object + used, size - used, " (topic id %u, shard %u", command->topic, command->shard);
+	if (command->group)
+		used += (size_t)snprintf(object + used, size - used, ", group id %u", command->group);
+	if (command->topic)
+		snprintf(object + used, size - used, ")");
 }
 
-// ---- 4. What is gone is taken away ----
-
-static int tear_down(struct transaction *tx, const struct weir_router_topic *topic, const struct weir_router_group *group)
+static void say_late(const struct weir_transaction *tx, struct weir_trouble *trouble)
 {
-	struct weir_message command = { .kind = WEIR_MESSAGE_GROUP_TEARDOWN,
-					.topic = topic->spec.id.value,
-					.group = group->spec.id.value };
+	bool has_moved = tx->step >= WEIR_STEP_MOVE && tx->step < WEIR_STEP_DONE;
+	uint32_t late;
+	char object[160];
+	char action[96];
+
+	if (weir_exchange_result(&tx->exchange, &late) != -ETIMEDOUT)
+		return;
+	name_command(tx, late, object, sizeof(object));
+	snprintf(action, sizeof(action), "%s", weir_round_text(tx->exchange.commands[late].kind));
+	weir_trouble_set(trouble, object, action,
+			 "look for `stalled` in weir's log; apply again when the worker is back, or restart weir",
+			 "it has not answered for %.0f s (%u of %u commands are), so whether it did that is unknown until it "
+			 "does. Nothing is freed; %s",
+			 (double)(lib_clock_ns() - tx->start_ns) / 1e9, tx->exchange.answered, tx->exchange.count,
+			 has_moved ? "the change is half done, and is completed then"
+				   : "nothing of the change is in force, and it is undone then");
+}
+
+static int say_refused(const struct weir_transaction *tx, uint32_t failed, int err, struct weir_trouble *trouble)
+{
+	char object[160];
+
+	name_command(tx, failed, object, sizeof(object));
+	return weir_trouble_set(trouble, object, weir_round_text(tx->exchange.commands[failed].kind),
+				err == -ENOSPC || err == -ENOMEM ? "use fewer topics, shards or groups, or a second instance"
+								 : "report it with weir's log",
+				"%s", strerror(-err));
+}
+
+// Sends the step's commands, if that was not done, and takes its answers. -EINPROGRESS: some are missing, or there was no
+// memory to ask; a later call goes on. Another error: a worker refused, *trouble says what.
+static int step(struct weir_transaction *tx, uint32_t timeout_ms, struct weir_trouble *trouble)
+{
+	uint32_t failed;
 	int err;
 
-	weir_exchange_clear(&tx->exchange);
-	err = add(tx, group->spec.coordinator, &command);
-	return err ? err : run(tx);
-}
-
-static int remove_group(struct transaction *tx, struct weir_router_topic *topic, struct weir_router_group *group)
-{
-	int err = 0;
-
-	weir_exchange_clear(&tx->exchange);
-	for (uint32_t s = 0; !err && s < topic->spec.shards; s++) {
-		struct weir_message command = { .kind = WEIR_MESSAGE_GROUP_REMOVE,
-						.topic = topic->spec.id.value,
-						.group = group->spec.id.value,
-						.shard = (uint16_t)s };
-
-		err = add(tx, topic->owner[s], &command);
+	if (!tx->is_sent) {
+		weir_exchange_clear(&tx->exchange);
+		if (weir_round_fill(tx) != 0) {
+			no_memory(trouble);
+			return -EINPROGRESS;
+		}
+		weir_exchange_send(&tx->exchange);
+		tx->is_sent = true;
 	}
-	if (!err)
-		err = run(tx);
-	if (!err)
-		err = tear_down(tx, topic, group);
-	if (!err)
-		weir_router_group_destroy(tx->router, group, topic->spec.shards);
+	if (!weir_exchange_wait(&tx->exchange, timeout_ms)) {
+		say_late(tx, trouble);
+		return -EINPROGRESS;
+	}
+	tx->is_sent = false;
+	weir_round_take(tx);
+	err = weir_exchange_result(&tx->exchange, &failed);
+	if (err)
+		say_refused(tx, failed, err, trouble);
 	return err;
 }
 
-static int remove_topic(struct transaction *tx, struct weir_router_topic *topic)
+// Goes on to the end: WEIR_STEP_DONE, or WEIR_STEP_UNDONE with the error that was the reason. -EINPROGRESS: it stays where
+// it is. `is_undone`: nobody waits for the change any more, and it is taken back while that can be done.
+static int advance(struct weir_transaction *tx, uint32_t timeout_ms, bool is_undone, struct weir_trouble *trouble)
 {
-	int err = remove_shards(tx, topic);
+	struct weir_trouble second;
+	int refused = is_undone ? -ECANCELED : 0;
 
-	for (uint32_t g = 0; !err && g < topic->group_count; g++)
-		err = tear_down(tx, topic, topic->groups[g]);
-	if (!err)
-		weir_router_topic_destroy(tx->router, topic);
-	return err;
-}
+	while (tx->step != WEIR_STEP_DONE && tx->step != WEIR_STEP_UNDONE) {
+		bool is_new = tx->step < WEIR_STEP_MOVE;
+		int err = step(tx, timeout_ms, is_new || !refused ? trouble : &second);
 
-static int set_limits(struct transaction *tx)
-{
-	struct weir_engine_limits limits = weir_router_limits(tx->target.topology);
-	struct weir_message command = { .kind = WEIR_MESSAGE_LIMITS, .pointer = &limits };
-	int err = 0;
-
-	weir_exchange_clear(&tx->exchange);
-	for (uint16_t w = 0; !err && w < tx->router->topology->worker_count; w++)
-		err = add(tx, w, &command);
-	return err ? err : run(tx);
-}
-
-struct removal {
-	struct weir_router_topic *topic;
-	struct weir_router_group *group; // NULL: the whole topic
-};
-
-// Lists what goes before the lists change, adds what came.
-static void exchange_lists(struct transaction *tx, struct removal *removals, uint32_t *count)
-{
-	*count = 0;
-	for (uint32_t c = 0; c < tx->diff->change_count; c++) {
-		const struct weir_change *change = &tx->diff->changes[c];
-		struct weir_router_topic *topic = weir_router_find(tx->router, change->topic);
-
-		if (change->kind == WEIR_CHANGE_GROUP_REMOVED)
-			removals[(*count)++] = (struct removal){ topic, detach_group(topic, change->group) };
-		else if (change->kind == WEIR_CHANGE_TOPIC_REMOVED)
-			removals[(*count)++] = (struct removal){ topic, NULL };
-	}
-	for (uint32_t a = 0; a < tx->added_count; a++) {
-		struct weir_router_topic *topic = tx->added[a].topic;
-		struct weir_outcome_change *done = &tx->outcome->changes[tx->added[a].change];
-
-		topic->groups[topic->group_count++] = tx->added[a].group;
-		done->starts = calloc(topic->spec.shards, sizeof(*done->starts));
-		if (done->starts) {
-			memcpy(done->starts, tx->added[a].group->starts, topic->spec.shards * sizeof(*done->starts));
-			done->start_count = topic->spec.shards;
+		if (err == -EINPROGRESS)
+			return err;
+		if (err && !is_new) {
+			// A worker refuses what only a defect could make it refuse.
+			tx->router->is_broken = true;
+			return err;
+		}
+		if (is_new && (err || is_undone)) {
+			refused = err ? err : refused;
+			tx->step = WEIR_STEP_TAKE_BACK_GROUPS;
+		} else {
+			tx->step++;
 		}
 	}
+	return tx->step == WEIR_STEP_DONE ? 0 : refused;
 }
 
-static int commit(struct transaction *tx)
+static void conclude_and_say(struct weir_transaction *tx)
 {
-	struct removal *removals = calloc(tx->diff->change_count + 1, sizeof(*removals));
-	uint32_t count;
+	struct weir_router *router = tx->router;
+
+	router->unfinished = NULL;
+	if (tx->step == WEIR_STEP_DONE) {
+		conclude(tx);
+		weir_say(WEIR_SAY_WARNING, "the apply that waited for a worker is complete: revision %llu",
+			 (unsigned long long)router->revision);
+	} else {
+		destroy_new(tx);
+		weir_say(WEIR_SAY_WARNING, "the apply that waited for a worker is undone: everything is as it was before");
+	}
+	destroy(tx);
+}
+
+void weir_router_settle(struct weir_router *router)
+{
+	struct weir_transaction *tx = router->unfinished;
+	struct weir_trouble trouble;
 	int err;
 
-	if (!removals)
-		return no_memory(tx);
-	exchange_lists(tx, removals, &count);
-	err = publish(tx);
-	if (!err)
-		err = end_forwarding(tx);
-	for (uint32_t r = 0; !err && r < count; r++) {
-		if (removals[r].group)
-			err = remove_group(tx, removals[r].topic, removals[r].group);
-		else
-			err = remove_topic(tx, removals[r].topic);
+	if (!tx || router->is_broken)
+		return;
+	err = advance(tx, 0, true, &trouble);
+	if (tx->step == WEIR_STEP_DONE || tx->step == WEIR_STEP_UNDONE)
+		conclude_and_say(tx);
+	else if (err != -EINPROGRESS)
+		weir_say(WEIR_SAY_ERROR, "%s: cannot %s: %s. %s", trouble.object, trouble.action, trouble.reason, trouble.fix);
+}
+
+// What workers were handed and did not answer for may be theirs: it stays, and goes with the process.
+void weir_router_abandon(struct weir_router *router)
+{
+	struct weir_transaction *tx = router->unfinished;
+
+	if (!tx)
+		return;
+	if (!weir_exchange_wait(&tx->exchange, 0)) {
+		weir_exchange_clear(&tx->exchange);
+		return;
 	}
-	for (uint32_t c = 0; !err && c < tx->diff->change_count; c++) {
-		if (tx->diff->changes[c].kind == WEIR_CHANGE_LIMITS)
-			err = set_limits(tx);
+	if (tx->is_sent)
+		weir_round_take(tx);
+	destroy_new(tx);
+	for (uint32_t r = 0; r < tx->removal_count; r++) {
+		if (tx->removals[r].group)
+			weir_router_group_destroy(router, tx->removals[r].group, tx->removals[r].topic->spec.shards);
 	}
-	free(removals);
-	if (err)
-		return err;
-	free(tx->router->topics);
-	tx->router->topics = tx->topics;
-	tx->router->topic_count = tx->target.topology->topic_count;
-	tx->topics = NULL;
-	return 0;
+	free(tx->snapshot);
+	router->unfinished = NULL;
+	destroy(tx);
 }
 
 // ---- The whole ----
@@ -614,92 +340,86 @@ static int check_room(const struct weir_router *router, const struct weir_topolo
 	return 0;
 }
 
-static int perform(struct transaction *tx)
+static int check_usable(struct weir_router *router, struct weir_trouble *trouble)
 {
-	int err = weir_memory_check(&tx->target, tx->trouble);
+	weir_router_settle(router);
+	if (router->is_broken) {
+		weir_trouble_set(trouble, "router", "apply a topology", "restart weir",
+				 "a worker refused a part of an earlier apply half-way, and what the workers do is not known");
+		return -EIO;
+	}
+	if (!router->unfinished)
+		return 0;
+	no_memory(trouble);
+	say_late(router->unfinished, trouble);
+	return -EBUSY;
+}
+
+static int perform(struct weir_transaction *tx, struct weir_trouble *trouble)
+{
+	struct weir_router *router = tx->router;
+	int err = weir_memory_check(&tx->target, trouble);
 
 	if (!err)
-		err = prepare(tx);
-	if (!err)
-		err = adopt_shards(tx);
-	if (!err)
-		err = set_up_groups(tx);
-	if (!err)
-		err = create_groups(tx);
+		err = prepare(tx, trouble);
 	if (err) {
-		undo(tx);
+		destroy_new(tx);
 		return err;
 	}
-	err = move_shards(tx);
-	if (!err)
-		err = change_groups(tx);
-	if (!err)
-		err = commit(tx);
-	if (err)
-		tx->router->is_broken = true;
+	// The first apply publishes a snapshot even when there is no topic yet.
+	if (tx->diff->change_count == 0 && router->snapshot)
+		tx->step = WEIR_STEP_DONE;
+	err = advance(tx, router->patience_ms, false, trouble);
+	if (err == -EINPROGRESS || router->is_broken)
+		router->unfinished = tx;
+	else if (err)
+		destroy_new(tx);
+	else
+		conclude(tx);
 	return err;
 }
 
-static void transaction_fini(struct transaction *tx)
+static int begin(struct weir_transaction *tx, struct weir_trouble *trouble)
 {
-	for (uint32_t a = 0; a < tx->added_count; a++) {
-		free(tx->added[a].places);
-		free(tx->added[a].is_created);
-	}
-	free(tx->added);
-	free(tx->topics);
-	free(tx->is_new);
-	weir_exchange_fini(&tx->exchange);
-	weir_diff_destroy(tx->diff);
-}
+	struct weir_router *router = tx->router;
+	struct weir_plan *plan;
+	int err = check_usable(router, trouble);
 
-static int check_usable(const struct weir_router *router, struct weir_trouble *trouble)
-{
-	if (!router->is_broken)
-		return 0;
-	weir_trouble_set(trouble, "router", "apply a topology", "restart weir",
-			 "an earlier apply ended half-way, and what the workers do is not known any more");
-	return -EIO;
+	if (!err)
+		err = check_room(router, tx->target.topology, trouble);
+	if (!err)
+		err = weir_plan_create(&plan, router->machine, tx->target.topology, router->plan, trouble);
+	if (err)
+		return err;
+	tx->target.plan = plan;
+	return weir_diff_create(&tx->diff, router->topology, router->plan, tx->target.topology, plan, trouble);
 }
 
 int weir_router_apply(struct weir_router *router, struct weir_topology *topology, struct weir_outcome *outcome,
 		      struct weir_trouble *trouble)
 {
-	struct transaction tx = { .router = router, .trouble = trouble, .outcome = outcome };
-	uint64_t start = now_ns();
-	struct weir_plan *plan;
+	struct weir_transaction *tx = calloc(1, sizeof(*tx));
 	int err;
 
 	*outcome = (struct weir_outcome){ 0 };
-	err = check_usable(router, trouble);
-	if (!err)
-		err = check_room(router, topology, trouble);
-	if (!err)
-		err = weir_plan_create(&plan, router->machine, topology, router->plan, trouble);
-	if (err)
-		return err;
-	err = weir_diff_create(&tx.diff, router->topology, router->plan, topology, plan, trouble);
-	if (err) {
-		weir_plan_destroy(plan);
-		return err;
+	if (!tx) {
+		weir_topology_destroy(topology);
+		return no_memory(trouble);
 	}
-	tx.target = (struct weir_router_target){ router, topology, plan };
-	weir_exchange_init(&tx.exchange, weir_dataplane_gate(router->dataplane), &router->request_last);
-	// The first apply publishes a snapshot even when there is no topic yet.
-	if (tx.diff->change_count > 0 || !router->snapshot)
-		err = perform(&tx);
-	transaction_fini(&tx);
-	if (err) {
-		weir_plan_destroy(plan);
-		return err;
+	tx->router = router;
+	tx->start_ns = lib_clock_ns();
+	tx->target = (struct weir_router_target){ .router = router, .topology = topology };
+	weir_exchange_init(&tx->exchange, &router->requests);
+	err = begin(tx, trouble);
+	if (!err)
+		err = perform(tx, trouble);
+	if (!err) {
+		*outcome = tx->outcome;
+		tx->outcome = (struct weir_outcome){ 0 };
 	}
-	weir_plan_destroy(router->plan);
-	router->plan = plan;
-	weir_topology_destroy(router->topology);
-	router->topology = topology;
-	outcome->duration_ns = now_ns() - start;
-	outcome->revision = router->revision;
-	return 0;
+	if (router->unfinished != tx)
+		destroy(tx);
+	return err;
 }
 
 void weir_outcome_fini(struct weir_outcome *outcome)

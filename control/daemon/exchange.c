@@ -1,29 +1,43 @@
 // One round of commands and answers through the gate, see control/daemon/exchange.h. Answers are matched by their request
-// number; an answer to an earlier round that was given up is passed over.
+// number; an answer to a round that nobody keeps any more is passed over.
 #include "control/daemon/exchange.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "lib/clock.h"
 
 #define WAIT_MS 100
 
-void weir_exchange_init(struct weir_exchange *exchange, struct weir_gate *gate, uint64_t *request_last)
+void weir_exchange_init(struct weir_exchange *exchange, struct weir_requests *requests)
 {
-	*exchange = (struct weir_exchange){ .gate = gate, .request_last = request_last };
-	exchange->first = *request_last + 1;
+	*exchange = (struct weir_exchange){ .requests = requests };
+}
+
+static void forget(struct weir_exchange *exchange)
+{
+	for (struct weir_exchange **link = &exchange->requests->waiting; *link; link = &(*link)->next) {
+		if (*link != exchange)
+			continue;
+		*link = exchange->next;
+		break;
+	}
+	exchange->is_waiting = false;
 }
 
 void weir_exchange_fini(struct weir_exchange *exchange)
 {
+	if (exchange->is_waiting)
+		forget(exchange);
 	free(exchange->commands);
 	free(exchange->answers);
 }
 
 void weir_exchange_clear(struct weir_exchange *exchange)
 {
-	exchange->first = *exchange->request_last + 1;
+	if (exchange->is_waiting)
+		forget(exchange);
 	exchange->count = 0;
 	exchange->answered = 0;
 }
@@ -46,52 +60,73 @@ int weir_exchange_add(struct weir_exchange *exchange, uint16_t worker, const str
 		exchange->answers = answers;
 		exchange->room = room;
 	}
+	if (exchange->count == 0)
+		exchange->first = exchange->requests->last + 1;
 	stored = &exchange->commands[exchange->count];
 	*stored = *command;
 	stored->from = worker; // until it is sent: whom it is for; `worker` is an argument of some commands
 	stored->request = exchange->first + exchange->count;
-	*exchange->request_last = stored->request;
+	exchange->requests->last = stored->request;
 	exchange->answers[exchange->count].kind = 0;
 	return (int)exchange->count++;
 }
 
-static uint64_t now_ms(void)
+static void hear(struct weir_requests *requests, const struct weir_message *answer)
 {
-	struct timespec time;
+	struct weir_exchange *exchange = requests->waiting;
+	uint64_t index;
 
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
-}
-
-static void hear(struct weir_exchange *exchange, const struct weir_message *answer)
-{
-	uint64_t index = answer->request - exchange->first;
-
-	if (answer->kind != WEIR_MESSAGE_DONE || answer->request < exchange->first || index >= exchange->count ||
-	    exchange->answers[index].kind != 0)
+	while (exchange && answer->request - exchange->first >= exchange->count)
+		exchange = exchange->next;
+	if (!exchange || answer->kind != WEIR_MESSAGE_DONE)
+		return;
+	index = answer->request - exchange->first;
+	if (exchange->answers[index].kind != 0)
 		return;
 	exchange->answers[index] = *answer;
-	exchange->answered++;
+	if (++exchange->answered == exchange->count)
+		forget(exchange);
 }
 
-int weir_exchange_run(struct weir_exchange *exchange, uint32_t *failed)
+void weir_exchange_send(struct weir_exchange *exchange)
 {
-	uint64_t deadline = now_ms() + WEIR_EXCHANGE_TIMEOUT_MS;
-	struct weir_message answer;
-
+	if (exchange->count == 0)
+		return;
+	exchange->next = exchange->requests->waiting;
+	exchange->requests->waiting = exchange;
+	exchange->is_waiting = true;
 	for (uint32_t i = 0; i < exchange->count; i++) {
 		struct weir_message command = exchange->commands[i];
 		uint16_t worker = command.from;
 
 		command.from = WEIR_FROM_CONTROL;
-		weir_gate_send(exchange->gate, worker, &command);
+		weir_gate_send(exchange->requests->gate, worker, &command);
 	}
-	while (exchange->answered < exchange->count && now_ms() < deadline) {
-		if (weir_gate_receive(exchange->gate, &answer))
-			hear(exchange, &answer);
-		else
-			weir_gate_wait(exchange->gate, WAIT_MS);
+}
+
+bool weir_exchange_wait(struct weir_exchange *exchange, uint32_t timeout_ms)
+{
+	struct weir_requests *requests = exchange->requests;
+	uint64_t deadline_ns = lib_deadline_in_ms((int)timeout_ms);
+	struct weir_message answer;
+
+	while (exchange->is_waiting) {
+		int left_ms;
+
+		if (weir_gate_receive(requests->gate, &answer)) {
+			hear(requests, &answer);
+			continue;
+		}
+		left_ms = lib_deadline_left_ms(deadline_ns);
+		if (left_ms == 0)
+			return false;
+		weir_gate_wait(requests->gate, left_ms < WAIT_MS ? left_ms : WAIT_MS);
 	}
+	return true;
+}
+
+int weir_exchange_result(const struct weir_exchange *exchange, uint32_t *failed)
+{
 	for (uint32_t i = 0; i < exchange->count; i++) {
 		int result = exchange->answers[i].kind ? exchange->answers[i].result : -ETIMEDOUT;
 
@@ -100,4 +135,11 @@ int weir_exchange_run(struct weir_exchange *exchange, uint32_t *failed)
 			return result;
 	}
 	return 0;
+}
+
+int weir_exchange_run(struct weir_exchange *exchange, uint32_t *failed)
+{
+	weir_exchange_send(exchange);
+	weir_exchange_wait(exchange, WEIR_EXCHANGE_TIMEOUT_MS);
+	return weir_exchange_result(exchange, failed);
 }

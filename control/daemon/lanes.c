@@ -373,7 +373,7 @@ static void end_lanes(struct weir_lanes *lanes)
 	uint32_t failed;
 	int err = 0;
 
-	weir_exchange_init(&exchange, weir_dataplane_gate(lanes->router->dataplane), &lanes->router->request_last);
+	weir_exchange_init(&exchange, &lanes->router->requests);
 	for (uint32_t i = 0; i < lanes->room; i++) {
 		struct connection *connection = &lanes->connections[i];
 

@@ -95,7 +95,6 @@ static json_t *apply(struct daemon *daemon, json_t *arguments, struct weir_troub
 		weir_say(WEIR_SAY_INFO, "applied %s: %u changes in %.1f ms, revision %llu", file ? file : "a topology",
 			 outcome.change_count, (double)outcome.duration_ns / 1e6, (unsigned long long)outcome.revision);
 	} else {
-		weir_topology_destroy(topology);
 		say_trouble(trouble, file);
 	}
 	weir_outcome_fini(&outcome);
@@ -239,6 +238,7 @@ static void serve(struct daemon *daemon)
 		int wait_ms;
 
 		if (time_ns - sampled >= SAMPLE_NS) {
+			weir_router_settle(daemon->router);
 			weir_router_sample(daemon->router, time_ns);
 			sampled = time_ns;
 		}

@@ -8,8 +8,8 @@
 // What is being made true: the wanted topology and its placement.
 struct weir_router_target {
 	struct weir_router *router;
-	const struct weir_topology *topology;
-	const struct weir_plan *plan;
+	struct weir_topology *topology;
+	struct weir_plan *plan;
 };
 
 // The index'th topic of the target without groups, with its rows and with shards that no worker owns yet. 0 or -errno

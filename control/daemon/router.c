@@ -191,7 +191,10 @@ static int open_dataplane(struct weir_router *router, const struct weir_router_o
 	build_engine(&build->config.engine, router);
 	err = weir_dataplane_create(&router->dataplane, &build->config, &fault);
 	free(build);
-	return err ? trouble_of(trouble, &fault, err) : 0;
+	if (err)
+		return trouble_of(trouble, &fault, err);
+	router->requests.gate = weir_dataplane_gate(router->dataplane);
+	return 0;
 }
 
 static int start_workers(struct weir_router *router, struct weir_trouble *trouble)
@@ -244,8 +247,10 @@ static int bring_up(struct weir_router *router, struct weir_topology *topology, 
 		err = open_dataplane(router, options, trouble);
 	if (!err)
 		err = start_workers(router, trouble);
-	if (err)
+	if (err) {
+		weir_topology_destroy(topology);
 		return err;
+	}
 	err = weir_router_apply(router, topology, &outcome, trouble);
 	weir_outcome_fini(&outcome);
 	return err;
@@ -268,11 +273,13 @@ int weir_router_start(struct weir_router **out, struct weir_machine *machine, st
 	router->event_room = topology->limits.event_max;
 	while (router->id == 0 && getrandom(&router->id, sizeof(router->id), 0) != sizeof(router->id))
 		;
+	router->patience_ms = options->patience_ms ? options->patience_ms : WEIR_EXCHANGE_TIMEOUT_MS;
 	router->topology = bare_copy(topology);
 	if (router->topology)
 		err = bring_up(router, topology, options, trouble);
-	if (err) {
+	else
 		weir_topology_destroy(topology);
+	if (err) {
 		weir_router_stop(router);
 		return err;
 	}
@@ -282,23 +289,16 @@ int weir_router_start(struct weir_router **out, struct weir_machine *machine, st
 
 static void say_goodbye(struct weir_router *router)
 {
-	struct weir_gate *gate = weir_dataplane_gate(router->dataplane);
-	struct weir_message command = { .kind = WEIR_MESSAGE_STOP, .from = WEIR_FROM_CONTROL };
-	struct weir_message answer;
-	uint32_t waiting = router->topology->worker_count;
-	uint64_t deadline = now_ns() + STOP_WAIT_MS * MILLISECOND_NS;
-	uint64_t first = router->request_last + 1;
+	const struct weir_message command = { .kind = WEIR_MESSAGE_STOP };
+	struct weir_exchange exchange;
+	int err = 0;
 
-	for (uint16_t w = 0; w < router->topology->worker_count; w++) {
-		command.request = ++router->request_last;
-		weir_gate_send(gate, w, &command);
-	}
-	while (waiting > 0 && now_ns() < deadline) {
-		if (!weir_gate_receive(gate, &answer))
-			weir_gate_wait(gate, 10);
-		else if (answer.kind == WEIR_MESSAGE_DONE && answer.request >= first)
-			waiting--;
-	}
+	weir_exchange_init(&exchange, &router->requests);
+	for (uint16_t w = 0; err >= 0 && w < router->topology->worker_count; w++)
+		err = weir_exchange_add(&exchange, w, &command);
+	weir_exchange_send(&exchange);
+	weir_exchange_wait(&exchange, STOP_WAIT_MS);
+	weir_exchange_fini(&exchange);
 }
 
 void weir_router_stop(struct weir_router *router)
@@ -309,6 +309,7 @@ void weir_router_stop(struct weir_router *router)
 		if (router->snapshot)
 			say_goodbye(router);
 		weir_dataplane_stop(router->dataplane);
+		weir_router_abandon(router);
 		// Shards go with their workers; what control holds are rows and lists.
 		for (uint32_t t = 0; t < router->topic_count; t++)
 			weir_router_topic_destroy(router, router->topics[t]);

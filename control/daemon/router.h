@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "control/daemon/exchange.h"
 #include "control/model/diff.h"
 #include "control/model/machine.h"
 #include "control/model/plan.h"
@@ -64,6 +65,8 @@ struct weir_router_worker {
 	bool is_stalled; // said so already
 };
 
+struct weir_transaction;
+
 struct weir_router {
 	struct weir_machine *machine;
 	struct weir_topology *topology; // what runs
@@ -79,11 +82,13 @@ struct weir_router {
 	uint64_t revision; // of the snapshot
 	uint32_t topic_last; // ids given out
 	uint32_t group_last;
-	uint64_t request_last;
+	struct weir_requests requests;
 	uint64_t start_ns; // monotonic
 	uint64_t sample_ns; // monotonic
 	char leftover[512]; // what a killed predecessor left and could not be taken away; empty: nothing
-	bool is_broken; // an exchange ended half-way: what workers do is not known any more
+	uint32_t patience_ms; // of an apply with workers
+	struct weir_transaction *unfinished; // an apply that waits for a worker's answers, NULL: none
+	bool is_broken; // a worker refused half-way: what workers do is not known any more
 };
 
 // One change as it was done.
@@ -104,6 +109,7 @@ struct weir_outcome {
 
 struct weir_router_options {
 	const char *counters_path;
+	uint32_t patience_ms; // how long an apply waits for a worker's answers; 0: WEIR_EXCHANGE_TIMEOUT_MS
 };
 
 // Plans, opens ports, starts workers, applies the file's topics. machine and topology are taken over, also on failure.
@@ -111,11 +117,17 @@ struct weir_router_options {
 int weir_router_start(struct weir_router **router, struct weir_machine *machine, struct weir_topology *topology,
 		      const struct weir_router_options *options, struct weir_trouble *trouble);
 
-// Makes the router run `topology`, which is taken over on success. On failure nothing has changed and *trouble says why;
-// when a worker failed half-way, the router is_broken and says so too. *outcome is for weir_outcome_fini().
+// Makes the router run `topology`, which is taken over, also on failure. On failure nothing has changed and *trouble says
+// why. -EINPROGRESS: a worker did not answer in time; the change is kept `unfinished` until it has. *outcome is for
+// weir_outcome_fini().
 int weir_router_apply(struct weir_router *router, struct weir_topology *topology, struct weir_outcome *outcome,
 		      struct weir_trouble *trouble);
 void weir_outcome_fini(struct weir_outcome *outcome);
+// Goes on with an unfinished change as far as workers have answered by now: it is undone if it was not in force, completed
+// if it was half done. Waits for nobody.
+void weir_router_settle(struct weir_router *router);
+// Before the end, when no worker runs any more: an unfinished change is let go.
+void weir_router_abandon(struct weir_router *router);
 
 // Says goodbye to sessions, stops workers, closes ports, frees everything. NULL is allowed.
 void weir_router_stop(struct weir_router *router);

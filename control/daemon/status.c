@@ -402,6 +402,9 @@ json_t *weir_answer_status(const struct weir_router *router)
 		json_array_append_new(warnings, json_string(router->leftover));
 	if (router->is_broken)
 		json_array_append_new(warnings, json_string("an apply ended half-way: restart weir"));
+	else if (router->unfinished)
+		json_array_append_new(warnings, json_string("an apply waits for a worker that does not answer; it goes on when "
+							    "the worker is back. Look for `stalled` in weir's log"));
 	return json_pack("{s:s, s:s, s:i, s:o, s:I, s:f, s:I, s:s, s:I, s:o, s:o, s:o, s:o, s:o}", "instance",
 			 router->topology->instance, "version", WEIR_VERSION_TEXT, "pid", (int)getpid(), "router",
 			 weir_answer_id(router->id), "revision", (json_int_t)router->revision, "uptime_seconds",

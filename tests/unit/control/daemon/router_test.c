@@ -1,10 +1,16 @@
 // The running router with real workers on loopback: what apply does, and that a refused one leaves everything as it was.
 // No root: workers run unpinned and at ordinary priority where the host does not permit more.
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "control/daemon/answer.h"
@@ -16,6 +22,7 @@ struct fixture {
 	struct weir_router *router;
 	char counters[64];
 	char head[256]; // of every topology
+	uint32_t patience_ms;
 };
 
 static struct weir_topology *topology_of(const struct fixture *fixture, const char *topics, struct weir_trouble *trouble)
@@ -32,7 +39,7 @@ static struct weir_topology *topology_of(const struct fixture *fixture, const ch
 
 static void begin(struct fixture *fixture, const char *topics)
 {
-	struct weir_router_options options = { .counters_path = fixture->counters };
+	struct weir_router_options options = { .counters_path = fixture->counters, .patience_ms = fixture->patience_ms };
 	struct weir_trouble trouble;
 	struct weir_machine *machine;
 	int err;
@@ -93,7 +100,6 @@ static void refused(struct fixture *fixture, const char *topics, const char *obj
 	char *after;
 
 	cr_assert_lt(weir_router_apply(fixture->router, topology, &outcome, &trouble), 0, "accepted: %s", topics);
-	weir_topology_destroy(topology);
 	weir_outcome_fini(&outcome);
 	after = topics_text(fixture);
 	cr_assert_str_eq(trouble.object, object);
@@ -110,7 +116,7 @@ static void refused(struct fixture *fixture, const char *topics, const char *obj
 
 Test(router, topics_and_groups_come_go_and_move, .timeout = 30)
 {
-	struct fixture fixture;
+	struct fixture fixture = { 0 };
 	char done[512];
 
 	begin(&fixture, BASE);
@@ -132,7 +138,7 @@ Test(router, topics_and_groups_come_go_and_move, .timeout = 30)
 
 Test(router, a_groups_quota_and_timeout_change_while_it_lives, .timeout = 30)
 {
-	struct fixture fixture;
+	struct fixture fixture = { 0 };
 	uint32_t id;
 	char done[512];
 
@@ -150,7 +156,7 @@ Test(router, a_groups_quota_and_timeout_change_while_it_lives, .timeout = 30)
 
 Test(router, ids_of_topics_and_groups_are_never_used_twice, .timeout = 30)
 {
-	struct fixture fixture;
+	struct fixture fixture = { 0 };
 	uint32_t topic;
 	uint32_t group;
 	char done[512];
@@ -167,7 +173,7 @@ Test(router, ids_of_topics_and_groups_are_never_used_twice, .timeout = 30)
 
 Test(router, a_refused_apply_changes_nothing, .timeout = 60)
 {
-	struct fixture fixture;
+	struct fixture fixture = { 0 };
 
 	begin(&fixture, BASE);
 	refused(&fixture, "topics: [{name: a, shards: 3}]\n", "topic a", "fixed for the topic's life");
@@ -183,7 +189,7 @@ Test(router, a_refused_apply_changes_nothing, .timeout = 60)
 
 Test(router, groups_past_the_limit_are_refused_and_all_of_them_undone, .timeout = 60)
 {
-	struct fixture fixture;
+	struct fixture fixture = { 0 };
 	char *topics = calloc(1, 1u << 16);
 	size_t used = (size_t)sprintf(topics, "topics:\n- {name: a, shards: 2, groups: [{name: g}]}\n");
 
@@ -202,7 +208,7 @@ Test(router, groups_past_the_limit_are_refused_and_all_of_them_undone, .timeout 
 
 Test(router, every_answer_is_made_of_a_running_router, .timeout = 30)
 {
-	struct fixture fixture;
+	struct fixture fixture = { 0 };
 	json_t *ledger;
 	json_t *plan;
 
@@ -222,7 +228,7 @@ Test(router, every_answer_is_made_of_a_running_router, .timeout = 30)
 Test(router, a_port_in_use_is_refused_by_name_and_leaves_nothing, .timeout = 30)
 {
 	struct weir_router_options options;
-	struct fixture fixture;
+	struct fixture fixture = { 0 };
 	struct weir_router *second;
 	struct weir_machine *machine;
 	struct weir_trouble trouble;
@@ -235,5 +241,185 @@ Test(router, a_port_in_use_is_refused_by_name_and_leaves_nothing, .timeout = 30)
 	cr_assert_lt(weir_router_start(&second, machine, topology_of(&fixture, BASE, &trouble), &options, &trouble), 0);
 	cr_assert(strstr(trouble.object, "29347"), "%s", trouble.object);
 	cr_assert_neq(access(counters, F_OK), 0, "the counters file stayed");
+	end(&fixture);
+}
+
+// ---- A worker that stands still: a debugger holds its thread, and nothing else of the process ----
+
+struct debugger {
+	pid_t pid;
+	int go; // closed: it lets go
+};
+
+static pid_t thread_named(const char *name)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	struct dirent *entry;
+	pid_t found = 0;
+
+	while (!found && (entry = readdir(tasks)) != NULL) {
+		char path[300];
+		char comm[32] = "";
+		FILE *file;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", entry->d_name);
+		file = fopen(path, "r");
+		if (!file)
+			continue;
+		if (fgets(comm, sizeof(comm), file) && strcspn(comm, "\n") == strlen(name) &&
+		    strncmp(comm, name, strlen(name)) == 0)
+			found = atoi(entry->d_name);
+		fclose(file);
+	}
+	closedir(tasks);
+	return found;
+}
+
+static void debug(pid_t thread, int begin, int ready, int go)
+{
+	char byte = 0;
+	int status;
+
+	if (read(begin, &byte, 1) != 1 || ptrace(PTRACE_SEIZE, thread, NULL, NULL) != 0 ||
+	    ptrace(PTRACE_INTERRUPT, thread, NULL, NULL) != 0 || waitpid(thread, &status, __WALL) != thread)
+		_exit(1);
+	(void)!write(ready, &byte, 1);
+	(void)!read(go, &byte, 1);
+	_exit(ptrace(PTRACE_DETACH, thread, NULL, NULL) != 0);
+}
+
+static struct debugger stop_worker(uint32_t worker)
+{
+	struct debugger debugger = { 0 };
+	int begin[2], ready[2], go[2];
+	char name[16];
+	char byte = 0;
+	pid_t thread;
+
+	snprintf(name, sizeof(name), "weir-w%u", worker);
+	thread = thread_named(name);
+	cr_assert_gt(thread, 0, "no thread %s", name);
+	cr_assert(pipe(begin) == 0 && pipe(ready) == 0 && pipe(go) == 0);
+	debugger.pid = fork();
+	if (debugger.pid == 0) {
+		close(go[1]);
+		close(ready[0]);
+		debug(thread, begin[0], ready[1], go[0]);
+	}
+	prctl(PR_SET_PTRACER, debugger.pid);
+	cr_assert_eq(write(begin[1], &byte, 1), 1);
+	close(ready[1]);
+	cr_assert_eq(read(ready[0], &byte, 1), 1, "this host permits no debugger: kernel.yama.ptrace_scope");
+	close(begin[0]);
+	close(begin[1]);
+	close(ready[0]);
+	close(go[0]);
+	debugger.go = go[1];
+	return debugger;
+}
+
+static void let_go(const struct debugger *debugger)
+{
+	int status;
+
+	close(debugger->go);
+	cr_assert_eq(waitpid(debugger->pid, &status, 0), debugger->pid);
+	cr_assert_eq(status, 0);
+}
+
+static void settle(struct fixture *fixture)
+{
+	for (int i = 0; fixture->router->unfinished && i < 2000; i++) {
+		weir_router_settle(fixture->router);
+		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+	}
+	cr_assert_null(fixture->router->unfinished);
+	cr_assert(!fixture->router->is_broken);
+}
+
+// Worker 1 stands still: the apply is given up, and so is another one before it is back.
+static struct debugger late(struct fixture *fixture, const char *topics, const char *says)
+{
+	struct debugger debugger = stop_worker(1);
+
+	for (int i = 0; i < 2; i++) {
+		struct weir_outcome outcome;
+		struct weir_trouble trouble;
+		int err = weir_router_apply(fixture->router, topology_of(fixture, topics, &trouble), &outcome, &trouble);
+
+		cr_assert_eq(err, i == 0 ? -EINPROGRESS : -EBUSY);
+		cr_assert(strstr(trouble.object, "worker 1"), "%s", trouble.object);
+		cr_assert(strstr(trouble.reason, "unknown"), "%s", trouble.reason);
+		cr_assert(strstr(trouble.reason, says), "%s", trouble.reason);
+		cr_assert(strstr(trouble.fix, "apply again"), "%s", trouble.fix);
+		weir_outcome_fini(&outcome);
+		weir_router_settle(fixture->router);
+		cr_assert_not_null(fixture->router->unfinished);
+	}
+	return debugger;
+}
+
+#define STOPPED_FIXTURE { .patience_ms = 100 }
+
+Test(router, what_a_stopped_worker_was_told_to_make_is_undone_when_it_is_back, .timeout = 60)
+{
+	static const char MORE[] = "topics:\n- {name: a, shards: 2, homes: {0: 0, 1: 1}, groups: [{name: g}, {name: h}]}\n"
+				   "- {name: b, shards: 4, groups: [{name: x}, {name: y, kind: follow}]}\n";
+	struct fixture fixture = STOPPED_FIXTURE;
+	struct debugger debugger;
+	char done[512];
+	char *before;
+	char *after;
+
+	begin(&fixture, BASE);
+	before = topics_text(&fixture);
+	debugger = late(&fixture, MORE, "in force");
+	let_go(&debugger);
+	settle(&fixture);
+	after = topics_text(&fixture);
+	cr_assert_str_eq(before, after);
+	cr_assert_eq(fixture.router->revision, 1);
+	apply(&fixture, MORE, done, sizeof(done));
+	cr_assert_str_eq(done, "topic-added b/ 0;group-added a/h 0;group-added b/x 0;group-added b/y 0;");
+	free(before);
+	free(after);
+	end(&fixture);
+}
+
+Test(router, what_a_stopped_worker_had_half_done_is_completed_when_it_is_back, .timeout = 60)
+{
+	static const char *const CHANGES[] = {
+		BASE "limits: {window_frames: 77}\n", // the workers read limits
+		"topics: [{name: a, shards: 2, homes: {0: 1, 1: 0}, groups: [{name: g}]}]\n", // a move
+		"topics: [{name: a, shards: 2, groups: [{name: h, kind: follow}]}]\n", // may not be in force yet
+		"topics: [{name: a, shards: 2, groups: [{name: h, kind: follow, quota: 64KiB}]}]\n",
+		"", // snapshot, removals
+	};
+	static const char *const SAYS[] = { "completed", "completed", "undone", "completed", "completed" };
+	struct fixture fixture = STOPPED_FIXTURE;
+	char done[512];
+
+	begin(&fixture, BASE);
+	for (size_t i = 0; i < sizeof(CHANGES) / sizeof(*CHANGES); i++) {
+		struct debugger debugger = late(&fixture, CHANGES[i], SAYS[i]);
+
+		let_go(&debugger);
+		settle(&fixture);
+		apply(&fixture, CHANGES[i], done, sizeof(done));
+		cr_assert_eq(done[0] == 0, strcmp(SAYS[i], "completed") == 0, "%s", done);
+	}
+	cr_assert_eq(fixture.router->topic_count, 0);
+	cr_assert_eq(fixture.router->group_count, 0);
+	end(&fixture);
+}
+
+Test(router, the_end_of_a_router_leaves_alone_what_a_stopped_worker_may_have, .timeout = 60)
+{
+	struct fixture fixture = STOPPED_FIXTURE;
+	struct debugger debugger;
+
+	begin(&fixture, BASE);
+	debugger = late(&fixture, "topics: [{name: b, shards: 4, groups: [{name: x}]}]\n", "in force");
+	let_go(&debugger);
 	end(&fixture);
 }
