@@ -1,10 +1,12 @@
 // Messages: what control and other workers decided, turned into calls on shards, sessions and the coordinator. A shard comes,
-// moves and goes here; what is meant for one that has not arrived yet waits for it.
+// moves and goes here; what is meant for one that has not arrived yet goes back to who said it.
+#include <assert.h>
 #include <errno.h>
 
 #include "dataplane/core/engine_state.h"
 
-#define SELF_ROUNDS 8u // messages to itself that make messages to itself, per turn
+#define TELL_AT_ONCE 128u // messages of one kind, before those to itself are handled
+#define TELL_TURN 4096u   // messages told in a turn; what is left is told in the next one
 
 void weir_engine_tell(struct weir_engine *engine, uint16_t worker, const struct weir_message *message)
 {
@@ -16,25 +18,61 @@ void weir_engine_tell(struct weir_engine *engine, uint16_t worker, const struct 
 		return;
 	}
 	struct weir_message_queue *self = &engine->self;
-	if (self->tail - self->head > self->mask) {
-		// Full: in place rather than lost. Deep only if the coordinator asks more of one worker than it has shards.
-		weir_engine_message(engine, &copy, engine->now_ns);
-		return;
-	}
+	assert(self->tail - self->head <= self->mask);
 	self->messages[self->tail++ & self->mask] = copy;
 }
 
-uint32_t weir_command_self_run(struct weir_engine *engine)
+bool weir_engine_may_tell(const struct weir_engine *engine, uint16_t worker)
+{
+	const struct weir_engine_io *io = &engine->io;
+	return worker == engine->config.worker || !io->message_has_room || io->message_has_room(io->context, worker);
+}
+
+uint32_t weir_command_self_max(const struct weir_engine_config *config)
+{
+	// Each of those told at once is answered by one at most; who leaves a group is told so, all its members perhaps.
+	uint32_t most = 4 * TELL_AT_ONCE + config->members_max;
+	uint32_t slots = 1;
+	while (slots < most)
+		slots *= 2;
+	return slots;
+}
+
+static void handle(struct weir_engine *engine, const struct weir_message *message);
+
+// Handles one message and those to itself that follow from it, one after the other.
+static uint32_t handle_all(struct weir_engine *engine, const struct weir_message *first)
 {
 	struct weir_message_queue *self = &engine->self;
 	uint32_t handled = 0;
-	for (uint32_t round = 0; round < SELF_ROUNDS && self->head != self->tail; round++) {
-		for (uint32_t end = self->tail; self->head != end; handled++) {
-			struct weir_message message = self->messages[self->head++ & self->mask];
-			weir_engine_message(engine, &message, engine->now_ns);
-		}
+	assert(!engine->is_handling);
+	engine->is_handling = true;
+	if (first)
+		handle(engine, first);
+	for (; self->head != self->tail; handled++) {
+		struct weir_message message = self->messages[self->head++ & self->mask];
+		handle(engine, &message);
 	}
+	engine->is_handling = false;
 	return handled;
+}
+
+uint32_t weir_command_run(struct weir_engine *engine)
+{
+	uint32_t handled = handle_all(engine, NULL);
+	uint32_t cost = 0;
+	uint32_t step = 1;
+	while (step && cost < TELL_TURN) {
+		step = weir_member_tell(engine, TELL_AT_ONCE) + weir_delivery_tell(engine, TELL_AT_ONCE) +
+		       weir_coordinator_run(engine->coordinator, TELL_AT_ONCE, engine->now_ns);
+		cost += step;
+		handle_all(engine, NULL);
+	}
+	// What is left has no room at another worker, or is too much for one turn.
+	if (!TAILQ_EMPTY(&engine->members_telling) || !TAILQ_EMPTY(&engine->telling) ||
+	    weir_coordinator_is_busy(engine->coordinator))
+		engine->has_work = true;
+	return handled + cost;
 }
 
 void weir_engine_done(struct weir_engine *engine, const struct weir_message *command, int32_t result, uint64_t value,
@@ -124,6 +162,17 @@ static void shard_adopt(struct weir_engine *engine, const struct weir_message *m
 	weir_engine_done(engine, message, 0, 0, NULL);
 }
 
+// The coordinator remembers what it said and says it again a little later: nothing is kept here that could run out of room.
+static void give_back(struct weir_engine *engine, const struct weir_message *message)
+{
+	struct weir_message answer = *message;
+	answer.kind = WEIR_MESSAGE_RETURNED;
+	answer.worker = (uint16_t)message->value;
+	answer.result = message->kind;
+	answer.request = 0;
+	weir_engine_tell(engine, answer.worker, &answer);
+}
+
 // For the owner of a shard, from a coordinator.
 static void shard_message(struct weir_engine *engine, const struct weir_message *message)
 {
@@ -142,29 +191,13 @@ static void shard_message(struct weir_engine *engine, const struct weir_message 
 		owner = topic->owner[message->shard];
 	// Sent on by the owner, or this is the owner: the shard is on its way, and its message ring was faster.
 	if (owner == engine->config.worker || owner + 1u == message->request) {
-		if (engine->held_count < WEIR_HELD_MAX)
-			engine->held[engine->held_count++] = *message;
+		give_back(engine, message);
 		return;
 	}
 	// `from` stays the coordinator, which is answered; `request` says who sent it on.
 	struct weir_message onward = *message;
 	onward.request = engine->config.worker + 1u;
 	engine->io.message_send(engine->io.context, owner, &onward);
-}
-
-static void held_replay(struct weir_engine *engine, const struct weir_shard *shard)
-{
-	uint32_t kept = 0;
-	uint32_t count = engine->held_count;
-	engine->held_count = 0;
-	for (uint32_t i = 0; i < count; i++) {
-		struct weir_message message = engine->held[i];
-		if (message.topic == shard->topic && message.shard == shard->shard)
-			shard_message(engine, &message);
-		else
-			engine->held[kept++] = message;
-	}
-	engine->held_count = kept;
 }
 
 void weir_command_adopt(struct weir_engine *engine, const struct weir_mesh_header *header)
@@ -182,7 +215,6 @@ void weir_command_adopt(struct weir_engine *engine, const struct weir_mesh_heade
 	if (pause > shard->row.move_pause_max_ns)
 		shard->row.move_pause_max_ns = pause;
 	own(engine, place, shard);
-	held_replay(engine, shard);
 	weir_engine_done(engine, &command, 0, pause, NULL);
 }
 
@@ -297,12 +329,6 @@ static void group_command(struct weir_engine *engine, const struct weir_message 
 static void snapshot_use(struct weir_engine *engine, const struct weir_message *message)
 {
 	engine->snapshot = message->pointer;
-	uint32_t kept = 0;
-	for (uint32_t i = 0; i < engine->held_count; i++) {
-		if (weir_snapshot_topic(engine->snapshot, engine->held[i].topic))
-			engine->held[kept++] = engine->held[i];
-	}
-	engine->held_count = kept;
 	weir_engine_done(engine, message, 0, engine->snapshot->revision, NULL);
 }
 
@@ -337,17 +363,15 @@ static void lane_gone(struct weir_engine *engine, const struct weir_message *mes
 	weir_engine_done(engine, message, 0, message->value, NULL);
 }
 
-static void lane_fresh(struct weir_engine *engine, const struct weir_message *message)
+void weir_command_lane_fresh(struct weir_engine *engine, uint64_t lane, uint64_t session)
 {
 	// Remembered for shards that are still on their way here.
-	engine->fresh[message->value % WEIR_FRESH_SLOTS] = (struct weir_fresh){ message->value, message->session.id };
-	lane_over(engine, message->value, message->session.id);
+	engine->fresh[lane % WEIR_FRESH_SLOTS] = (struct weir_fresh){ lane, session };
+	lane_over(engine, lane, session);
 }
 
-void weir_engine_message(struct weir_engine *engine, const struct weir_message *message, uint64_t now_ns)
+static void handle(struct weir_engine *engine, const struct weir_message *message)
 {
-	engine->now_ns = now_ns;
-	engine->has_work = true;
 	switch ((enum weir_message_kind)message->kind) {
 	case WEIR_MESSAGE_SHARD_ADOPT:
 		shard_adopt(engine, message);
@@ -387,7 +411,8 @@ void weir_engine_message(struct weir_engine *engine, const struct weir_message *
 	case WEIR_MESSAGE_MEMBER_GONE:
 	case WEIR_MESSAGE_RELEASED:
 	case WEIR_MESSAGE_STALLED:
-		weir_coordinator_message(engine->coordinator, message, now_ns);
+	case WEIR_MESSAGE_RETURNED:
+		weir_coordinator_message(engine->coordinator, message, engine->now_ns);
 		return;
 	case WEIR_MESSAGE_MEMBER_JOINED:
 		weir_member_joined(engine, message);
@@ -401,7 +426,7 @@ void weir_engine_message(struct weir_engine *engine, const struct weir_message *
 		shard_message(engine, message);
 		return;
 	case WEIR_MESSAGE_LANE_FRESH:
-		lane_fresh(engine, message);
+		weir_command_lane_fresh(engine, message->value, message->session.id);
 		return;
 	case WEIR_MESSAGE_SESSION_GONE:
 		weir_session_gone(engine, message->session.id);
@@ -409,4 +434,11 @@ void weir_engine_message(struct weir_engine *engine, const struct weir_message *
 	case WEIR_MESSAGE_DONE:
 		return;
 	}
+}
+
+void weir_engine_message(struct weir_engine *engine, const struct weir_message *message, uint64_t now_ns)
+{
+	engine->now_ns = now_ns;
+	engine->has_work = true;
+	handle_all(engine, message);
 }

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "dataplane/core/engine_state.h"
+
 #define MS 1000000ull
 #define COMMAND_REPEAT_NS (100 * MS)
 #define NO_ROOM_RETRY_NS MS
@@ -140,21 +142,46 @@ void weir_delivery_timer_arm(struct weir_delivery_stream *delivery)
 
 // ---- Terms ----
 
-static void tell(struct weir_delivery_stream *delivery, uint16_t kind, uint32_t term, int32_t result)
+// The coordinator is told from the turn's loop, of the last thing only: a term that is over stalls no more.
+static void tell(struct weir_delivery_stream *delivery, uint16_t kind)
 {
-	struct weir_shard *shard = delivery->shard;
-	struct weir_message message = {
-		.kind = kind,
-		.from = weir_engine_worker(shard->engine),
-		.worker = delivery->coordinator,
-		.shard = shard->shard,
-		.topic = shard->topic,
-		.group = delivery->group,
-		.term = term,
-		.result = result,
-		.value = settled_offset(delivery),
-	};
-	weir_engine_tell(shard->engine, delivery->coordinator, &message);
+	struct weir_engine *engine = delivery->shard->engine;
+	if (!delivery->telling)
+		TAILQ_INSERT_TAIL(&engine->telling, delivery, told_next);
+	delivery->telling = kind;
+	engine->has_work = true;
+}
+
+static void tell_nothing(struct weir_delivery_stream *delivery)
+{
+	if (delivery->telling)
+		TAILQ_REMOVE(&delivery->shard->engine->telling, delivery, told_next);
+	delivery->telling = 0;
+}
+
+uint32_t weir_delivery_tell(struct weir_engine *engine, uint32_t budget)
+{
+	uint32_t told = 0;
+	struct weir_delivery_stream *delivery = TAILQ_FIRST(&engine->telling);
+	for (struct weir_delivery_stream *next; delivery && told < budget; delivery = next) {
+		next = TAILQ_NEXT(delivery, told_next);
+		if (!weir_engine_may_tell(engine, delivery->coordinator))
+			continue;
+		const struct weir_message message = {
+			.kind = delivery->telling,
+			.from = engine->config.worker,
+			.worker = delivery->coordinator,
+			.shard = delivery->shard->shard,
+			.topic = delivery->shard->topic,
+			.group = delivery->group,
+			.term = delivery->term,
+			.value = settled_offset(delivery),
+		};
+		tell_nothing(delivery);
+		weir_engine_tell(engine, delivery->coordinator, &message);
+		told++;
+	}
+	return told;
 }
 
 // Everything of a term that is not settled is forgotten: the next one begins there.
@@ -184,7 +211,7 @@ static void term_end(struct weir_delivery_stream *delivery, uint64_t handed_to)
 	rewind_to_settled(delivery);
 	weir_wheel_cancel(weir_engine_wheel(delivery->shard->engine), &delivery->timer);
 	touch(delivery);
-	tell(delivery, WEIR_MESSAGE_RELEASED, delivery->term, 0);
+	tell(delivery, WEIR_MESSAGE_RELEASED);
 }
 
 // The member did not say that it let go of what it read in place: unless that can be pinned, the term goes on being revoked.
@@ -275,7 +302,7 @@ void weir_delivery_message(struct weir_shard *shard, const struct weir_message *
 	}
 	if (message->term > delivery->term && delivery->state == WEIR_DELIVERY_IDLE) {
 		delivery->term = message->term;
-		tell(delivery, WEIR_MESSAGE_RELEASED, message->term, 0);
+		tell(delivery, WEIR_MESSAGE_RELEASED);
 		return;
 	}
 	if (message->term != delivery->term || delivery->state == WEIR_DELIVERY_IDLE)
@@ -491,7 +518,7 @@ static void active_timer(struct weir_delivery_stream *delivery, uint64_t now_ns)
 {
 	if (is_progress_timed(delivery) && now_ns >= delivery->progress_ns + delivery->progress_timeout_ns) {
 		delivery->is_stalled = true;
-		tell(delivery, WEIR_MESSAGE_STALLED, delivery->term, 0);
+		tell(delivery, WEIR_MESSAGE_STALLED);
 	}
 	if (delivery->reading != WEIR_READING_FRAMES)
 		return;
@@ -697,6 +724,7 @@ int weir_delivery_remove(struct weir_shard *shard, uint32_t group, uint64_t now_
 		(void)weir_delivery_send_revoke(shard, &delivery->member, delivery->handle, &revoke);
 	}
 	weir_wheel_cancel(weir_engine_wheel(shard->engine), &delivery->timer);
+	tell_nothing(delivery);
 	delivery->state = WEIR_DELIVERY_IDLE;
 	delivery->member = (struct weir_session_ref){ 0 };
 	delivery->row.dropped[WEIR_R_TOPIC_REMOVED] += shard->log.head_offset - settled_offset(delivery);
@@ -722,11 +750,18 @@ void weir_delivery_detach(struct weir_shard *shard)
 			continue;
 		weir_wheel_cancel(weir_engine_wheel(shard->engine), &shard->deliveries[i].timer);
 		weir_reader_detach(&shard->deliveries[i]);
+		// What is to be told goes with the shard.
+		if (shard->deliveries[i].telling)
+			TAILQ_REMOVE(&shard->engine->telling, &shard->deliveries[i], told_next);
 	}
 }
 
 void weir_delivery_attach(struct weir_shard *shard, uint64_t now_ns)
 {
+	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
+		if (shard->deliveries[i].in_use && shard->deliveries[i].telling)
+			TAILQ_INSERT_TAIL(&shard->engine->telling, &shard->deliveries[i], told_next);
+	}
 	weir_reader_attach(shard, now_ns);
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
 		if (shard->deliveries[i].in_use)

@@ -10,7 +10,6 @@
 #include "dataplane/core/engine_state.h"
 #include "wire/prefetch.h"
 
-#define SELF_QUEUE 8192u       // messages of a worker to itself
 #define MEMBERS_PER_SESSION 4u // memberships in the pool, per session slot
 #define DELIVER_FRAMES 32u     // of one shard before the next one's turn
 #define DELIVER_SHARDS 64u     // in one turn
@@ -46,8 +45,7 @@ static uint64_t memory_need(const struct weir_engine_config *config)
 	return weir_sessions_need(config->sessions_max) + weir_places_need(2 * config->shards_max) +
 	       weir_park_need(config->park_frames) + weir_reassembly_need(config->reassembly_slots, config->reassembly_bytes) +
 	       weir_arena_need((uint64_t)config->sessions_max * MEMBERS_PER_SESSION * sizeof(struct weir_member)) +
-	       weir_arena_need(SELF_QUEUE * sizeof(struct weir_message)) +
-	       weir_arena_need(WEIR_HELD_MAX * sizeof(struct weir_message)) +
+	       weir_arena_need(weir_command_self_max(config) * sizeof(struct weir_message)) +
 	       weir_arena_need(WEIR_WAITING_MAX * sizeof(struct weir_waiting_ack)) +
 	       weir_arena_need(WEIR_GONE_SLOTS * sizeof(uint64_t)) + 2 * weir_arena_need(WEIR_FRAME_MAX) +
 	       weir_arena_need(sizeof(struct weir_engine));
@@ -66,9 +64,10 @@ static void parts_init(struct weir_engine *engine, struct weir_arena *arena)
 		pool[i - 1].next = engine->members_free;
 		engine->members_free = &pool[i - 1];
 	}
-	engine->self.messages = weir_arena_take(arena, SELF_QUEUE * sizeof(struct weir_message));
-	engine->self.mask = SELF_QUEUE - 1;
-	engine->held = weir_arena_take(arena, WEIR_HELD_MAX * sizeof(struct weir_message));
+	engine->self.mask = weir_command_self_max(config) - 1;
+	engine->self.messages = weir_arena_take(arena, (engine->self.mask + 1) * sizeof(struct weir_message));
+	TAILQ_INIT(&engine->telling);
+	TAILQ_INIT(&engine->members_telling);
 	engine->gone = weir_arena_take(arena, WEIR_GONE_SLOTS * sizeof(uint64_t));
 	engine->waiting.slots = weir_arena_take(arena, WEIR_WAITING_MAX * sizeof(struct weir_waiting_ack));
 	engine->scratch = weir_arena_take(arena, WEIR_FRAME_MAX);
@@ -334,7 +333,7 @@ bool weir_engine_run(struct weir_engine *engine, uint64_t now_ns)
 		is_busy = true;
 	if (engine->moving)
 		weir_command_move_retry(engine);
-	if (weir_command_self_run(engine))
+	if (weir_command_run(engine))
 		is_busy = true;
 	if (engine->readers)
 		weir_readers_look(engine, now_ns);
@@ -345,7 +344,7 @@ bool weir_engine_run(struct weir_engine *engine, uint64_t now_ns)
 		if (deliver(engine))
 			engine->has_work = true;
 	}
-	weir_command_self_run(engine);
+	weir_command_run(engine);
 	if (engine->stop_request)
 		stop(engine);
 	engine->row.loops++;

@@ -71,6 +71,9 @@ struct weir_engine_io {
 	void (*mesh_commit)(void *context, uint16_t worker, uint32_t size);
 	// Never fails: the caller bounds what is under way. `worker` WEIR_FROM_CONTROL: to control.
 	void (*message_send)(void *context, uint16_t worker, const struct weir_message *message);
+	// Whether the worker's ring takes another message. Decisions that come by the thousand wait until it does, where they
+	// were written down. NULL: it always does.
+	bool (*message_has_room)(void *context, uint16_t worker);
 	// The lane of that number; NULL: gone or going. Valid until this worker handled its WEIR_MESSAGE_LANE_GONE; a shard
 	// that comes from another worker looks its lanes up again. NULL, like the next one, where there are no lanes.
 	const struct weir_lane_view *(*lane_find)(void *context, uint64_t lane);

@@ -12,7 +12,6 @@
 
 #define WEIR_ACK_BUCKETS 64u        // due acknowledgements, by session
 #define WEIR_MEMBERS_PER_SESSION 64u // groups one session may join; more: ERROR busy
-#define WEIR_HELD_MAX 1024u         // messages for shards that are on their way here
 #define WEIR_GONE_SLOTS 4096u       // sessions that ended lately
 #define WEIR_FRESH_SLOTS 256u
 #define WEIR_NO_SESSION_RATE 1000u  // answers a second to frames of unknown sessions, and challenges to strangers
@@ -20,6 +19,9 @@
 // A session's membership in a group, kept at its home worker.
 struct weir_member {
 	struct weir_member *next;
+	TAILQ_ENTRY(weir_member) told_next; // in the engine's list of those with something to tell
+	uint64_t session;
+	uint16_t telling; // what the coordinator is to be told: enum weir_message_kind, 0: nothing
 	uint32_t topic;
 	uint32_t group;
 	uint16_t coordinator;
@@ -50,7 +52,7 @@ enum weir_sending {
 	WEIR_SENDING_VOID, // its session is gone
 };
 
-// Messages of this worker to itself, and those that wait for a shard.
+// Messages of this worker to itself.
 struct weir_message_queue {
 	struct weir_message *messages;
 	uint32_t mask;
@@ -132,8 +134,9 @@ struct weir_engine {
 	struct weir_reassembly reassembly;
 	struct weir_member *members_free;
 	struct weir_message_queue self;
-	struct weir_message *held;
-	uint32_t held_count;
+	bool is_handling; // a message: no other one is meanwhile
+	TAILQ_HEAD(, weir_delivery_stream) telling; // deliveries whose coordinator is to be told something
+	TAILQ_HEAD(, weir_member) members_telling;
 	uint64_t *gone; // [WEIR_GONE_SLOTS] ids
 	uint64_t answer_tokens;
 	uint64_t answer_ns;
@@ -202,13 +205,20 @@ enum weir_reason weir_member_leave(struct weir_engine *engine, struct weir_sessi
 void weir_member_joined(struct weir_engine *engine, const struct weir_message *message);
 void weir_member_left(struct weir_engine *engine, const struct weir_message *message);
 void weir_member_end_all(struct weir_engine *engine, struct weir_session *session);
+// Tells coordinators what is to be told of memberships, at most `budget` messages. Returns how many.
+uint32_t weir_member_tell(struct weir_engine *engine, uint32_t budget);
 
 // ---- command.c ----
 void weir_command_adopt(struct weir_engine *engine, const struct weir_mesh_header *header);
 // Moves that waited for room in the mesh.
 void weir_command_move_retry(struct weir_engine *engine);
-// Messages of this worker to itself. Returns how many were handled.
-uint32_t weir_command_self_run(struct weir_engine *engine);
+// Tells what coordinators, owners and homes decided, and handles what of it is for this worker itself. Returns how much that
+// was, in messages.
+uint32_t weir_command_run(struct weir_engine *engine);
+// Messages of a worker to itself that may be under way at once; a power of two.
+uint32_t weir_command_self_max(const struct weir_engine_config *config);
+// The client of a local lane began anew as that session.
+void weir_command_lane_fresh(struct weir_engine *engine, uint64_t lane, uint64_t session);
 void weir_engine_done(struct weir_engine *engine, const struct weir_message *command, int32_t result, uint64_t value,
 		      void *pointer);
 

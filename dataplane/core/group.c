@@ -3,19 +3,23 @@
 // (shares differ by one at most), sticky (a member keeps what it has as far as its share allows) and deterministic.
 //
 // A place is one (group, shard). At most one revoke is under way for it; revoke-now may follow when its member dies meanwhile.
+// What a message decides is written into places and members first. Owners are told afterwards, from the turn's loop: a place
+// remembers what its owner is to be told, so that however much is decided at once needs no queue and nothing is lost.
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
-#include "dataplane/core/internal.h"
+#include "dataplane/core/engine_state.h"
 
 #define MS 1000000ull
-#define RETRY_NS (10 * MS) // a shard's owner did not know the group yet
+#define RETRY_NS (10 * MS) // a shard's owner did not know the group yet, or the shard was on its way
 #define CHUNK_PLACES 64u
 #define CHUNKS_MAX (WEIR_SHARDS_MAX / CHUNK_PLACES)
 #define CHUNKS_EXTRA 1024u // beyond one a group: 16 groups of 4,096 shards; none left: setup answers -ENOSPC
 #define TERM_BASE_NS (100 * MS) // a place is assigned less often than this in the long run
+#define BALANCE_PLACES 32u // looking at so many places costs as much as a message
 #define NOBODY UINT16_MAX
 
 enum place_state {
@@ -28,8 +32,9 @@ struct place {
 	uint32_t term;
 	uint16_t member; // index, NOBODY when free
 	uint8_t state;   // enum place_state
-	bool is_waiting; // its owner did not know the group: until the retry timer
-	bool is_revoked_now;
+	bool is_waiting; // nothing is told to its owner before the retry timer
+	uint8_t telling; // what its owner is to be told: enum weir_message_kind, 0: nothing
+	uint8_t told;    // what it was told last in this term
 };
 
 struct chunk {
@@ -56,13 +61,24 @@ struct group {
 	struct member *members; // [members_max]
 	struct chunk *chunks[CHUNKS_MAX];
 	struct weir_timer timer;
+	// In the coordinator's list of groups with something to do, while one of these is true.
+	bool is_uneven;      // to be balanced
+	uint32_t telling;    // places that have something to tell and do not wait
+	uint32_t tell_at;    // where to look for the next one
+	bool is_busy;        // in the list
+	TAILQ_ENTRY(group) busy;
 };
+
+TAILQ_HEAD(group_list, group);
 
 struct weir_coordinator {
 	struct weir_engine *engine;
 	uint32_t groups_max;
 	uint32_t members_max;
 	struct group *groups;
+	struct group_list busy;
+	struct weir_chains by_id; // of groups
+	void *chains;             // its memory
 	struct member *members;
 	struct chunk *chunks;
 	struct chunk *free;
@@ -75,11 +91,10 @@ static struct place *place_of(struct group *group, uint32_t shard)
 
 static struct group *group_find(struct weir_coordinator *coordinator, uint32_t id)
 {
-	for (uint32_t i = 0; id && i < coordinator->groups_max; i++) {
-		if (coordinator->groups[i].id == id)
-			return &coordinator->groups[i];
-	}
-	return NULL;
+	uint32_t at = weir_chains_first(&coordinator->by_id, id);
+	while (at && coordinator->groups[at - 1].id != id)
+		at = weir_chains_next(&coordinator->by_id, at - 1);
+	return at ? &coordinator->groups[at - 1] : NULL;
 }
 
 static uint32_t member_find(const struct group *group, uint64_t session)
@@ -127,27 +142,30 @@ static void done_send(struct weir_coordinator *coordinator, const struct weir_me
 	weir_engine_tell(coordinator->engine, WEIR_FROM_CONTROL, &done);
 }
 
-// False when the snapshot does not name the topic: nobody to tell.
-static bool owner_tell(struct group *group, uint32_t shard, uint16_t kind, const struct weir_session_ref *session)
+// NULL when the snapshot does not name the topic: nobody to tell.
+static const uint16_t *owner_of(const struct group *group, uint32_t shard)
+{
+	const struct weir_snapshot *snapshot = weir_engine_snapshot(group->coordinator->engine);
+	const struct weir_topic_spec *topic = snapshot ? weir_snapshot_topic(snapshot, group->topic) : NULL;
+	return topic && shard < topic->shards ? &topic->owner[shard] : NULL;
+}
+
+static void owner_tell(struct group *group, uint32_t shard, uint16_t owner)
 {
 	struct weir_engine *engine = group->coordinator->engine;
-	const struct weir_snapshot *snapshot = weir_engine_snapshot(engine);
-	const struct weir_topic_spec *topic = snapshot ? weir_snapshot_topic(snapshot, group->topic) : NULL;
-	if (!topic || shard >= topic->shards)
-		return false;
-	struct weir_message message = {
-		.kind = kind,
+	const struct place *place = place_of(group, shard);
+	const struct weir_message message = {
+		.kind = place->told,
 		.from = weir_engine_worker(engine),
-		.worker = topic->owner[shard],
+		.worker = owner,
 		.shard = (uint16_t)shard,
 		.topic = group->topic,
 		.group = group->id,
-		.term = place_of(group, shard)->term,
+		.term = place->term,
 		.value = weir_engine_worker(engine), // the message may be forwarded: `from` is not enough
-		.session = *session,
+		.session = group->members[place->member].session,
 	};
-	weir_engine_tell(engine, topic->owner[shard], &message);
-	return true;
+	weir_engine_tell(engine, owner, &message);
 }
 
 // ---- Places ----
@@ -158,28 +176,63 @@ static void timer_arm(struct group *group, uint64_t due_ns)
 		weir_wheel_arm(weir_engine_wheel(group->coordinator->engine), &group->timer, due_ns);
 }
 
-static void place_wait(struct group *group, struct place *place, uint64_t now_ns)
+// The group has something to do in the turn's loop.
+static void busy_mark(struct group *group)
 {
-	place->is_waiting = true;
+	struct weir_coordinator *coordinator = group->coordinator;
+	coordinator->engine->has_work = true;
+	if (group->is_busy)
+		return;
+	group->is_busy = true;
+	TAILQ_INSERT_TAIL(&coordinator->busy, group, busy);
+}
+
+static void busy_unmark(struct group *group)
+{
+	if (group->is_busy)
+		TAILQ_REMOVE(&group->coordinator->busy, group, busy);
+	group->is_busy = false;
+}
+
+static void uneven_mark(struct group *group)
+{
+	group->is_uneven = true;
+	busy_mark(group);
+}
+
+static bool is_to_tell(const struct place *place)
+{
+	return place->telling && !place->is_waiting;
+}
+
+static void telling_set(struct group *group, struct place *place, uint8_t telling, bool is_waiting)
+{
+	group->telling -= is_to_tell(place);
+	place->telling = telling;
+	place->is_waiting = is_waiting;
+	group->telling += is_to_tell(place);
+	if (is_to_tell(place))
+		busy_mark(group);
+}
+
+static void place_wait(struct group *group, struct place *place, uint8_t telling, uint64_t now_ns)
+{
+	telling_set(group, place, telling, true);
 	timer_arm(group, now_ns + RETRY_NS);
 }
 
-static void place_assign(struct group *group, uint32_t shard, uint16_t index, uint64_t now_ns)
+static void place_assign(struct group *group, struct place *place, uint16_t index, uint64_t now_ns)
 {
-	struct place *place = place_of(group, shard);
 	// Terms fence what members write elsewhere: those of a restarted router must not begin below those of its predecessor.
 	if (place->term == 0)
 		place->term = (uint32_t)(now_ns / TERM_BASE_NS);
 	place->term++;
-	if (!owner_tell(group, shard, WEIR_MESSAGE_ASSIGN, &group->members[index].session)) {
-		place_wait(group, place, now_ns);
-		return;
-	}
 	place->state = PLACE_ASSIGNED;
 	place->member = index;
-	place->is_revoked_now = false;
+	place->told = 0;
 	group->members[index].assigned++;
 	group->members[index].held++;
+	telling_set(group, place, WEIR_MESSAGE_ASSIGN, false);
 }
 
 static void place_free(struct group *group, struct place *place)
@@ -191,21 +244,39 @@ static void place_free(struct group *group, struct place *place)
 	member->held--;
 	place->state = PLACE_FREE;
 	place->member = NOBODY;
+	telling_set(group, place, 0, false);
 }
 
-// kind: revoke or revoke-now. A topic that left the snapshot is being removed: its places are free at once.
-static void place_revoke(struct group *group, uint32_t shard, uint16_t kind, uint64_t now_ns)
+// kind: revoke or revoke-now.
+static void place_revoke(struct group *group, struct place *place, uint8_t kind)
 {
-	struct place *place = place_of(group, shard);
-	struct member *member = &group->members[place->member];
-	if (!owner_tell(group, shard, kind, &member->session)) {
+	// Nobody knows of the term yet.
+	if (place->told == 0) {
 		place_free(group, place);
-		place_wait(group, place, now_ns);
 		return;
 	}
-	member->assigned -= place->state == PLACE_ASSIGNED;
+	group->members[place->member].assigned -= place->state == PLACE_ASSIGNED;
 	place->state = PLACE_REVOKING;
-	place->is_revoked_now = kind == WEIR_MESSAGE_REVOKE_NOW;
+	telling_set(group, place, kind, false);
+}
+
+// false: no room at its owner now. A topic that left the snapshot is being removed: its places are free at once.
+static bool place_tell(struct group *group, uint32_t shard, uint64_t now_ns)
+{
+	struct place *place = place_of(group, shard);
+	const uint16_t *owner = owner_of(group, shard);
+	if (!owner) {
+		place_free(group, place);
+		place_wait(group, place, 0, now_ns);
+		uneven_mark(group);
+		return true;
+	}
+	if (!weir_engine_may_tell(group->coordinator->engine, *owner))
+		return false;
+	place->told = place->telling;
+	telling_set(group, place, 0, false);
+	owner_tell(group, shard, *owner);
+	return true;
 }
 
 // ---- Shares ----
@@ -274,7 +345,7 @@ static void rebalance(struct group *group, uint64_t now_ns)
 		struct place *place = place_of(group, shard - 1);
 		if (place->state == PLACE_ASSIGNED &&
 		    group->members[place->member].assigned > group->members[place->member].share)
-			place_revoke(group, shard - 1, WEIR_MESSAGE_REVOKE, now_ns);
+			place_revoke(group, place, WEIR_MESSAGE_REVOKE);
 	}
 	uint32_t next = 0;
 	for (uint32_t shard = 0; shard < group->shards && next < group->members_used; shard++) {
@@ -284,7 +355,7 @@ static void rebalance(struct group *group, uint64_t now_ns)
 		while (next < group->members_used && group->members[next].assigned >= group->members[next].share)
 			next++;
 		if (next < group->members_used)
-			place_assign(group, shard, (uint16_t)next, now_ns);
+			place_assign(group, place, (uint16_t)next, now_ns);
 	}
 	members_sweep(group);
 }
@@ -292,15 +363,17 @@ static void rebalance(struct group *group, uint64_t now_ns)
 static void fire(struct weir_timer *timer, void *context, uint64_t now_ns)
 {
 	struct group *group = (struct group *)(void *)((uint8_t *)timer - offsetof(struct group, timer));
-	for (uint32_t shard = 0; shard < group->shards; shard++)
-		place_of(group, shard)->is_waiting = false;
-	rebalance(group, now_ns);
+	for (uint32_t shard = 0; shard < group->shards; shard++) {
+		struct place *place = place_of(group, shard);
+		if (place->is_waiting)
+			telling_set(group, place, place->telling, false);
+	}
+	uneven_mark(group);
 }
 
 // ---- Members ----
 
-static void member_join(struct weir_coordinator *coordinator, struct group *group, const struct weir_message *message,
-			uint64_t now_ns)
+static void member_join(struct weir_coordinator *coordinator, struct group *group, const struct weir_message *message)
 {
 	if (!group) {
 		answer_home(coordinator, message, WEIR_MESSAGE_MEMBER_JOINED, -ENOENT);
@@ -319,11 +392,10 @@ static void member_join(struct weir_coordinator *coordinator, struct group *grou
 	member->session = message->session;
 	member->is_leaving = false;
 	answer_home(coordinator, message, WEIR_MESSAGE_MEMBER_JOINED, 0);
-	rebalance(group, now_ns);
+	uneven_mark(group);
 }
 
-static void member_leave(struct weir_coordinator *coordinator, struct group *group, const struct weir_message *message,
-			 uint64_t now_ns)
+static void member_leave(struct weir_coordinator *coordinator, struct group *group, const struct weir_message *message)
 {
 	uint32_t index = group ? member_find(group, message->session.id) : NOBODY;
 	if (index == NOBODY) {
@@ -332,11 +404,11 @@ static void member_leave(struct weir_coordinator *coordinator, struct group *gro
 	}
 	group->members[index].is_leaving = true;
 	group->members[index].leave_request = message->value;
-	rebalance(group, now_ns);
+	uneven_mark(group);
 }
 
 // Its places are revoked without asking it; the entry is free when the last owner answered.
-static void member_gone(struct group *group, const struct weir_message *message, uint64_t now_ns)
+static void member_gone(struct group *group, const struct weir_message *message)
 {
 	uint32_t index = member_find(group, message->session.id);
 	if (index == NOBODY)
@@ -344,36 +416,86 @@ static void member_gone(struct group *group, const struct weir_message *message,
 	group->members[index].is_leaving = true;
 	for (uint32_t shard = 0; shard < group->shards; shard++) {
 		struct place *place = place_of(group, shard);
-		if (place->state != PLACE_FREE && place->member == index && !place->is_revoked_now)
-			place_revoke(group, shard, WEIR_MESSAGE_REVOKE_NOW, now_ns);
+		if (place->state != PLACE_FREE && place->member == index)
+			place_revoke(group, place, WEIR_MESSAGE_REVOKE_NOW);
 	}
-	rebalance(group, now_ns);
+	uneven_mark(group);
+}
+
+static struct place *place_named(struct group *group, const struct weir_message *message)
+{
+	struct place *place = message->shard < group->shards ? place_of(group, message->shard) : NULL;
+	return place && place->state != PLACE_FREE && place->term == message->term ? place : NULL;
 }
 
 static void released(struct group *group, const struct weir_message *message, uint64_t now_ns)
 {
-	if (message->shard >= group->shards)
-		return;
-	struct place *place = place_of(group, message->shard);
-	if (place->state == PLACE_FREE || place->term != message->term)
+	struct place *place = place_named(group, message);
+	if (!place)
 		return;
 	place_free(group, place);
 	if (message->result == -ENOENT)
-		place_wait(group, place, now_ns);
-	rebalance(group, now_ns);
+		place_wait(group, place, 0, now_ns);
+	uneven_mark(group);
+}
+
+// The shard was on its way to its owner: it is told again. What has been followed by another command is not: a revoke ends a
+// term that its owner never heard of.
+static void returned(struct group *group, const struct weir_message *message, uint64_t now_ns)
+{
+	struct place *place = place_named(group, message);
+	if (place && place->told == message->result && !place->telling)
+		place_wait(group, place, place->told, now_ns);
 }
 
 static void stalled(struct group *group, const struct weir_message *message, uint64_t now_ns)
 {
-	if (message->shard >= group->shards)
-		return;
-	struct place *place = place_of(group, message->shard);
-	if (place->state != PLACE_ASSIGNED || place->term != message->term)
+	struct place *place = place_named(group, message);
+	if (!place || place->state != PLACE_ASSIGNED)
 		return;
 	uint64_t lease_ns = weir_engine_limits_of(group->coordinator->engine)->lease_ms * MS;
 	group->members[place->member].stalled_until_ns = now_ns + lease_ns;
-	place_revoke(group, message->shard, WEIR_MESSAGE_REVOKE, now_ns);
-	rebalance(group, now_ns);
+	place_revoke(group, place, WEIR_MESSAGE_REVOKE);
+	uneven_mark(group);
+}
+
+// ---- The turn's loop ----
+
+// Tells owners what the group's places have to tell them, at most `budget`. Returns how many were told.
+static uint32_t group_tell(struct group *group, uint32_t budget, uint64_t now_ns)
+{
+	uint32_t told = 0;
+	for (uint32_t i = 0; i < group->shards && group->telling && told < budget; i++) {
+		uint32_t shard = group->tell_at;
+		group->tell_at = shard + 1 < group->shards ? shard + 1 : 0;
+		if (is_to_tell(place_of(group, shard)))
+			told += place_tell(group, shard, now_ns);
+	}
+	return told;
+}
+
+bool weir_coordinator_is_busy(const struct weir_coordinator *coordinator)
+{
+	return !TAILQ_EMPTY(&coordinator->busy);
+}
+
+// A group that waits for room lets the next one go first.
+uint32_t weir_coordinator_run(struct weir_coordinator *coordinator, uint32_t budget, uint64_t now_ns)
+{
+	struct group *group = TAILQ_FIRST(&coordinator->busy);
+	if (!group)
+		return 0;
+	uint32_t cost = 0;
+	busy_unmark(group);
+	if (group->is_uneven) {
+		group->is_uneven = false;
+		rebalance(group, now_ns);
+		cost = 1 + group->shards / BALANCE_PLACES;
+	}
+	cost += group_tell(group, budget, now_ns);
+	if (group->telling || group->is_uneven)
+		busy_mark(group);
+	return cost;
 }
 
 // ---- Groups ----
@@ -417,6 +539,9 @@ static int setup(struct weir_coordinator *coordinator, const struct weir_message
 	group->id = message->group;
 	group->shards = message->shard;
 	group->members_used = 0;
+	group->is_uneven = false;
+	group->telling = group->tell_at = 0;
+	weir_chains_add(&coordinator->by_id, group->id, (uint32_t)(group - coordinator->groups));
 	memset(group->members, 0, coordinator->members_max * sizeof(*group->members));
 	return 0;
 }
@@ -432,6 +557,8 @@ static int teardown(struct weir_coordinator *coordinator, struct group *group)
 	}
 	weir_wheel_cancel(weir_engine_wheel(coordinator->engine), &group->timer);
 	chunks_free(group);
+	busy_unmark(group);
+	weir_chains_remove(&coordinator->by_id, group->id, (uint32_t)(group - coordinator->groups));
 	group->id = 0;
 	return 0;
 }
@@ -447,10 +574,10 @@ void weir_coordinator_message(struct weir_coordinator *coordinator, const struct
 		done_send(coordinator, message, teardown(coordinator, group));
 		return;
 	case WEIR_MESSAGE_MEMBER_JOIN:
-		member_join(coordinator, group, message, now_ns);
+		member_join(coordinator, group, message);
 		return;
 	case WEIR_MESSAGE_MEMBER_LEAVE:
-		member_leave(coordinator, group, message, now_ns);
+		member_leave(coordinator, group, message);
 		return;
 	default:
 		break;
@@ -458,11 +585,13 @@ void weir_coordinator_message(struct weir_coordinator *coordinator, const struct
 	if (!group)
 		return;
 	if (message->kind == WEIR_MESSAGE_MEMBER_GONE)
-		member_gone(group, message, now_ns);
+		member_gone(group, message);
 	else if (message->kind == WEIR_MESSAGE_RELEASED)
 		released(group, message, now_ns);
 	else if (message->kind == WEIR_MESSAGE_STALLED)
 		stalled(group, message, now_ns);
+	else if (message->kind == WEIR_MESSAGE_RETURNED)
+		returned(group, message, now_ns);
 }
 
 int weir_coordinator_create(struct weir_coordinator **coordinator, struct weir_engine *engine,
@@ -480,10 +609,13 @@ int weir_coordinator_create(struct weir_coordinator **coordinator, struct weir_e
 	fresh->groups = calloc(config->groups_max, sizeof(*fresh->groups));
 	fresh->members = calloc((size_t)config->groups_max * config->members_max, sizeof(*fresh->members));
 	fresh->chunks = calloc(chunks, sizeof(*fresh->chunks));
-	if (!fresh->groups || !fresh->members || !fresh->chunks) {
+	fresh->chains = calloc(1, weir_chains_need(config->groups_max));
+	if (!fresh->groups || !fresh->members || !fresh->chunks || !fresh->chains) {
 		weir_coordinator_destroy(fresh);
 		return -ENOMEM;
 	}
+	TAILQ_INIT(&fresh->busy);
+	weir_chains_init(&fresh->by_id, fresh->chains, config->groups_max);
 	// The worker that joins members to a group must not fault.
 	for (size_t at = 0; at < (size_t)config->groups_max * config->members_max * sizeof(*fresh->members); at += 4096)
 		((volatile uint8_t *)fresh->members)[at] = 0;
@@ -507,5 +639,6 @@ void weir_coordinator_destroy(struct weir_coordinator *coordinator)
 	free(coordinator->groups);
 	free(coordinator->members);
 	free(coordinator->chunks);
+	free(coordinator->chains);
 	free(coordinator);
 }

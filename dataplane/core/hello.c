@@ -153,8 +153,11 @@ static void lane_fresh(struct weir_engine *engine, const struct weir_session *se
 	const struct weir_message message = {
 		.kind = WEIR_MESSAGE_LANE_FRESH, .value = session->ref.lane, .session = session->ref,
 	};
-	for (uint16_t worker = 0; worker < engine->config.workers; worker++)
-		weir_engine_tell(engine, worker, &message);
+	weir_command_lane_fresh(engine, session->ref.lane, session->ref.id);
+	for (uint16_t worker = 0; worker < engine->config.workers; worker++) {
+		if (worker != engine->config.worker)
+			weir_engine_tell(engine, worker, &message);
+	}
 }
 
 static enum weir_reason session_open(struct weir_engine *engine, const struct weir_hello *hello, const struct weir_path *path)

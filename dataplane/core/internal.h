@@ -21,6 +21,8 @@ void weir_frame_send(struct weir_engine *engine, struct weir_frame_header *frame
 void weir_frame_commit(struct weir_engine *engine, uint32_t size);
 
 void weir_engine_tell(struct weir_engine *engine, uint16_t worker, const struct weir_message *message);
+// Whether a decision that may wait is to be told now.
+bool weir_engine_may_tell(const struct weir_engine *engine, uint16_t worker);
 struct weir_wheel *weir_engine_wheel(struct weir_engine *engine);
 uint16_t weir_engine_worker(const struct weir_engine *engine);
 const struct weir_engine_limits *weir_engine_limits_of(const struct weir_engine *engine);
@@ -71,6 +73,8 @@ enum weir_delivery_turn {
 	WEIR_DELIVERY_TURN_MORE,  // more could be sent
 };
 enum weir_delivery_turn weir_delivery_run(struct weir_shard *shard, uint32_t frames, uint64_t now_ns);
+// Tells coordinators what is to be told of deliveries: released, or stalled; at most `budget` messages. Returns how many.
+uint32_t weir_delivery_tell(struct weir_engine *engine, uint32_t budget);
 // Assign, revoke, revoke-now from the coordinator.
 void weir_delivery_message(struct weir_shard *shard, const struct weir_message *message, uint64_t now_ns);
 int weir_delivery_create(struct weir_shard *shard, const struct weir_group_place *place, uint64_t *start_offset);
@@ -99,8 +103,13 @@ struct weir_coordinator;
 int weir_coordinator_create(struct weir_coordinator **coordinator, struct weir_engine *engine,
 			    const struct weir_engine_config *config);
 void weir_coordinator_destroy(struct weir_coordinator *coordinator);
-// member join/leave/gone, released, stalled, group setup/teardown.
+// member join/leave/gone, released, returned, stalled, group setup/teardown.
 void weir_coordinator_message(struct weir_coordinator *coordinator, const struct weir_message *message, uint64_t now_ns);
+// Balances the next group that needs it and tells owners what was decided, at most `budget` messages. Returns what that cost,
+// in messages; 0: there was nothing to do, or no room to tell it.
+uint32_t weir_coordinator_run(struct weir_coordinator *coordinator, uint32_t budget, uint64_t now_ns);
+// Something is left to do.
+bool weir_coordinator_is_busy(const struct weir_coordinator *coordinator);
 
 // ---- ledger.c ----
 // Recomputes derived fields of the private rows (head, held, settled, earliest) and publishes them.

@@ -15,26 +15,62 @@ static struct weir_member **member_find(struct weir_session *session, uint32_t g
 	return link;
 }
 
+static void tell_nothing(struct weir_engine *engine, struct weir_member *member)
+{
+	if (member->telling)
+		TAILQ_REMOVE(&engine->members_telling, member, told_next);
+	member->telling = 0;
+}
+
+static void member_put(struct weir_engine *engine, struct weir_member *member)
+{
+	tell_nothing(engine, member);
+	member->next = engine->members_free;
+	engine->members_free = member;
+}
+
 static void member_free(struct weir_engine *engine, struct weir_session *session, struct weir_member **link)
 {
 	struct weir_member *member = *link;
 	*link = member->next;
-	member->next = engine->members_free;
-	engine->members_free = member;
 	session->member_count--;
+	member_put(engine, member);
 }
 
-static void tell_coordinator(struct weir_engine *engine, const struct weir_session *session, const struct weir_member *member,
-			     enum weir_message_kind kind)
+// The coordinator is told from the turn's loop, of the last thing only: who leaves or is gone has joined, or need not.
+static void tell(struct weir_engine *engine, struct weir_member *member, uint16_t kind)
 {
-	const struct weir_message message = {
-		.kind = (uint16_t)kind,
-		.topic = member->topic,
-		.group = member->group,
-		.value = member->request,
-		.session = session->ref,
-	};
-	weir_engine_tell(engine, member->coordinator, &message);
+	if (!member->telling)
+		TAILQ_INSERT_TAIL(&engine->members_telling, member, told_next);
+	member->telling = kind;
+	engine->has_work = true;
+}
+
+uint32_t weir_member_tell(struct weir_engine *engine, uint32_t budget)
+{
+	uint32_t told = 0;
+	struct weir_member *next;
+	for (struct weir_member *member = TAILQ_FIRST(&engine->members_telling); member && told < budget; member = next) {
+		next = TAILQ_NEXT(member, told_next);
+		if (!weir_engine_may_tell(engine, member->coordinator))
+			continue;
+		const struct weir_session *session = weir_session_find(&engine->sessions, member->session);
+		const struct weir_message message = {
+			.kind = member->telling,
+			.topic = member->topic,
+			.group = member->group,
+			.value = member->request,
+			.session = session ? session->ref : (struct weir_session_ref){ .id = member->session },
+		};
+		uint16_t coordinator = member->coordinator;
+		if (member->telling == WEIR_MESSAGE_MEMBER_GONE)
+			member_put(engine, member);
+		else
+			tell_nothing(engine, member);
+		weir_engine_tell(engine, coordinator, &message);
+		told++;
+	}
+	return told;
 }
 
 static void joined_send(struct weir_engine *engine, const struct weir_session *session, const struct weir_member *member)
@@ -92,6 +128,7 @@ enum weir_reason weir_member_join(struct weir_engine *engine, struct weir_sessio
 		engine->members_free = member->next;
 		*member = (struct weir_member){
 			.next = session->members,
+			.session = session->ref.id,
 			.topic = topic->id.value,
 			.group = group->id.value,
 			.coordinator = group->coordinator,
@@ -107,7 +144,7 @@ enum weir_reason weir_member_join(struct weir_engine *engine, struct weir_sessio
 		joined_send(engine, session, member);
 	} else if (!member->is_joining) {
 		member->is_joining = true;
-		tell_coordinator(engine, session, member, WEIR_MESSAGE_MEMBER_JOIN);
+		tell(engine, member, WEIR_MESSAGE_MEMBER_JOIN);
 	}
 	return WEIR_R_NONE;
 }
@@ -121,7 +158,7 @@ enum weir_reason weir_member_leave(struct weir_engine *engine, struct weir_sessi
 		left_send(engine, session, leave->group);
 	} else if (!member->is_leaving) {
 		member->is_leaving = true;
-		tell_coordinator(engine, session, member, WEIR_MESSAGE_MEMBER_LEAVE);
+		tell(engine, member, WEIR_MESSAGE_MEMBER_LEAVE);
 	}
 	return WEIR_R_NONE;
 }
@@ -161,7 +198,9 @@ void weir_member_left(struct weir_engine *engine, const struct weir_message *mes
 void weir_member_end_all(struct weir_engine *engine, struct weir_session *session)
 {
 	while (session->members) {
-		tell_coordinator(engine, session, session->members, WEIR_MESSAGE_MEMBER_GONE);
-		member_free(engine, session, &session->members);
+		struct weir_member *member = session->members;
+		session->members = member->next;
+		session->member_count--;
+		tell(engine, member, WEIR_MESSAGE_MEMBER_GONE);
 	}
 }

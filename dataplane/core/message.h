@@ -1,5 +1,6 @@
 // Typed messages between workers, and between control and workers. They carry decisions, not events: bounded in number
-// by construction (each entity has at most one of a kind under way), carried by command rings, never lost.
+// by construction (each entity has at most one of a kind under way), carried by command rings, never lost. A message is handled
+// by the turn's loop, never inside the handler of another one: who decides writes that down, and it is told afterwards.
 #ifndef WEIR_CORE_MESSAGE_H
 #define WEIR_CORE_MESSAGE_H
 
@@ -57,8 +58,9 @@ enum weir_message_kind {
 	WEIR_MESSAGE_ASSIGN,           // coordinator to owner: session, group, shard, term; value: the coordinator's worker
 	WEIR_MESSAGE_REVOKE,           // coordinator to owner: planned end of the term
 	WEIR_MESSAGE_REVOKE_NOW,       // coordinator to owner: the member is gone, do not ask it
-	WEIR_MESSAGE_RELEASED,         // owner to coordinator: the term is over; value: settled_to
+	WEIR_MESSAGE_RELEASED,         // owner to coordinator: the term is over; value: settled_to; -ENOENT: no such group
 	WEIR_MESSAGE_STALLED,          // owner to coordinator: the member settles nothing for progress_timeout
+	WEIR_MESSAGE_RETURNED,         // to coordinator: the shard is on its way to its owner, tell it again; result: the kind
 	WEIR_MESSAGE_SESSION_GONE,     // home to every worker: streams of the session begin their dedup window
 	WEIR_MESSAGE_LANE_FRESH,       // home to every worker: value: lane; its client began anew as `session`, and reads
 	                               // nothing of what earlier sessions were assigned

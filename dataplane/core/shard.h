@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "dataplane/core/chains.h"
 #include "dataplane/core/counters.h"
@@ -159,6 +160,8 @@ struct weir_delivery_stream {
 	struct weir_delivery_stream *reader_next;
 	struct weir_delivery_stream *reader_previous;
 	struct weir_timer timer;
+	uint16_t telling;        // what the coordinator is to be told of the term: enum weir_message_kind, 0: nothing
+	TAILQ_ENTRY(weir_delivery_stream) told_next; // in the engine's list of those with something to tell
 	struct weir_group_row *public_row;
 	struct weir_group_row row; // private, published when dirty
 	uint64_t row_dropped;      // sum of row.dropped that was published + 1, 0: never

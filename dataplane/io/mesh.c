@@ -249,6 +249,15 @@ void weir_mesh_tell(struct weir_mesh *mesh, uint16_t from, uint16_t to, const st
 	party->touched[receiver] = true;
 }
 
+bool weir_mesh_may_tell(struct weir_mesh *mesh, uint16_t from, uint16_t to)
+{
+	uint16_t sender = party_of(mesh, from);
+	uint16_t receiver = party_of(mesh, to);
+
+	return !mesh->party[sender].backlogs[receiver].first &&
+	       weir_message_ring_has_room(message_ring(mesh, sender, receiver));
+}
+
 bool weir_mesh_hear(struct weir_mesh *mesh, uint16_t from, uint16_t to, struct weir_message *message)
 {
 	return weir_message_ring_get(message_ring(mesh, party_of(mesh, from), party_of(mesh, to)), message);

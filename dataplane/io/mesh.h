@@ -30,6 +30,8 @@ void *weir_mesh_reserve(struct weir_mesh *mesh, uint16_t from, uint16_t to, cons
 bool weir_mesh_commit(struct weir_mesh *mesh, uint16_t from, uint16_t to, uint32_t size);
 // to: a worker, or WEIR_FROM_CONTROL. `from` in the message is set here.
 void weir_mesh_tell(struct weir_mesh *mesh, uint16_t from, uint16_t to, const struct weir_message *message);
+// The next one would go into the ring, not into the backlog.
+bool weir_mesh_may_tell(struct weir_mesh *mesh, uint16_t from, uint16_t to);
 // Once a turn: moves the backlog on and wakes those that were given something and sleep. false: a backlog remains.
 bool weir_mesh_flush(struct weir_mesh *mesh, uint16_t from);
 

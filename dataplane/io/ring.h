@@ -114,6 +114,15 @@ struct weir_message_ring {
 	_Alignas(WEIR_RING_LINE) struct weir_message slots[WEIR_MESSAGE_RING_SLOTS];
 };
 
+static inline bool weir_message_ring_has_room(struct weir_message_ring *ring)
+{
+	uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+
+	// Pairs with the release in weir_message_ring_get().
+	return head - ring->tail_seen < WEIR_MESSAGE_RING_SLOTS ||
+	       head - atomic_load_explicit(&ring->tail, memory_order_acquire) < WEIR_MESSAGE_RING_SLOTS;
+}
+
 static inline bool weir_message_ring_put(struct weir_message_ring *ring, const struct weir_message *message)
 {
 	uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);

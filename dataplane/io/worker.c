@@ -129,6 +129,13 @@ static void message_send(void *context, uint16_t to, const struct weir_message *
 	weir_mesh_tell(worker->mesh, worker->settings.worker, to, message);
 }
 
+static bool message_has_room(void *context, uint16_t to)
+{
+	struct weir_worker *worker = context;
+
+	return weir_mesh_may_tell(worker->mesh, worker->settings.worker, to);
+}
+
 static const struct weir_lane_view *lane_find(void *context, uint64_t lane)
 {
 	struct weir_worker *worker = context;
@@ -468,6 +475,7 @@ int weir_worker_create(struct weir_worker **out, const struct weir_worker_settin
 	struct weir_worker *worker = aligned_alloc(64, sizeof(*worker));
 	struct weir_engine_io io = { .send_reserve = send_reserve, .send_commit = send_commit, .mesh_reserve = mesh_reserve,
 				     .mesh_commit = mesh_commit, .message_send = message_send,
+				     .message_has_room = message_has_room,
 				     .lane_find = lane_find, .lane_wake = lane_wake, .context = worker };
 	int error;
 

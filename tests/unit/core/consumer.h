@@ -5,7 +5,7 @@
 
 #include "tests/unit/core/rig.h"
 
-#define CONSUMER_SHARDS RIG_SHARDS
+#define CONSUMER_SHARDS 48
 #define CONSUMER_EVENTS 4096
 
 struct consumer_shard {

@@ -466,7 +466,7 @@ Test(delivery, a_changed_progress_timeout_holds_for_what_is_outstanding_already,
 	rig_advance_ms(rig, 450);
 	consumers_run(rig, both, 2);
 	cr_assert_eq(consumer_held(consumer), 1);
-	struct weir_group_spec spec = rig->group;
+	struct weir_group_spec spec = rig->groups[0];
 	spec.progress_timeout_ns = 500 * MS;
 	const struct weir_message change = {
 		.kind = WEIR_MESSAGE_GROUP_CHANGE, .topic = RIG_TOPIC, .group = RIG_GROUP, .request = 56, .pointer = &spec,
@@ -485,7 +485,7 @@ Test(delivery, a_lowered_quota_cuts_loose_what_is_behind_it, .init = setup_follo
 	publish_to(0, 60, 16);
 	rig_advance_ms(rig, 20);
 	cr_assert_eq(row()->dropped[WEIR_R_CUT_LOOSE], 0);
-	struct weir_group_spec spec = rig->group;
+	struct weir_group_spec spec = rig->groups[0];
 	spec.quota_bytes = 2048;
 	const struct weir_message change = {
 		.kind = WEIR_MESSAGE_GROUP_CHANGE, .topic = RIG_TOPIC, .group = RIG_GROUP, .request = 57, .pointer = &spec,

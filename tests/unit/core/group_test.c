@@ -199,7 +199,7 @@ Test(group, a_group_is_set_up_before_its_shards_know_it, .init = setup_two_worke
 	member_add();
 	cr_assert_eq(consumer_held(members[0]), 0);
 	for (uint16_t shard = 0; shard < SHARDS; shard++) {
-		struct weir_group_place place = { .spec = rig->group, .row = &rig->group_rows[shard] };
+		struct weir_group_place place = { .spec = rig->groups[0], .row = &rig->group_rows[shard] };
 		const struct weir_message create = {
 			.kind = WEIR_MESSAGE_GROUP_CREATE,
 			.topic = RIG_TOPIC,

@@ -4,6 +4,7 @@
 #include "tests/unit/core/rig.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -67,13 +68,18 @@ static void message_send(void *context, uint16_t to, const struct weir_message *
 	struct rig_worker *worker = context;
 	struct rig *rig = worker->rig;
 	if (to == WEIR_FROM_CONTROL) {
-		assert(rig->done_count < 256);
-		rig->done[rig->done_count++] = *message;
+		rig->done[rig->done_count++ % RIG_DONE] = *message;
 		return;
 	}
 	struct rig_worker *target = &rig->workers[to];
 	assert(to != worker->number && target->message_count < MESSAGES);
 	target->messages[target->message_count++] = *message;
+}
+
+static bool message_has_room(void *context, uint16_t to)
+{
+	const struct rig_worker *worker = context;
+	return worker->rig->workers[to].message_count < MESSAGES / 2;
 }
 
 static const struct weir_lane_view *lane_find(void *context, uint64_t number)
@@ -103,9 +109,9 @@ static void worker_create(struct rig *rig, uint16_t number)
 		.worker = number,
 		.workers = rig->options.workers,
 		.sessions_max = rig->options.sessions_max,
-		.shards_max = 64,
+		.shards_max = RIG_SHARDS,
 		.topics_max = 64,
-		.groups_max = 16,
+		.groups_max = RIG_GROUPS,
 		.members_max = 16,
 		.park_frames = rig->options.park_frames,
 		.behind_frames = rig->options.behind_frames,
@@ -125,6 +131,7 @@ static void worker_create(struct rig *rig, uint16_t number)
 		.mesh_reserve = mesh_reserve,
 		.mesh_commit = mesh_commit,
 		.message_send = message_send,
+		.message_has_room = message_has_room,
 		.lane_find = lane_find,
 		.lane_wake = lane_wake,
 		.context = worker,
@@ -140,23 +147,33 @@ void rig_message(struct rig *rig, uint16_t worker, const struct weir_message *me
 	weir_engine_message(rig->workers[worker].engine, &copy, rig->now_ns);
 }
 
-static void group_create(struct rig *rig)
+void rig_group_name(char name[WEIR_NAME_SIZE], uint32_t group)
 {
+	memset(name, 0, WEIR_NAME_SIZE);
+	if (group)
+		snprintf(name, WEIR_NAME_SIZE, "map%u", group);
+	else
+		strcpy(name, "map");
+}
+
+static void group_create(struct rig *rig, uint32_t group)
+{
+	struct weir_group_spec *spec = &rig->groups[group];
 	const struct weir_message setup = {
 		.kind = WEIR_MESSAGE_GROUP_SETUP,
 		.topic = RIG_TOPIC,
-		.group = RIG_GROUP,
+		.group = spec->id.value,
 		.shard = (uint16_t)rig->options.shards,
 		.request = 1,
-		.pointer = &rig->group,
+		.pointer = spec,
 	};
 	rig_message(rig, 0, &setup);
 	for (uint16_t shard = 0; shard < rig->options.shards; shard++) {
-		struct weir_group_place place = { .spec = rig->group, .row = &rig->group_rows[shard] };
+		struct weir_group_place place = { .spec = *spec, .row = &rig->rows[group][shard] };
 		const struct weir_message create = {
 			.kind = WEIR_MESSAGE_GROUP_CREATE,
 			.topic = RIG_TOPIC,
-			.group = RIG_GROUP,
+			.group = spec->id.value,
 			.shard = shard,
 			.request = 1,
 			.pointer = &place,
@@ -168,13 +185,15 @@ static void group_create(struct rig *rig)
 static void topic_create(struct rig *rig)
 {
 	struct rig_options *options = &rig->options;
-	rig->group = (struct weir_group_spec){
-		.id = { RIG_GROUP },
-		.name = "map",
-		.kind = options->group_kind,
-		.quota_bytes = options->quota_bytes,
-		.progress_timeout_ns = options->progress_timeout_ns,
-	};
+	for (uint32_t group = 0; group < options->groups; group++) {
+		rig->groups[group] = (struct weir_group_spec){
+			.id = { RIG_GROUP + group },
+			.kind = options->group_kind,
+			.quota_bytes = options->quota_bytes,
+			.progress_timeout_ns = options->progress_timeout_ns,
+		};
+		rig_group_name(rig->groups[group].name, group);
+	}
 	rig->topic = (struct weir_topic_spec){
 		.id = { RIG_TOPIC },
 		.name = "positions",
@@ -185,8 +204,8 @@ static void topic_create(struct rig *rig)
 		.log_bytes = options->log_bytes,
 		.streams_max = options->streams_max,
 		.owner = rig->owner,
-		.groups = &rig->group,
-		.group_count = options->has_group,
+		.groups = rig->groups,
+		.group_count = options->groups,
 	};
 	for (uint32_t i = 0; i <= RIG_TOPIC; i++)
 		rig->by_id[i] = i == RIG_TOPIC ? 0 : UINT32_MAX;
@@ -213,8 +232,8 @@ static void topic_create(struct rig *rig)
 	const struct weir_message publish = { .kind = WEIR_MESSAGE_SNAPSHOT, .pointer = &rig->snapshot };
 	for (uint16_t worker = 0; worker < options->workers; worker++)
 		rig_message(rig, worker, &publish);
-	if (options->has_group)
-		group_create(rig);
+	for (uint32_t group = 0; group < options->groups; group++)
+		group_create(rig, group);
 }
 
 struct rig *rig_create(const struct rig_options *options)
@@ -222,6 +241,7 @@ struct rig *rig_create(const struct rig_options *options)
 	struct rig *rig = calloc(1, sizeof(*rig));
 	rig->options = *options;
 	rig->options.workers += !options->workers;
+	rig->options.groups += options->has_group && !options->groups;
 	rig->options.shards += !options->shards;
 	rig->options.sessions_max += options->sessions_max ? 0 : 64;
 	rig->options.park_frames += options->park_frames ? 0 : 128;
@@ -229,6 +249,9 @@ struct rig *rig_create(const struct rig_options *options)
 	rig->options.log_bytes += options->log_bytes ? 0 : 1u << 20;
 	rig->options.event_max += options->event_max ? 0 : (uint32_t)(rig->options.log_bytes / 8);
 	rig->options.streams_max += options->streams_max ? 0 : 16;
+	rig->rows = aligned_alloc(64, RIG_GROUPS * sizeof(*rig->rows));
+	memset(rig->rows, 0, RIG_GROUPS * sizeof(*rig->rows));
+	rig->group_rows = rig->rows[0];
 	rig->now_ns = 1000000000000ull;
 	for (uint32_t i = 1; i <= RIG_LANES; i++)
 		rig->lanes[i].view = (struct weir_lane_view){ rig->lanes[i].cursors, RIG_CURSORS };
@@ -248,6 +271,7 @@ void rig_destroy(struct rig *rig)
 		free(worker->mesh);
 		free(worker->messages);
 	}
+	free(rig->rows);
 	free(rig);
 }
 

@@ -13,9 +13,11 @@
 #define RIG_SENT 2048
 #define RIG_TOPIC 7
 #define RIG_GROUP 5
-#define RIG_SHARDS 48 // most
+#define RIG_GROUPS 40  // most, with ids from RIG_GROUP on
+#define RIG_SHARDS 256 // most
 #define RIG_LANES 24   // numbers from 1 on
 #define RIG_CURSORS 20 // of each
+#define RIG_DONE 256   // answers of control that are kept
 #define RIG_BURST 64   // frames
 
 struct rig_sent {
@@ -66,6 +68,7 @@ struct rig_options {
 	enum weir_policy policy;
 	enum weir_ack_level ack_min;
 	bool has_group;        // a hold group without members: the log fills up
+	uint32_t groups;       // as many of them
 	enum weir_group_kind group_kind;
 	uint64_t quota_bytes;
 	uint64_t progress_timeout_ns;
@@ -76,16 +79,17 @@ struct rig {
 	uint64_t now_ns;
 	struct rig_worker workers[RIG_WORKERS];
 	struct weir_topic_spec topic;
-	struct weir_group_spec group;
+	struct weir_group_spec groups[RIG_GROUPS];
 	uint16_t owner[RIG_SHARDS];
 	uint32_t by_id[RIG_TOPIC + 1];
 	struct weir_snapshot snapshot;
 	struct weir_shard *shards[RIG_SHARDS];
 	struct weir_shard_row shard_rows[RIG_SHARDS];
-	struct weir_group_row group_rows[RIG_SHARDS];
+	struct weir_group_row (*rows)[RIG_SHARDS]; // [RIG_GROUPS]
+	struct weir_group_row *group_rows;          // of the first group
 	struct weir_lane_head heads[RIG_SHARDS];
 	struct rig_lane lanes[RIG_LANES + 1];
-	struct weir_message done[256];
+	struct weir_message done[RIG_DONE];
 	uint32_t done_count;
 	bool is_gathering;
 	struct weir_arrival burst[RIG_BURST];
@@ -114,6 +118,8 @@ void rig_destroy(struct rig *rig);
 // Lets every worker turn until nothing is left to do, then publishes.
 void rig_run(struct rig *rig);
 void rig_advance_ms(struct rig *rig, uint64_t ms);
+// The name of a group, by index.
+void rig_group_name(char name[WEIR_NAME_SIZE], uint32_t group);
 void rig_message(struct rig *rig, uint16_t worker, const struct weir_message *message);
 // Moves a shard: command, and what the daemon does after it.
 void rig_move(struct rig *rig, uint16_t shard, uint16_t to);

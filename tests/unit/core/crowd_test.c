@@ -1,0 +1,215 @@
+// Claims about many places at once: whoever ends, with all it holds, takes nothing along. A place is one (group, shard); there
+// are more of them here than any queue of the core has room for.
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/unit/core/rig.h"
+
+#define SHARDS 256u
+#define GROUPS 40u
+#define PLACES (SHARDS * GROUPS)
+#define MEMBERS 4u
+#define ENTRIES 25u // of a report, in a frame of 1,472
+#define LEASE_MS 3000u
+
+static struct rig *rig;
+
+struct member {
+	struct rig_client client;
+	struct weir_report_entry entries[ENTRIES]; // answers to be sent
+	uint32_t count;
+	bool is_silent;
+};
+
+static struct member members[MEMBERS];
+static uint16_t numbers; // of addresses given out
+
+static void begin(uint16_t workers)
+{
+	rig = rig_create(&(struct rig_options){
+		.workers = workers, .shards = SHARDS, .groups = GROUPS, .log_bytes = 65536, .streams_max = 1,
+	});
+}
+
+static void setup(void)
+{
+	begin(1);
+}
+
+static void setup_two_workers(void)
+{
+	begin(2);
+}
+
+static void teardown(void)
+{
+	rig_destroy(rig);
+}
+
+TestSuite(crowd, .fini = teardown, .timeout = 120);
+
+static void reports_send(struct member *member)
+{
+	struct weir_frame_header header = { .kind = WEIR_KIND_REPORT, .count = (uint16_t)member->count };
+	if (member->count)
+		rig_send(&member->client, &header, member->entries, (uint16_t)(member->count * sizeof(member->entries[0])));
+	member->count = 0;
+}
+
+static void assign(struct member *member, const struct weir_frame_header *frame)
+{
+	const struct weir_assign *body = (const void *)(frame + 1);
+	member->entries[member->count++] = (struct weir_report_entry){
+		.topic = frame->topic,
+		.shard = frame->shard,
+		.stream = frame->stream,
+		.term = body->term,
+		.received_to = body->from,
+		.settled_to = body->from,
+		.limit = 1u << 20,
+		.group = body->group,
+	};
+	if (member->count == ENTRIES)
+		reports_send(member);
+}
+
+static void revoke(struct member *member, const struct weir_frame_header *frame)
+{
+	struct weir_frame_header header = {
+		.kind = WEIR_KIND_REVOKED, .topic = frame->topic, .shard = frame->shard, .stream = frame->stream,
+	};
+	rig_send(&member->client, &header, frame + 1, sizeof(struct weir_revoke));
+}
+
+// What was sent to members is answered. true: there was something.
+static bool members_answer(void)
+{
+	bool is_news = false;
+	for (uint32_t i = 0; i < MEMBERS; i++) {
+		struct member *member = &members[i];
+		struct rig_worker *worker = &rig->workers[member->client.worker];
+		for (uint32_t k = 0; member->client.session && k < worker->sent_count; k++) {
+			const struct weir_frame_header *frame = (const void *)worker->sent[k].bytes;
+			if (member->is_silent || !weir_path_is_same_peer(&worker->sent[k].path, &member->client.path))
+				continue;
+			is_news |= frame->kind == WEIR_KIND_ASSIGN || frame->kind == WEIR_KIND_REVOKE;
+			if (frame->kind == WEIR_KIND_ASSIGN)
+				assign(member, frame);
+			else if (frame->kind == WEIR_KIND_REVOKE)
+				revoke(member, frame);
+		}
+		reports_send(member);
+	}
+	rig_forget(rig);
+	return is_news;
+}
+
+static void run_ms(uint32_t ms)
+{
+	for (uint32_t i = 0; i < ms / 5; i++) {
+		for (uint32_t k = 0; k < MEMBERS && i % 100 == 0; k++) {
+			if (members[k].client.session && !members[k].is_silent)
+				rig_control(&members[k].client, WEIR_KIND_PING, 0, 1);
+		}
+		rig_advance_ms(rig, 5);
+		while (members_answer())
+			rig_run(rig);
+	}
+}
+
+static void member_begin(struct member *member)
+{
+	*member = (struct member){ 0 };
+	numbers++;
+	rig_client_init(rig, &member->client, numbers % rig->options.workers, numbers);
+	rig_connect(&member->client);
+	for (uint32_t group = 0; group < GROUPS; group++) {
+		struct weir_frame_header header = { .kind = WEIR_KIND_JOIN };
+		struct weir_join join = { .request = 1 + group, .topic = "positions" };
+		rig_group_name(join.group, group);
+		rig_send(&member->client, &header, &join, sizeof(join));
+	}
+}
+
+// Places that a living member serves.
+static uint32_t served(void)
+{
+	uint32_t count = 0;
+	for (uint32_t shard = 0; shard < SHARDS; shard++) {
+		for (uint32_t group = 0; group < GROUPS; group++) {
+			const struct weir_delivery_stream *delivery = &rig->shards[shard]->deliveries[group];
+			for (uint32_t i = 0; i < MEMBERS; i++)
+				count += delivery->state == WEIR_DELIVERY_ACTIVE && delivery->member.id &&
+					 delivery->member.id == members[i].client.session && !members[i].is_silent;
+		}
+	}
+	return count;
+}
+
+// In order, or by falling silent; an empty place instead is filled. The last one stays.
+static void somebody_ends(uint32_t living)
+{
+	struct member *member = &members[(uint32_t)rand() % MEMBERS];
+	if (member->is_silent)
+		return;
+	if (!member->client.session) {
+		member_begin(member);
+	} else if (living > 1 && rand() % 2) {
+		member->is_silent = true;
+	} else if (living > 1) {
+		rig_control(&member->client, WEIR_KIND_BYE, 0, 0);
+		member->client.session = 0;
+	}
+}
+
+static void storm(void)
+{
+	srand(1);
+	member_begin(&members[0]);
+	run_ms(100);
+	cr_assert_eq(served(), PLACES, "one holds all");
+	member_begin(&members[1]);
+	rig_control(&members[0].client, WEIR_KIND_BYE, 0, 0);
+	members[0].client.session = 0;
+	run_ms(LEASE_MS);
+	cr_assert_eq(served(), PLACES, "%u of %u places are served after all of them changed hands", served(), PLACES);
+	for (uint32_t round = 0; round < 12; round++) {
+		uint32_t living = 0;
+		for (uint32_t i = 0; i < MEMBERS; i++)
+			living += members[i].client.session && !members[i].is_silent;
+		somebody_ends(living);
+		run_ms((uint32_t)rand() % 50);
+		if (round % 3 != 2)
+			continue;
+		run_ms(2 * LEASE_MS);
+		for (uint32_t i = 0; i < MEMBERS; i++) {
+			if (members[i].is_silent)
+				members[i] = (struct member){ 0 };
+		}
+		cr_assert_eq(served(), PLACES, "round %u: %u of %u places are served", round, served(), PLACES);
+	}
+}
+
+Test(crowd, waits_for_shards_that_are_on_their_way, .init = setup_two_workers)
+{
+	for (uint32_t shard = 0; shard < SHARDS; shard++)
+		rig->owner[shard] = (uint16_t)(1 - rig->owner[shard]);
+	member_begin(&members[0]);
+	run_ms(50);
+	cr_assert_eq(served(), 0, "whom the snapshot names has none of them yet");
+	for (uint32_t shard = 0; shard < SHARDS; shard++)
+		rig->owner[shard] = (uint16_t)(1 - rig->owner[shard]);
+	run_ms(500);
+	cr_assert_eq(served(), PLACES, "%u of %u places are served", served(), PLACES);
+}
+
+Test(crowd, takes_nothing_along_whoever_ends, .init = setup)
+{
+	storm();
+}
+
+Test(crowd, takes_nothing_along_across_workers, .init = setup_two_workers)
+{
+	storm();
+}
