@@ -115,10 +115,10 @@ int cat_keyfiles_write(struct cat_keyfiles *files, const struct weir_view *view,
 		return error;
 	file->used = ++files->tick;
 	files->last = file;
-	if (view->type & CAT_TYPE_FILE)
+	if (cat_mark_get(view) == CAT_MARK_FILE)
 		return 0;
 	fwrite(view->payload, 1, view->payload_size, file->out);
-	if (!(view->type & CAT_TYPE_UNENDED))
+	if (cat_mark_get(view) != CAT_MARK_UNENDED)
 		fputc('\n', file->out);
 	return ferror(file->out) ? -EIO : 0;
 }

@@ -13,6 +13,7 @@
 #define READ_SIZE (256u << 10)
 #define RECORD_MAX (16u << 20) // the protocol's largest event
 #define PIECE_MAX (32u << 10)  // first try of a line that is sent in pieces
+#define ATTRIBUTES_MAX 2040u   // of an event
 
 struct publisher {
 	const struct cat_options *options;
@@ -29,8 +30,8 @@ struct publisher {
 	const char *file; // name for messages
 	// Of the file: key and subject attribute.
 	uint64_t file_key;
-	uint8_t attributes[2040];
-	uint16_t attributes_size;
+	uint8_t attributes[ATTRIBUTES_MAX];
+	uint16_t attributes_size; // so that a mark has room behind them
 };
 
 // ---- Events out ----
@@ -97,7 +98,8 @@ static uint64_t field_key(const struct cat_options *options, const uint8_t *line
 	}
 }
 
-static struct weir_event event_of(const struct publisher *publisher, const uint8_t *bytes, size_t size)
+// With the mark, which lies behind the attributes that all events of the file have.
+static struct weir_event event_of(struct publisher *publisher, const uint8_t *bytes, size_t size, enum cat_mark mark)
 {
 	const struct cat_options *options = publisher->options;
 	struct weir_event event = { .payload = bytes, .payload_size = (uint32_t)size };
@@ -110,13 +112,15 @@ static struct weir_event event_of(const struct publisher *publisher, const uint8
 		break;
 	case CAT_KEY_FILE:
 		event.key = publisher->file_key;
-		event.attributes = publisher->attributes;
-		event.attributes_size = publisher->attributes_size;
 		break;
 	case CAT_KEY_FIXED:
 		event.key = weir_key(options->key_text, strlen(options->key_text));
 		break;
 	}
+	event.attributes = publisher->attributes;
+	event.attributes_size = publisher->attributes_size;
+	if (mark)
+		cat_mark_put(publisher->attributes, sizeof(publisher->attributes), &event.attributes_size, mark);
 	return event;
 }
 
@@ -128,12 +132,11 @@ static int too_large(const struct publisher *publisher, size_t size)
 }
 
 // A line that is keyed by its file may come in pieces: whoever puts the file together again loses nothing.
-static int pieces_publish(struct publisher *publisher, const uint8_t *line, size_t size, uint16_t type)
+static int pieces_publish(struct publisher *publisher, const uint8_t *line, size_t size, enum cat_mark mark)
 {
 	do {
 		size_t piece = size < publisher->piece_max ? size : publisher->piece_max;
-		struct weir_event event = event_of(publisher, line, piece);
-		event.type = piece < size ? CAT_TYPE_UNENDED : type;
+		struct weir_event event = event_of(publisher, line, piece, piece < size ? CAT_MARK_UNENDED : mark);
 		int error = event_publish(publisher, &event);
 		if (error == -EMSGSIZE) {
 			if (publisher->piece_max == 1)
@@ -149,17 +152,16 @@ static int pieces_publish(struct publisher *publisher, const uint8_t *line, size
 	return 0;
 }
 
-static int line_publish(struct publisher *publisher, const uint8_t *line, size_t size, uint16_t type)
+static int line_publish(struct publisher *publisher, const uint8_t *line, size_t size, enum cat_mark mark)
 {
-	struct weir_event event = event_of(publisher, line, size);
-	event.type = type;
+	struct weir_event event = event_of(publisher, line, size, mark);
 	if (publisher->options->key == CAT_KEY_FILE && size > publisher->piece_max)
-		return pieces_publish(publisher, line, size, type);
+		return pieces_publish(publisher, line, size, mark);
 	int error = event_publish(publisher, &event);
 	if (error != -EMSGSIZE)
 		return error;
 	bool may_cut = publisher->options->key == CAT_KEY_FILE;
-	return may_cut ? pieces_publish(publisher, line, size, type) : too_large(publisher, size);
+	return may_cut ? pieces_publish(publisher, line, size, mark) : too_large(publisher, size);
 }
 
 // ---- Input ----
@@ -217,11 +219,11 @@ static int lines_publish(struct publisher *publisher)
 			return 0;
 		int error = 0;
 		if (end) {
-			error = line_publish(publisher, line, (size_t)(end - line), 0);
+			error = line_publish(publisher, line, (size_t)(end - line), CAT_MARK_NONE);
 			publisher->at += (size_t)(end - line) + 1;
 			seen = 0;
 		} else if (publisher->is_over) {
-			return left ? line_publish(publisher, line, left, CAT_TYPE_UNENDED) : 0;
+			return left ? line_publish(publisher, line, left, CAT_MARK_UNENDED) : 0;
 		} else {
 			seen = left;
 			error = input_more(publisher);
@@ -245,7 +247,7 @@ static int records_publish(struct publisher *publisher)
 			return too_large(publisher, size);
 		int error = 0;
 		if (left >= sizeof(size) && left - sizeof(size) >= size) {
-			struct weir_event event = event_of(publisher, at + sizeof(size), size);
+			struct weir_event event = event_of(publisher, at + sizeof(size), size, CAT_MARK_NONE);
 			error = event_publish(publisher, &event);
 			if (error == -EMSGSIZE)
 				return too_large(publisher, size);
@@ -271,13 +273,12 @@ static int file_begin(struct publisher *publisher)
 		return 0;
 	struct weir_attribute subject = { .id = WEIR_ATTRIBUTE_SUBJECT, .value = publisher->file, .size = (uint16_t)size };
 	publisher->attributes_size = 0;
-	if (size > UINT16_MAX || weir_attribute_put(publisher->attributes, sizeof(publisher->attributes),
+	if (size > UINT16_MAX || weir_attribute_put(publisher->attributes, ATTRIBUTES_MAX - CAT_MARK_ROOM,
 						    &publisher->attributes_size, &subject))
-		return cat_fail(publisher->options, "%s: name of more than %zu bytes", publisher->file,
-				sizeof(publisher->attributes) - 4);
+		return cat_fail(publisher->options, "%s: name of more than %u bytes", publisher->file,
+				ATTRIBUTES_MAX - CAT_MARK_ROOM - 4);
 	publisher->file_key = weir_key(publisher->file, size);
-	struct weir_event event = event_of(publisher, NULL, 0);
-	event.type = CAT_TYPE_FILE;
+	struct weir_event event = event_of(publisher, NULL, 0, CAT_MARK_FILE);
 	int error = event_publish(publisher, &event);
 	return error == -EMSGSIZE ? too_large(publisher, 0) : error;
 }

@@ -47,9 +47,9 @@ static int event_write(struct subscriber *subscriber, const struct weir_view *vi
 	}
 	if (subscriber->options->is_json) {
 		cat_json_write(stdout, view, subject, subject_size);
-	} else if (!subscriber->keyfiles && !(view->type & CAT_TYPE_FILE)) {
+	} else if (!subscriber->keyfiles && cat_mark_get(view) != CAT_MARK_FILE) {
 		fwrite(view->payload, 1, view->payload_size, stdout);
-		if (!(view->type & CAT_TYPE_UNENDED))
+		if (cat_mark_get(view) != CAT_MARK_UNENDED)
 			fputc('\n', stdout);
 	}
 	return 0;

@@ -9,9 +9,13 @@
 
 #include "client/weir.h"
 
-// What weircat says in an event's type.
-#define CAT_TYPE_UNENDED 0x1u // no line end follows the payload: the last line of a file, or a piece of a long line
-#define CAT_TYPE_FILE 0x2u    // a file begins; no payload
+// What an event is to weircat, beyond its bytes (marks.c). Most are lines: none.
+enum cat_mark {
+	CAT_MARK_NONE,
+	CAT_MARK_UNENDED, // no line end follows the payload: the last line of a file, or a piece of a long line
+	CAT_MARK_FILE,    // a file begins; no payload
+};
+#define CAT_MARK_ROOM 24u // bytes of attributes that a mark takes
 
 enum cat_key {
 	CAT_KEY_NONE,
@@ -55,6 +59,11 @@ int cat_fail(const struct cat_options *options, const char *format, ...) __attri
 const char *cat_name_error(int error);
 int cat_publish(const struct cat_options *options, struct weir *weir);
 int cat_subscribe(const struct cat_options *options, struct weir *weir);
+
+enum cat_mark cat_mark_get(const struct weir_view *view);
+// As weir_attribute_put().
+int cat_mark_put(void *attributes, size_t capacity, uint16_t *size, enum cat_mark mark);
+const char *cat_mark_name(enum cat_mark mark); // "unended", "file"
 
 // ---- Output by key (keyfiles.c) ----
 

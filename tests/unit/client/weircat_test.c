@@ -41,9 +41,13 @@ static void teardown(void)
 
 TestSuite(weircat, .init = setup, .fini = teardown);
 
-static void write_text(struct cat_keyfiles *files, const char *subject, const char *text, uint16_t type)
+static void write_text(struct cat_keyfiles *files, const char *subject, const char *text, enum cat_mark mark)
 {
-	struct weir_view view = { .key = 0xabc, .payload = text, .payload_size = (uint32_t)strlen(text), .type = type };
+	struct weir_view view = { .key = 0xabc, .payload = text, .payload_size = (uint32_t)strlen(text) };
+	uint8_t attributes[64];
+	view.attributes = attributes;
+	if (mark)
+		cr_assert_eq(cat_mark_put(attributes, sizeof(attributes), &view.attributes_size, mark), 0);
 	cr_assert_eq(cat_keyfiles_write(files, &view, subject, strlen(subject)), 0, "%s", subject);
 }
 
@@ -63,17 +67,52 @@ static void content_check(const char *name, const char *wanted)
 Test(weircat, lines_come_back_as_they_were)
 {
 	struct cat_keyfiles *files = cat_keyfiles_open(folder);
-	write_text(files, "a", "", CAT_TYPE_FILE);
+	write_text(files, "a", "", CAT_MARK_FILE);
 	write_text(files, "a", "one", 0);
 	write_text(files, "a", "", 0);
-	write_text(files, "a", "long ", CAT_TYPE_UNENDED);
+	write_text(files, "a", "long ", CAT_MARK_UNENDED);
 	write_text(files, "a", "line", 0);
-	write_text(files, "a", "last", CAT_TYPE_UNENDED);
-	write_text(files, "empty", "", CAT_TYPE_FILE);
+	write_text(files, "a", "last", CAT_MARK_UNENDED);
+	write_text(files, "empty", "", CAT_MARK_FILE);
 	cr_assert_eq(cat_keyfiles_flush(files), 0);
 	content_check("a", "one\n\nlong line\nlast");
 	content_check("empty", "");
 	cr_assert_eq(cat_keyfiles_close(files), 0);
+}
+
+// The type is the application's: whatever it says, a line is a line. So are its own attributes.
+Test(weircat, no_type_and_no_attribute_of_others_is_a_mark)
+{
+	static const char OTHERS[] = "weircat:something";
+	struct cat_keyfiles *files = cat_keyfiles_open(folder);
+	uint8_t attributes[256];
+	struct weir_view view = { .payload = "x", .payload_size = 1, .attributes = attributes };
+	for (unsigned id = WEIR_ATTRIBUTE_USER; id <= 255; id += 127) {
+		struct weir_attribute attribute = { .id = (uint16_t)id, .value = OTHERS, .size = sizeof(OTHERS) - 1 };
+		cr_assert_eq(weir_attribute_put(attributes, sizeof(attributes), &view.attributes_size, &attribute), 0);
+	}
+	for (unsigned type = 0; type < 64; type++) {
+		view.type = (uint16_t)type;
+		cr_assert_eq(cat_mark_get(&view), CAT_MARK_NONE);
+		cr_assert_eq(cat_keyfiles_write(files, &view, "types", 5), 0);
+	}
+	cr_assert_eq(cat_keyfiles_close(files), 0);
+	char wanted[129] = "";
+	for (int i = 0; i < 64; i++)
+		strcat(wanted, "x\n");
+	content_check("types", wanted);
+}
+
+Test(weircat, a_mark_is_found_behind_what_else_there_is)
+{
+	uint8_t attributes[2040];
+	char name[2040 - CAT_MARK_ROOM - 4];
+	struct weir_view view = { .attributes = attributes };
+	struct weir_attribute subject = { .id = WEIR_ATTRIBUTE_SUBJECT, .value = name, .size = sizeof(name) };
+	memset(name, 'n', sizeof(name));
+	cr_assert_eq(weir_attribute_put(attributes, sizeof(attributes), &view.attributes_size, &subject), 0);
+	cr_assert_eq(cat_mark_put(attributes, sizeof(attributes), &view.attributes_size, CAT_MARK_UNENDED), 0);
+	cr_assert_eq(cat_mark_get(&view), CAT_MARK_UNENDED);
 }
 
 Test(weircat, names_stay_in_the_folder)
@@ -115,6 +154,23 @@ Test(weircat, more_keys_than_open_files_lose_nothing)
 	cr_assert_eq(files_remove(), 600);
 }
 
+// Programs that read numbers as doubles change what is beyond 2^53, and say nothing.
+Test(weircat, json_has_numbers_of_64_bits_as_strings)
+{
+	char *text = NULL;
+	size_t length = 0;
+	FILE *out = open_memstream(&text, &length);
+	struct weir_view view = { .key = 0x0ac7093f4700b5db, .shard = 3, .offset = 7, .term = 2, .producer = 1, .type = 5,
+				  .sequence = 1ull << 63, .append_ns = 255, .payload = "x", .payload_size = 1 };
+	cat_json_write(out, &view, "a\"b", 3);
+	fclose(out);
+	cr_expect_str_eq(text, "{\"key\":\"0x0ac7093f4700b5db\",\"shard\":3,\"offset\":7,\"term\":2,"
+			       "\"producer\":\"0x0000000000000001\",\"sequence\":\"0x8000000000000000\",\"type\":5,"
+			       "\"append_ns\":\"0x00000000000000ff\",\"redelivered\":false,\"subject\":\"a\\\"b\","
+			       "\"payload\":\"x\"}\n");
+	free(text);
+}
+
 static void json_check(const void *payload, uint32_t size, const char *wanted)
 {
 	char *text = NULL;
@@ -126,7 +182,7 @@ static void json_check(const void *payload, uint32_t size, const char *wanted)
 	const char *tail = strstr(text, "\"payload");
 	cr_assert_not_null(tail);
 	cr_expect_str_eq(tail, wanted);
-	cr_expect_eq(strncmp(text, "{\"key\":18446744073709551615,\"shard\":3,", 38), 0, "%s", text);
+	cr_expect_eq(strncmp(text, "{\"key\":\"0xffffffffffffffff\",\"shard\":3,", 38), 0, "%s", text);
 	free(text);
 }
 

@@ -1,0 +1,35 @@
+// What a line or a file is, beyond its bytes: an attribute of weircat's own, so that the event's type stays the
+// application's. An application may use the same id for something else: the value names weircat.
+#include <string.h>
+
+#include "client/weircat/weircat.h"
+
+#define MARK_ID 255
+
+static const char *const MARKS[] = {
+	[CAT_MARK_UNENDED] = "weircat:unended",
+	[CAT_MARK_FILE] = "weircat:file",
+};
+
+enum cat_mark cat_mark_get(const struct weir_view *view)
+{
+	struct weir_attribute attribute = { 0 };
+	while (weir_attribute_next(view->attributes, view->attributes_size, &attribute) == 0) {
+		for (int mark = CAT_MARK_UNENDED; attribute.id == MARK_ID && mark <= CAT_MARK_FILE; mark++) {
+			if (attribute.size == strlen(MARKS[mark]) && memcmp(attribute.value, MARKS[mark], attribute.size) == 0)
+				return (enum cat_mark)mark;
+		}
+	}
+	return CAT_MARK_NONE;
+}
+
+int cat_mark_put(void *attributes, size_t capacity, uint16_t *size, enum cat_mark mark)
+{
+	struct weir_attribute attribute = { .id = MARK_ID, .value = MARKS[mark], .size = (uint16_t)strlen(MARKS[mark]) };
+	return weir_attribute_put(attributes, capacity, size, &attribute);
+}
+
+const char *cat_mark_name(enum cat_mark mark)
+{
+	return strchr(MARKS[mark], ':') + 1;
+}
