@@ -73,8 +73,8 @@ class Host:
 
 
 class Process:
-    # stderr None: a file, which err() reads.
-    def __init__(self, lab, name, command, netns, cores=(), nice=0, stdin=None, stderr=None):
+    # stdout, stderr None: files, which out() and err() read.
+    def __init__(self, lab, name, command, netns, cores=(), nice=0, stdin=None, stdout=None, stderr=None):
         self.lab, self.name, self.command = lab, name, command
         self.out_path = os.path.join(lab.folder, f'{name}.out')
         self.err_path = os.path.join(lab.folder, f'{name}.err')
@@ -86,7 +86,8 @@ class Process:
         if netns:
             prefix += ['nsenter', f'--net=/run/netns/{netns}']
         with open(self.out_path, 'w') as out, open(self.err_path, 'w') as err:
-            self.child = subprocess.Popen(prefix + command, stdin=stdin or subprocess.DEVNULL, stdout=out,
+            self.child = subprocess.Popen(prefix + command, stdin=stdin or subprocess.DEVNULL,
+                                          stdout=out if stdout is None else stdout,
                                           stderr=err if stderr is None else stderr)
         self.pid = self.child.pid
 

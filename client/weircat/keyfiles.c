@@ -2,6 +2,7 @@
 // At most OPEN_MAX files are open at a time; the one that was not used for longest makes room.
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -101,6 +102,7 @@ static struct keyfile *keyfile_get(struct cat_keyfiles *files, const char *name,
 		close(fd);
 		return NULL;
 	}
+	__fsetlocking(oldest->out, FSETLOCKING_BYCALLER); // one thread writes
 	snprintf(oldest->name, sizeof(oldest->name), "%s", name);
 	return oldest;
 }

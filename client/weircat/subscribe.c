@@ -1,20 +1,28 @@
-// weircat subscribe: a member of a group that writes what it is handed. Events are settled when they were written, so
-// that what a killed one did not write comes to another member.
+// weircat subscribe: a member of a group that has written what it is handed. Events are settled when they were written, so
+// that what a killed one did not write comes to another member. The member itself never waits for the output.
 #include <errno.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
-#include "client/weircat/weircat.h"
+#include "client/weircat/writer.h"
 
-#define BATCH 1024
+#define PAUSE_MAX_MS 20      // between two looks at a writer that is behind
+#define LOOK_NS 100000000ull // between two looks at the assignments meanwhile
+#define GRACE_MS 1000        // for an output that stands still, once somebody wants to go
 
 struct subscriber {
 	const struct cat_options *options;
 	struct weir *weir;
 	struct weir_consumer *consumer;
 	struct cat_keyfiles *keyfiles; // NULL: to standard output
+	struct cat_writer *writer;
 	uint64_t events;
-	uint64_t last_ns; // when something came
+	uint64_t last_ns;   // when something came
+	uint64_t progress;  // of the writer, as last seen
+	uint64_t moved_ns;  // when it moved, or had nothing to write
+	uint64_t looked_ns; // at the assignments
+	int pause_ms;
 };
 
 static uint64_t now_ns(void)
@@ -24,68 +32,50 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
 }
 
-// Value of the subject attribute, NULL: there is none. The attributes are a stranger's bytes.
-static const char *subject_of(const struct weir_view *view, size_t *size)
+// What was written is settled: the last one of each shard and term in a row says it for all before it. Terms that are over
+// fence themselves.
+static void written_settle(struct subscriber *subscriber)
 {
-	struct weir_attribute subject;
-	*size = 0;
-	if (weir_attribute_get(view->attributes, view->attributes_size, WEIR_ATTRIBUTE_SUBJECT, &subject))
-		return NULL;
-	*size = subject.size;
-	return subject.value;
-}
-
-static int event_write(struct subscriber *subscriber, const struct weir_view *view)
-{
-	size_t subject_size = 0;
-	const char *subject = subject_of(view, &subject_size);
-	if (subscriber->keyfiles) {
-		int error = cat_keyfiles_write(subscriber->keyfiles, view, subject, subject_size);
-		if (error)
-			return cat_fail(subscriber->options, "%s: cannot write the file of key %llu: %s",
-					subscriber->options->per_key, (unsigned long long)view->key, strerror(-error));
-	}
-	if (subscriber->options->is_json) {
-		cat_json_write(stdout, view, subject, subject_size);
-	} else if (!subscriber->keyfiles && cat_mark_get(view) != CAT_MARK_FILE) {
-		fwrite(view->payload, 1, view->payload_size, stdout);
-		if (cat_mark_get(view) != CAT_MARK_UNENDED)
-			fputc('\n', stdout);
-	}
-	return 0;
-}
-
-// What was handed out is on its way to the disk or the next program before it is settled.
-static int batch_flush(struct subscriber *subscriber)
-{
-	int error = subscriber->keyfiles ? cat_keyfiles_flush(subscriber->keyfiles) : 0;
-	if (error)
-		return cat_fail(subscriber->options, "%s: cannot write: %s", subscriber->options->per_key, strerror(-error));
-	if (fflush(stdout) || ferror(stdout))
-		return cat_fail(subscriber->options, "standard output: cannot write: %s", strerror(errno));
-	return 0;
-}
-
-// Everything that has arrived. 0 or CAT_FAILED.
-static int batches_write(struct subscriber *subscriber)
-{
-	struct weir_view views[BATCH];
-	for (;;) {
-		uint64_t left = subscriber->options->count ? subscriber->options->count - subscriber->events : BATCH;
-		int count = weir_consume(subscriber->consumer, views, left < BATCH ? (int)left : BATCH);
+	const struct weir_view *views = NULL;
+	int count = 0;
+	while ((count = cat_writer_take(subscriber->writer, &views)) > 0) {
 		for (int i = 0; i < count; i++) {
-			int error = event_write(subscriber, &views[i]);
-			if (error)
-				return error;
+			const struct weir_view *view = &views[i];
+			bool is_last = i + 1 == count || view[1].shard != view->shard || view[1].term != view->term;
+			if (is_last && view->term)
+				weir_settle(subscriber->consumer, view);
 		}
+	}
+}
+
+// What has arrived, as far as the writer takes it. 0 or CAT_FAILED.
+static int events_take(struct subscriber *subscriber)
+{
+	struct weir_view views[CAT_WRITER_EVENTS];
+	for (;;) {
+		uint64_t left = subscriber->options->count ? subscriber->options->count - subscriber->events : UINT64_MAX;
+		int room = cat_writer_room(subscriber->writer);
+		int most = left < (uint64_t)room ? (int)left : room;
+		int count = most ? weir_consume(subscriber->consumer, views, most) : 0;
 		if (count == 0)
 			return 0;
 		subscriber->events += (uint64_t)count;
 		subscriber->last_ns = now_ns();
-		int error = batch_flush(subscriber);
-		if (error)
-			return error;
+		if (cat_writer_give(subscriber->writer, views, count))
+			return cat_fail(subscriber->options, "no memory for %d events that arrived", count);
 	}
+}
+
+// Whoever is slow to write says so by what it passes over: shards that are others' by now.
+static void shards_look(struct subscriber *subscriber)
+{
+	struct weir_assignment assignments[CAT_SHARDS_MAX];
+	uint64_t now = now_ns();
+	if (now - subscriber->looked_ns < LOOK_NS)
+		return;
+	subscriber->looked_ns = now;
+	int count = weir_consumer_assignments(subscriber->consumer, assignments, CAT_SHARDS_MAX);
+	cat_writer_shards(subscriber->writer, assignments, count);
 }
 
 static int wait_ms(const struct subscriber *subscriber)
@@ -97,6 +87,35 @@ static int wait_ms(const struct subscriber *subscriber)
 	return idle < most ? (int)(most - idle < 1000 ? most - idle : 1000) : 0;
 }
 
+// Receives and sends, waiting for something to do. While the writer has something to tell it is looked after; where it is
+// full, what arrives is no reason to wake up.
+static int drive(struct subscriber *subscriber)
+{
+	struct cat_writer *writer = subscriber->writer;
+	bool is_behind = cat_writer_outstanding(writer) > 0;
+	uint64_t progress = cat_writer_progress(writer);
+	if (!is_behind || progress != subscriber->progress) {
+		subscriber->progress = progress;
+		subscriber->moved_ns = now_ns();
+		subscriber->pause_ms = 1;
+	}
+	int timeout_ms = is_behind ? subscriber->pause_ms : wait_ms(subscriber);
+	if (is_behind) {
+		subscriber->pause_ms = subscriber->pause_ms < PAUSE_MAX_MS / 2 ? 2 * subscriber->pause_ms : PAUSE_MAX_MS;
+		shards_look(subscriber);
+	}
+	if (cat_writer_room(writer) == 0) {
+		cat_writer_wait(writer, timeout_ms);
+		subscriber->last_ns = now_ns(); // more may be there
+		timeout_ms = 0;
+	}
+	int received = weir_poll(subscriber->weir, timeout_ms);
+	if (received < 0 && received != -EINTR)
+		return cat_fail(subscriber->options, "%s: socket: %s", subscriber->options->router, strerror(-received));
+	written_settle(subscriber);
+	return cat_writer_status(writer);
+}
+
 static bool is_over(const struct subscriber *subscriber)
 {
 	const struct cat_options *options = subscriber->options;
@@ -105,25 +124,47 @@ static bool is_over(const struct subscriber *subscriber)
 	return options->idle_ms && now_ns() - subscriber->last_ns >= (uint64_t)options->idle_ms * 1000000;
 }
 
+static int standstill(const struct subscriber *subscriber)
+{
+	const struct cat_options *options = subscriber->options;
+	return cat_fail(options, "%s takes nothing: %llu events that arrived were not written; not settled, they come again",
+			options->per_key ? options->per_key : "standard output",
+			(unsigned long long)cat_writer_outstanding(subscriber->writer));
+}
+
+// What was handed out is written before the end, unless the output stands still and somebody wants to go.
+static int written_wait(struct subscriber *subscriber)
+{
+	int error = 0;
+	uint64_t asked_ns = now_ns();
+	while (!error && cat_writer_outstanding(subscriber->writer)) {
+		uint64_t since_ns = subscriber->moved_ns > asked_ns ? subscriber->moved_ns : asked_ns;
+		if (!cat_stopped())
+			asked_ns = now_ns();
+		else if (now_ns() - since_ns >= GRACE_MS * 1000000ull)
+			return standstill(subscriber);
+		error = drive(subscriber);
+	}
+	return error;
+}
+
 static int events_write(struct subscriber *subscriber)
 {
+	int error = 0;
 	subscriber->last_ns = now_ns();
-	while (!is_over(subscriber)) {
-		int received = weir_poll(subscriber->weir, wait_ms(subscriber));
-		if (received < 0 && received != -EINTR)
-			return cat_fail(subscriber->options, "%s: socket: %s", subscriber->options->router,
-					strerror(-received));
-		int error = batches_write(subscriber);
-		if (error)
-			return error;
+	while (!error && !is_over(subscriber)) {
+		error = drive(subscriber);
+		if (!error)
+			error = events_take(subscriber);
 	}
-	return 0;
+	return error ? error : written_wait(subscriber);
 }
 
 static int join(struct subscriber *subscriber)
 {
 	const struct cat_options *options = subscriber->options;
-	int error = weir_consumer_open(&subscriber->consumer, subscriber->weir, options->topic, options->group, NULL);
+	const struct weir_consumer_options by_hand = { .settle_by_hand = true };
+	int error = weir_consumer_open(&subscriber->consumer, subscriber->weir, options->topic, options->group, &by_hand);
 	if (error)
 		return cat_fail(options, "topic %s, group %s: %s", options->topic, options->group, cat_name_error(error));
 	error = weir_consumer_wait(subscriber->consumer, options->wait_ms);
@@ -152,22 +193,38 @@ static void stats_write(const struct subscriber *subscriber)
 		(unsigned long long)statistics.frames_received, (unsigned long long)statistics.sessions);
 }
 
+static int output_open(struct subscriber *subscriber)
+{
+	const struct cat_options *options = subscriber->options;
+	if (options->per_key) {
+		subscriber->keyfiles = cat_keyfiles_open(options->per_key);
+		if (!subscriber->keyfiles)
+			return cat_fail(options, "%s: cannot use as a directory: %s", options->per_key, strerror(errno));
+	}
+	int error = cat_writer_open(&subscriber->writer, options, subscriber->keyfiles, STDOUT_FILENO);
+	return error ? cat_fail(options, "cannot start the thread that writes: %s", strerror(-error)) : 0;
+}
+
+// A thread that stands in a write cannot be waited for, and what it holds cannot be freed: the process ends without either.
+static int output_close(struct subscriber *subscriber, int status)
+{
+	if (subscriber->writer && !cat_writer_close(subscriber->writer, GRACE_MS)) {
+		fflush(stderr);
+		_exit(cat_stopped() ? 128 + cat_stopped() : status ? status : CAT_FAILED);
+	}
+	if (subscriber->keyfiles && cat_keyfiles_close(subscriber->keyfiles))
+		return cat_fail(subscriber->options, "%s: cannot write", subscriber->options->per_key);
+	return status;
+}
+
 int cat_subscribe(const struct cat_options *options, struct weir *weir)
 {
 	struct subscriber subscriber = { .options = options, .weir = weir };
-	int status = 0;
-	if (options->per_key) {
-		subscriber.keyfiles = cat_keyfiles_open(options->per_key);
-		if (!subscriber.keyfiles)
-			status = cat_fail(options, "%s: cannot use as a directory: %s", options->per_key, strerror(errno));
-	}
+	int status = output_open(&subscriber);
 	if (!status)
 		status = join(&subscriber);
 	if (!status)
 		status = events_write(&subscriber);
-	// The last batch was written: handing out nothing more settles it.
-	if (subscriber.consumer && !status)
-		weir_consume(subscriber.consumer, NULL, 0);
 	if (options->has_stats)
 		stats_write(&subscriber);
 	if (subscriber.consumer) {
@@ -177,7 +234,5 @@ int cat_subscribe(const struct cat_options *options, struct weir *weir)
 					  "lease", options->group);
 	}
 	weir_close(weir, status ? 0 : options->wait_ms);
-	if (subscriber.keyfiles && cat_keyfiles_close(subscriber.keyfiles))
-		status = cat_fail(options, "%s: cannot write", options->per_key);
-	return status;
+	return output_close(&subscriber, status);
 }
