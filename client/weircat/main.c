@@ -3,11 +3,13 @@
 #include "client/weircat/weircat.h"
 
 #include <errno.h>
-#include <getopt.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "lib/standard.h"
+#include "lib/stop.h"
+#include "lib/usage.h"
 
 static const char HELP[] =
 	"weircat publish TOPIC [FILE...]        publish lines of files, or of standard input\n"
@@ -31,19 +33,12 @@ static const char HELP[] =
 	"  --group GROUP          share the topic's events with the other members of the group\n"
 	"  --json                 one JSON object a line\n"
 	"  --per-key DIRECTORY    append each event to the file of its key\n"
-	"  --idle-ms N            end when nothing came for this long\n";
-
-// A signal handler has no other way to speak; written by it, read by the loops.
-static volatile sig_atomic_t stopped;
-
-static void on_signal(int number)
-{
-	stopped = number;
-}
+	"  --idle-ms N            end when nothing came for this long\n"
+	"--help, -h, --version    print and exit\n";
 
 int cat_stopped(void)
 {
-	return stopped;
+	return lib_stop_signal();
 }
 
 int cat_fail(const struct cat_options *options, const char *format, ...)
@@ -64,23 +59,6 @@ const char *cat_name_error(int error)
 	if (error == -EINVAL || error == -ENAMETOOLONG)
 		return "not a name: 1 to 63 of A-Z a-z 0-9 . _ -";
 	return strerror(-error);
-}
-
-static int usage(const char *what, const char *of)
-{
-	fprintf(stderr, "weircat: %s%s%s; see weircat --help\n", what, of ? ": " : "", of ? of : "");
-	return CAT_USAGE;
-}
-
-static bool number_parse(const char *text, uint64_t most, uint64_t *number)
-{
-	char *end = NULL;
-	errno = 0;
-	unsigned long long value = strtoull(text, &end, 10);
-	if (*text < '0' || *text > '9' || *end || errno || value > most)
-		return false;
-	*number = value;
-	return true;
 }
 
 static bool key_parse(struct cat_options *options, const char *text)
@@ -122,7 +100,6 @@ enum {
 	OPTION_JSON,
 	OPTION_PER_KEY,
 	OPTION_IDLE,
-	OPTION_HELP,
 };
 
 static const struct option LONG[] = {
@@ -140,7 +117,6 @@ static const struct option LONG[] = {
 	{ "json", no_argument, NULL, OPTION_JSON },
 	{ "per-key", required_argument, NULL, OPTION_PER_KEY },
 	{ "idle-ms", required_argument, NULL, OPTION_IDLE },
-	{ "help", no_argument, NULL, OPTION_HELP },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -153,19 +129,19 @@ static bool option_take(struct cat_options *options, int option)
 		options->router = optarg;
 		return true;
 	case OPTION_COUNT:
-		return number_parse(optarg, UINT64_MAX, &options->count) && options->count;
+		return lib_usage_number(optarg, 1, UINT64_MAX, &options->count);
 	case OPTION_WAIT:
-		if (!number_parse(optarg, 1 << 30, &number))
+		if (!lib_usage_number(optarg, 0, 1 << 30, &number))
 			return false;
 		options->wait_ms = (int)number;
 		return true;
 	case OPTION_FRAME_SIZE:
-		if (!number_parse(optarg, 9216, &number) || number < 512 || number % 8)
+		if (!lib_usage_number(optarg, 512, 9216, &number) || number % 8)
 			return false;
 		options->frame_size = (uint32_t)number;
 		return true;
 	case OPTION_IDLE:
-		if (!number_parse(optarg, 1 << 30, &number) || number == 0)
+		if (!lib_usage_number(optarg, 1, 1 << 30, &number))
 			return false;
 		options->idle_ms = (int)number;
 		return true;
@@ -195,76 +171,106 @@ static bool option_take(struct cat_options *options, int option)
 	return false;
 }
 
-// 0, or CAT_USAGE; -1: help was given.
-static int options_parse(struct cat_options *options, int count, char **arguments, bool *is_publish)
+static void help(FILE *out)
 {
-	int at = 0;
-	int option = 0;
-	while ((option = getopt_long(count, arguments, "", LONG, &at)) != -1) {
-		if (option == OPTION_HELP) {
-			fputs(HELP, stdout);
-			return -1;
-		}
-		if (option == '?')
-			return CAT_USAGE;
-		if (!option_take(options, option)) {
-			fprintf(stderr, "weircat: --%s %s: not a value it takes; see weircat --help\n", LONG[at].name, optarg);
-			return CAT_USAGE;
-		}
-	}
-	if (optind == count)
-		return usage("publish or subscribe?", NULL);
-	*is_publish = strcmp(arguments[optind], "publish") == 0;
-	if (!*is_publish && strcmp(arguments[optind], "subscribe") != 0)
-		return usage("no such command", arguments[optind]);
-	if (++optind == count)
-		return usage("which topic?", NULL);
-	options->topic = arguments[optind++];
-	options->files = arguments + optind;
-	options->file_count = count - optind;
+	fputs(HELP, out);
+}
+
+static struct lib_program program = {
+	.name = "weircat",
+	.version = WEIR_VERSION_TEXT,
+	.help = help,
+	.options = LONG,
+	.has_commands = true,
+};
+
+// 0, or CAT_USAGE.
+static int words_take(struct cat_options *options, int count, char **words, bool *is_publish)
+{
+	static const char *const COMMANDS[] = { "publish", "subscribe", NULL };
+	if (count == 0)
+		return lib_usage_wrong(&program, "command line", "it names no command", "weircat publish or subscribe");
+	*is_publish = strcmp(words[0], "publish") == 0;
+	if (!*is_publish && strcmp(words[0], "subscribe") != 0)
+		return lib_usage_unknown(&program, words[0], "command", COMMANDS);
+	if (count == 1)
+		return lib_usage_wrong(&program, words[0], "it names no topic", NULL);
+	options->topic = words[1];
+	options->files = words + 2;
+	options->file_count = count - 2;
 	if (*is_publish && options->key == CAT_KEY_FILE && options->file_count == 0)
-		return usage("--key file needs files", NULL);
+		return lib_usage_wrong(&program, "--key file", "it needs names of files", NULL);
 	if (*is_publish && options->key == CAT_KEY_FIELD && options->is_length_prefixed)
-		return usage("--key field is for lines, not for --length-prefixed records", NULL);
+		return lib_usage_wrong(&program, "--key field", "it is for lines, not for records", NULL);
 	if (!*is_publish && !options->group)
-		return usage("subscribe needs --group", NULL);
+		return lib_usage_wrong(&program, words[0], "it names no group", "--group GROUP");
 	if (!*is_publish && options->file_count)
-		return usage("subscribe takes one topic", options->files[0]);
+		return lib_usage_wrong(&program, options->files[0], "subscribe takes one topic", NULL);
 	return 0;
 }
 
-int main(int count, char **arguments)
+// 0, or CAT_USAGE; -1: help was given.
+static int options_parse(struct cat_options *options, int count, char **arguments, bool *is_publish)
 {
-	static char self[] = "weircat";
-	arguments[0] = self; // what getopt's messages begin with
+	const struct option *row = NULL;
+	int option = 0;
+	lib_usage_begin(&program, count, arguments);
+	while ((option = lib_usage_next(&program, count, arguments, &row)) >= 0) {
+		if (!option_take(options, option)) {
+			char object[128];
+			snprintf(object, sizeof(object), "--%s %s", row->name, optarg);
+			return lib_usage_wrong(&program, object, "that is no value it takes", NULL);
+		}
+	}
+	if (option != LIB_OPTIONS_END)
+		return option == LIB_OPTIONS_DONE ? -1 : CAT_USAGE;
+	return words_take(options, count - optind, arguments + optind, is_publish);
+}
+
+// 0, or CAT_FAILED after saying why.
+static int client_open(const struct cat_options *options, struct weir **weir)
+{
+	struct weir_options client = { .name = options->name, .frame_size = options->frame_size };
+	int error = weir_open(weir, options->router, &client);
+	switch (error) {
+	case 0:
+		return 0;
+	case -EINVAL:
+		return cat_fail(options, "%s: not an address of a router; write udp://HOST[:PORT] or unix:/PATH",
+				options->router);
+	case -EACCES:
+		return cat_fail(options, "%s: this user may not connect there; see the socket's mode", options->router);
+	case -EADDRNOTAVAIL:
+		return cat_fail(options, "%s: no such host; check the name or write its address", options->router);
+	default:
+		return cat_fail(options, "%s: cannot open a socket: %s", options->router, strerror(-error));
+	}
+}
+
+static int run(int count, char **arguments)
+{
 	const char *environment = getenv("WEIR_ROUTER");
 	struct cat_options options = {
 		.router = environment && *environment ? environment : "udp://127.0.0.1:9347",
 		.wait_ms = 10000,
 		.level = WEIR_LEVEL_DEFAULT,
 	};
+	struct weir *weir = NULL;
 	bool is_publish = false;
 	int status = options_parse(&options, count, arguments, &is_publish);
 	if (status)
 		return status < 0 ? CAT_OK : status;
-	// Without SA_RESTART: a read that waits ends too.
-	struct sigaction action = { .sa_handler = on_signal };
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
-	signal(SIGPIPE, SIG_IGN);
-	struct weir *weir = NULL;
-	struct weir_options client = { .name = options.name, .frame_size = options.frame_size };
-	int error = weir_open(&weir, options.router, &client);
-	if (error == -EINVAL)
-		return cat_fail(&options, "%s: not an address of a router; write udp://HOST[:PORT] or unix:/PATH",
-				options.router);
-	if (error == -EACCES)
-		return cat_fail(&options, "%s: this user may not connect there; see the socket's mode", options.router);
-	if (error == -EADDRNOTAVAIL)
-		return cat_fail(&options, "%s: no such host; check the name or write its address", options.router);
-	if (error)
-		return cat_fail(&options, "%s: cannot open a socket: %s", options.router, strerror(-error));
+	lib_stop_catch();
+	status = client_open(&options, &weir);
+	if (status)
+		return status;
 	status = is_publish ? cat_publish(&options, weir) : cat_subscribe(&options, weir);
 	// What the signal asked for was done in order: no reason to say otherwise.
-	return status && stopped ? 128 + stopped : status;
+	return status && lib_stop_signal() ? 128 + lib_stop_signal() : status;
+}
+
+int main(int count, char **arguments)
+{
+	lib_standard_open();
+	return lib_output_end("weircat", run(count, arguments), CAT_FAILED);
 }

@@ -9,11 +9,13 @@
 #include <unistd.h>
 
 #include "client/weircat/weircat.h"
+#include "lib/clock.h"
 
 #define READ_SIZE (256u << 10)
 #define RECORD_MAX (16u << 20) // the protocol's largest event
 #define PIECE_MAX (32u << 10)  // first try of a line that is sent in pieces
 #define ATTRIBUTES_MAX 2040u   // of an event
+#define STEP_MS 100            // between two looks whether a signal came
 
 struct publisher {
 	const struct cat_options *options;
@@ -25,6 +27,7 @@ struct publisher {
 	uint8_t *buffer;
 	size_t capacity, at, end;
 	int fd;
+	bool is_cut; // a signal came before the end of the input
 	bool is_regular;
 	bool is_over;
 	const char *file; // name for messages
@@ -36,10 +39,13 @@ struct publisher {
 
 // ---- Events out ----
 
-static bool is_done(const struct publisher *publisher)
+static bool is_done(struct publisher *publisher)
 {
 	const struct cat_options *options = publisher->options;
-	return cat_stopped() || (options->count && publisher->events >= options->count);
+	if (options->count && publisher->events >= options->count)
+		return true;
+	publisher->is_cut = cat_stopped();
+	return publisher->is_cut;
 }
 
 // 0, CAT_FAILED, or -EMSGSIZE with nothing said. Waits for credit; a signal ends the wait unpublished.
@@ -67,7 +73,8 @@ static int event_publish(struct publisher *publisher, const struct weir_event *e
 		error = weir_poll(publisher->weir, 100);
 		if (error < 0 && error != -EINTR)
 			return cat_fail(publisher->options, "%s: socket: %s", publisher->options->router, strerror(-error));
-		if (cat_stopped())
+		publisher->is_cut = cat_stopped();
+		if (publisher->is_cut)
 			return CAT_FAILED;
 	}
 }
@@ -306,8 +313,16 @@ static int file_publish(struct publisher *publisher, const char *path)
 
 static int topic_wait(const struct cat_options *options, struct weir_producer *producer)
 {
-	int error = weir_producer_wait(producer, options->wait_ms);
+	uint64_t deadline_ns = lib_deadline_in_ms(options->wait_ms);
 	struct weir_producer_counts counts;
+	int error = -ETIMEDOUT;
+	// In steps, because a signal does not end the wait.
+	for (int left_ms = 1; left_ms && error == -ETIMEDOUT && !cat_stopped();) {
+		left_ms = lib_deadline_left_ms(deadline_ns);
+		error = weir_producer_wait(producer, left_ms < STEP_MS ? left_ms : STEP_MS);
+	}
+	if (error == -ETIMEDOUT && cat_stopped())
+		return CAT_FAILED;
 	weir_producer_counts(producer, &counts);
 	switch (error) {
 	case 0:
@@ -338,28 +353,50 @@ static void stats_write(const struct weir_producer_counts *counts, const struct 
 }
 
 // Says what did not end as it should.
-static int verdict(const struct cat_options *options, const struct weir_producer_counts *counts)
+static int verdict(const struct publisher *publisher, const struct weir_producer_counts *counts)
 {
+	const struct cat_options *options = publisher->options;
+	uint64_t unknown = counts->unknown + counts->waiting;
+	if (publisher->is_cut)
+		cat_fail(options, "%s: not read to its end, for %s came: %llu events are published, %llu of them acknowledged",
+			 publisher->file, strsignal(cat_stopped()), (unsigned long long)counts->published,
+			 (unsigned long long)counts->routed);
 	if (counts->refused)
 		cat_fail(options, "topic %s: %llu of %llu events refused: %s", options->topic,
 			 (unsigned long long)counts->refused, (unsigned long long)counts->published,
 			 weir_refusal_text(counts->last_refusal));
-	if (counts->unknown + counts->waiting)
+	if (unknown)
 		cat_fail(options, "topic %s: %llu of %llu events without acknowledgement: they may have been routed or not",
-			 options->topic, (unsigned long long)(counts->unknown + counts->waiting),
-			 (unsigned long long)counts->published);
-	return counts->refused + counts->unknown + counts->waiting ? CAT_FAILED : CAT_OK;
+			 options->topic, (unsigned long long)unknown, (unsigned long long)counts->published);
+	return publisher->is_cut || counts->refused || unknown ? CAT_FAILED : CAT_OK;
 }
 
 static int inputs_publish(struct publisher *publisher)
 {
 	const struct cat_options *options = publisher->options;
-	int status = topic_wait(options, publisher->producer);
-	if (!status && options->file_count == 0)
-		status = file_publish(publisher, NULL);
+	if (options->file_count == 0)
+		return file_publish(publisher, NULL);
+	int status = 0;
 	for (int i = 0; !status && i < options->file_count && !is_done(publisher); i++)
 		status = file_publish(publisher, options->files[i]);
 	return status;
+}
+
+// Waits for what is on its way, then says goodbye; both together take no longer than they may.
+static int publisher_close(struct publisher *publisher, int wait_ms)
+{
+	const struct cat_options *options = publisher->options;
+	struct weir_producer_counts counts;
+	struct weir_statistics statistics;
+	uint64_t deadline_ns = lib_deadline_in_ms(wait_ms);
+	weir_flush(publisher->producer, wait_ms);
+	weir_producer_counts(publisher->producer, &counts);
+	weir_statistics(publisher->weir, &statistics);
+	if (options->has_stats)
+		stats_write(&counts, &statistics);
+	int judged = verdict(publisher, &counts);
+	weir_close(publisher->weir, counts.waiting ? 0 : lib_deadline_left_ms(deadline_ns));
+	return judged;
 }
 
 int cat_publish(const struct cat_options *options, struct weir *weir)
@@ -370,6 +407,7 @@ int cat_publish(const struct cat_options *options, struct weir *weir)
 		.capacity = 2 * READ_SIZE,
 		.piece_max = PIECE_MAX,
 		.buffer = malloc(2 * READ_SIZE),
+		.file = "input",
 	};
 	struct weir_producer_options producer = { .level = options->level };
 	int error = publisher.buffer ? weir_producer_open(&publisher.producer, weir, options->topic, &producer) : -ENOMEM;
@@ -378,16 +416,12 @@ int cat_publish(const struct cat_options *options, struct weir *weir)
 		free(publisher.buffer);
 		return cat_fail(options, "topic %s: %s", options->topic, cat_name_error(error));
 	}
-	int status = inputs_publish(&publisher);
-	struct weir_producer_counts counts;
-	struct weir_statistics statistics;
-	weir_flush(publisher.producer, options->wait_ms);
-	weir_producer_counts(publisher.producer, &counts);
-	weir_statistics(weir, &statistics);
-	if (options->has_stats)
-		stats_write(&counts, &statistics);
-	int judged = verdict(options, &counts);
-	weir_close(weir, counts.waiting ? 0 : options->wait_ms);
+	int status = topic_wait(options, publisher.producer);
+	bool is_open = status == 0;
+	if (is_open)
+		status = inputs_publish(&publisher);
+	// A router that did not answer is not waited for once more.
+	int judged = publisher_close(&publisher, is_open ? options->wait_ms : 0);
 	free(publisher.buffer);
 	return status ? status : judged;
 }

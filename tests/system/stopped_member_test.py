@@ -64,7 +64,8 @@ def test_a_member_that_was_stopped_hands_out_nothing_of_a_term_that_is_over(lab)
         process.wait(15)
     late = events(lines(stopped)[len(before):])
     # What it was writing when it was stopped it may finish. What was appended later it had not been handed yet.
-    stale = [event for event in late.values() if event['append_ns'] > stopped_ns and event['term'] < given_away[event['shard']]]
+    stale = [event for event in late.values()
+             if int(event['append_ns'], 0) > stopped_ns and event['term'] < given_away[event['shard']]]
     seen = events(before).keys() | late.keys() | events(lines(other)).keys()
     check_equal(len(stale), 0, 'events handed out of terms that are over')
     check_equal(len(seen), RATE * seconds, 'events that came')
