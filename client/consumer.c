@@ -396,9 +396,12 @@ static void grant(struct weir_consumer *consumer, struct assignment *assignment,
 	assignment->limit = max_u64(assignment->limit, assignment->charged - assignment->held + has + more);
 }
 
+#define REPORT_ENTRIES \
+	((WEIR_FRAME_LIST_MAX - (uint32_t)sizeof(struct weir_frame_header)) / (uint32_t)sizeof(struct weir_report_entry))
+
 struct report {
 	struct weir_frame_header *frame;
-	uint32_t entries, entries_max;
+	uint32_t entries;
 };
 
 static void report_send(struct weir_core *core, struct report *report)
@@ -415,12 +418,7 @@ static bool report_add(struct weir_consumer *consumer, struct assignment *assign
 {
 	struct weir_core *core = consumer->core;
 	if (!report->frame) {
-		report->entries_max = (core->session.frame_size - (uint32_t)sizeof(struct weir_frame_header)) /
-				      (uint32_t)sizeof(struct weir_report_entry);
-		if (report->entries_max > WEIR_ENTRIES_MAX)
-			report->entries_max = WEIR_ENTRIES_MAX;
-		report->frame = core_frame(core, WEIR_KIND_REPORT,
-					   report->entries_max * (uint32_t)sizeof(struct weir_report_entry));
+		report->frame = core_frame(core, WEIR_KIND_REPORT, REPORT_ENTRIES * (uint32_t)sizeof(struct weir_report_entry));
 		if (!report->frame)
 			return false;
 	}
@@ -448,7 +446,7 @@ static bool report_add(struct weir_consumer *consumer, struct assignment *assign
 	assignment->has_gap = false;
 	assignment->reported_ns = core->now_ns;
 	assignment->reported_charged = assignment->charged;
-	if (report->entries == report->entries_max)
+	if (report->entries == REPORT_ENTRIES)
 		report_send(core, report);
 	return true;
 }

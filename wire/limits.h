@@ -8,6 +8,8 @@
 #define WEIR_FRAME_MIN 512u          // bytes, smallest frame size a session may agree on
 #define WEIR_FRAME_MAX 9216u         // bytes, largest frame (UDP payload) ever sent or accepted
 #define WEIR_FRAME_DEFAULT 1472u     // bytes, 1500 - IPv4 - UDP
+#define WEIR_FRAME_TUNNEL 1232u      // bytes, 1280 - IPv6 - UDP: every path of IPv6 and most tunnels carry it
+#define WEIR_FRAME_LIST_MAX 512u     // bytes, nothing but hello, welcome, publish and deliver is larger: it fits every path
 #define WEIR_COUNT_MAX 4096u         // events in one frame
 #define WEIR_NAME_SIZE 64u           // bytes of a name field on the wire, zero padded, last byte zero
 #define WEIR_SHARDS_MAX 4096u        // shards in one topic

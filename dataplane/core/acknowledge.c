@@ -242,9 +242,7 @@ static inline uint32_t entries_expected(const struct weir_ack_bucket *bucket)
 	const struct weir_stream *first = bucket->first;
 	if (!first->ack_next)
 		return 1;
-	uint32_t most = (first->frame_size - HEADER_SIZE) / (uint32_t)sizeof(struct weir_ack_entry);
-	if (most > WEIR_ENTRIES_MAX)
-		most = WEIR_ENTRIES_MAX;
+	const uint32_t most = (WEIR_FRAME_LIST_MAX - HEADER_SIZE) / (uint32_t)sizeof(struct weir_ack_entry);
 	// Many are most likely one session's, of many shards, and far apart: they are walked once, with room for all of them.
 	uint32_t count = bucket->count > COUNTED_MAX ? bucket->count : 0;
 	for (const struct weir_stream *stream = first; bucket->count <= COUNTED_MAX && stream; stream = stream->ack_next)

@@ -159,7 +159,7 @@ static enum weir_reason metadata_receive(struct weir_engine *engine, const struc
 	}
 	uint32_t first = ask->first_shard < topic->shards ? ask->first_shard : topic->shards;
 	uint32_t count = topic->shards - first;
-	uint32_t room = session->ref.frame_size - HEADER_SIZE - (uint32_t)sizeof(struct weir_topic_info);
+	const uint32_t room = WEIR_FRAME_LIST_MAX - HEADER_SIZE - (uint32_t)sizeof(struct weir_topic_info);
 	if (count > room)
 		count = room;
 	uint32_t length = (uint32_t)sizeof(struct weir_topic_info) + count;

@@ -120,8 +120,8 @@ void weir_engine_refuse_flush(struct weir_engine *engine)
 void weir_engine_refuse(struct weir_engine *engine, const struct weir_session_ref *to, const struct weir_refuse_entry *entry)
 {
 	struct weir_refusals *refusals = &engine->refusals;
-	uint32_t most = (to->frame_size - HEADER_SIZE) / (uint32_t)sizeof(*entry);
-	if (refusals->count && (refusals->to.id != to->id || refusals->count >= most || refusals->count == WEIR_ENTRIES_MAX))
+	const uint32_t most = (WEIR_FRAME_LIST_MAX - HEADER_SIZE) / (uint32_t)sizeof(*entry);
+	if (refusals->count && (refusals->to.id != to->id || refusals->count == most))
 		weir_engine_refuse_flush(engine);
 	refusals->to = *to;
 	refusals->entries[refusals->count++] = *entry;
