@@ -173,7 +173,7 @@ bool core_slot_send(struct weir_core *core, struct stream *stream, uint64_t slot
 
 uint32_t core_body_max(const struct weir_core *core)
 {
-	return (core->session.frame_size - (uint32_t)WEIR_DELIVER_OVERHEAD) & ~7u;
+	return (core->path.size - (uint32_t)WEIR_DELIVER_OVERHEAD) & ~7u;
 }
 
 // ---- Way in ----
@@ -346,12 +346,10 @@ bool weir_core_is_urgent(const struct weir_core *core)
 void weir_core_too_large(struct weir_core *core, size_t size, uint64_t now_ns)
 {
 	struct session *session = &core->session;
-	if (size > session->steps[session->step] || session->step + 1 == session->step_count)
-		return;
-	// A live session's frames no longer fit the path: a new one proves a smaller size.
-	if (session->state == SESSION_READY && size <= session->frame_size)
-		session_lost(core, max_u64(now_ns, core->now_ns));
-	if (session->state != SESSION_HELLO)
+	clock_set(core, now_ns);
+	if (session->state == SESSION_READY)
+		path_too_large(core, (uint32_t)size, core->now_ns);
+	if (session->state != SESSION_HELLO || size > session->steps[session->step] || session->step + 1 == session->step_count)
 		return;
 	session->tries = 0;
 	session->step++;
@@ -394,7 +392,7 @@ void weir_core_statistics(const struct weir_core *core, struct weir_statistics *
 {
 	*statistics = core->statistics;
 	statistics->window_frames = core->window.frames;
-	statistics->frame_size = core->session.frame_size;
+	statistics->frame_size = core->path.size ? core->path.size : core->session.frame_size;
 	statistics->round_trip_ns = core->window.smoothed_ns;
 }
 

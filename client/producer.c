@@ -12,6 +12,7 @@
 #define SLOTS_LEAST 4u
 #define OPENING_MAX 64u // streams being opened at a time
 #define SEND_BURST 16u  // frames a stream sends before it is the next one's turn
+#define NO_MEMORY_NS (100 * MS) // until what waits is cut anew once more
 #define EVENT_HEADER ((uint32_t)sizeof(struct weir_event_header))
 
 // ---- Frame buffers ----
@@ -491,6 +492,21 @@ static void streams_send(struct weir_core *core, uint64_t now_ns)
 	}
 }
 
+// The path carries larger or smaller frames than before.
+static void producer_resize(struct weir_producer *producer, uint64_t now_ns)
+{
+	struct weir_core *core = producer->core;
+	if (core->local || !producer->streams || producer->body_max == core_body_max(core))
+		return;
+	core_batch_flush(core);
+	if (producer_repack(producer)) {
+		core_due(core, now_ns + NO_MEMORY_NS);
+		return;
+	}
+	for (uint32_t i = 0; i < producer->shards; i++)
+		stream_repacked(&producer->streams[i], now_ns);
+}
+
 void producers_poll(struct weir_core *core, uint64_t now_ns)
 {
 	for (struct weir_producer *producer = core->producers, *next = NULL; producer; producer = next) {
@@ -501,6 +517,8 @@ void producers_poll(struct weir_core *core, uint64_t now_ns)
 		next = stream->active_next;
 		stream_poll(stream, now_ns);
 	}
+	for (struct weir_producer *producer = core->producers; producer; producer = producer->next)
+		producer_resize(producer, now_ns);
 	streams_send(core, now_ns);
 	for (struct weir_producer *producer = core->producers, *next = NULL; producer; producer = next) {
 		next = producer->next;

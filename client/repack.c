@@ -1,5 +1,6 @@
-// What a producer holds, cut anew for smaller frames, when a new session agreed on less than the one before. Rare, and
-// the only place where a producer's queues are built a second time. Called by producer.c with all streams closed.
+// What a producer holds, cut anew when frames become smaller: a new session agreed on less than the one before, or the path
+// turned out to carry less. What fits stays as it is, on its way too. Rare, and the only place where a producer's queues are
+// built a second time. Called by producer.c.
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@ static struct slot *slot_add(struct packer *packer, const struct slot *like, uin
 		.reason = like->reason,
 		.state = SLOT_QUEUED,
 		.sends = like->sends,
+		.is_awaited = like->is_awaited,
 	};
 	return slot;
 }
@@ -81,6 +83,37 @@ static void frame_cut(struct packer *packer, const struct slot *old)
 	events_add(packer, old, first, count, body + from, old->body_length - from);
 }
 
+static bool fits(const struct packer *packer, const struct slot *slot)
+{
+	return slot->body_length <= packer->producer->body_max;
+}
+
+static void slot_keep(struct packer *packer, const struct slot *old)
+{
+	struct stream *stream = packer->stream;
+	struct slot *slot = stream_slot(stream, stream->tail++);
+	*slot = *old;
+	slot->frame = producer_frame_get(packer->producer);
+	memcpy(slot->frame, old->frame, sizeof(struct weir_frame_header) + old->body_length);
+}
+
+// All pieces of the event that begins at `index` fit.
+static bool pieces_fit(const struct packer *packer, const struct stream *old, uint64_t index)
+{
+	while (stream_slot(old, index)->count == 0 && fits(packer, stream_slot(old, index)))
+		index++;
+	return fits(packer, stream_slot(old, index));
+}
+
+static int pieces_keep(struct packer *packer, const struct stream *old, uint64_t index)
+{
+	int count = 0;
+	do
+		slot_keep(packer, stream_slot(old, index + (uint64_t)count++));
+	while (stream_slot(old, index + (uint64_t)count - 1)->count == 0);
+	return count;
+}
+
 // The pieces from `index` on are one event. Returns how many there are; -ENOMEM.
 static int pieces_cut(struct packer *packer, const struct stream *old, uint64_t index)
 {
@@ -101,6 +134,15 @@ static int pieces_cut(struct packer *packer, const struct stream *old, uint64_t 
 	return count;
 }
 
+// Why the router refused the event that `slot` is a later piece of, and whose first pieces are skipped already; 0: it is none.
+static uint16_t rest_reason(const struct stream *old, uint64_t index)
+{
+	const struct slot *slot = stream_slot(old, index);
+	const struct slot *before = stream_slot(old, index - 1);
+	bool is_rest = index > old->head && slot->is_fragment && before->is_fragment && before->first == slot->first;
+	return is_rest ? before->reason : 0;
+}
+
 static uint32_t slots_needed(const struct weir_producer *fresh, const struct stream *old)
 {
 	uint32_t needed = 1;
@@ -113,11 +155,14 @@ static int stream_cut(struct packer *packer, const struct stream *old)
 {
 	for (uint64_t i = old->head; i < old->tail;) {
 		const struct slot *slot = stream_slot(old, i);
+		uint16_t reason = slot->reason ? slot->reason : rest_reason(old, i);
 		int count = 1;
-		if (slot->reason)
-			slot_add(packer, slot, slot->first, slot->count);
+		if (reason)
+			slot_add(packer, slot, slot->first, slot->count)->reason = reason;
 		else if (slot->is_fragment)
-			count = pieces_cut(packer, old, i);
+			count = pieces_fit(packer, old, i) ? pieces_keep(packer, old, i) : pieces_cut(packer, old, i);
+		else if (fits(packer, slot))
+			slot_keep(packer, slot);
 		else
 			frame_cut(packer, slot);
 		if (count < 0)
@@ -127,10 +172,25 @@ static int stream_cut(struct packer *packer, const struct stream *old)
 	return 0;
 }
 
+// Takes the stream's slots out of the core's books, or enters them.
+static void slots_account(struct stream *stream, bool is_entry)
+{
+	struct weir_core *core = stream->producer->core;
+	for (uint64_t i = stream->head; i < stream->tail; i++) {
+		uint32_t flies = stream_slot(stream, i)->state == SLOT_FLYING;
+		uint32_t waits = stream_slot(stream, i)->state == SLOT_QUEUED;
+		uint32_t watched = stream->level == WEIR_ACK_NONE ? 0 : flies;
+		stream->flying += is_entry ? flies : -flies;
+		core->window.in_flight += is_entry ? watched : -watched;
+		core->backlog += is_entry ? waits : -(uint64_t)waits;
+	}
+}
+
 // Puts the new queues in the place of the old ones.
 static void commit(struct weir_producer *producer, const struct weir_producer *fresh, const struct stream *after)
 {
-	struct weir_core *core = producer->core;
+	for (uint32_t i = 0; i < producer->shards; i++)
+		slots_account(&producer->streams[i], false);
 	producer_queues_free(producer);
 	producer->slots = fresh->slots;
 	producer->mask = fresh->mask;
@@ -144,11 +204,10 @@ static void commit(struct weir_producer *producer, const struct weir_producer *f
 	producer->body_max = fresh->body_max;
 	for (uint32_t i = 0; i < producer->shards; i++) {
 		struct stream *stream = &producer->streams[i];
-		core->backlog -= stream->tail - stream->head;
 		producer_queue_give(producer, stream);
 		stream->head = stream->send = 0;
 		stream->tail = after[i].tail;
-		core->backlog += stream->tail;
+		slots_account(stream, true);
 	}
 }
 

@@ -50,10 +50,18 @@ void session_init(struct weir_core *core, const struct weir_core_options *option
 		session->producer = 1;
 }
 
+static uint32_t hello_size(const struct weir_core *core)
+{
+	const struct session *session = &core->session;
+	if (session->state != SESSION_READY)
+		return session->steps[session->step];
+	return core->path.trying ? core->path.trying : core->path.size;
+}
+
 static void hello_send(struct weir_core *core)
 {
 	struct session *session = &core->session;
-	uint32_t size = session->steps[session->step];
+	uint32_t size = hello_size(core);
 	uint32_t body = size - (uint32_t)sizeof(struct weir_frame_header);
 	struct weir_frame_header *frame = core_frame(core, WEIR_KIND_HELLO, body);
 	if (!frame)
@@ -69,6 +77,12 @@ static void hello_send(struct weir_core *core)
 	hello->versions[0] = WEIR_VERSION;
 	memcpy(hello->name, session->name, sizeof(hello->name));
 	core_frame_send(core, frame, body);
+}
+
+void session_prove(struct weir_core *core)
+{
+	core->session.cookie = 0;
+	hello_send(core);
 }
 
 static void empty_send(struct weir_core *core, enum weir_kind kind, uint64_t sequence)
@@ -144,6 +158,7 @@ static void ready_poll(struct weir_core *core, uint64_t now_ns)
 	}
 	if (now_ns >= ping_due(core))
 		ping_send(core, now_ns);
+	path_poll(core, now_ns);
 }
 
 static void bye_poll(struct weir_core *core, uint64_t now_ns)
@@ -210,11 +225,15 @@ void session_welcome(struct weir_core *core, const struct weir_frame_header *fra
 	if (welcome->nonce != session->nonce || session->state >= SESSION_BYE || welcome->session == 0)
 		return;
 	// A border value from outside: what the client cannot work with is no welcome.
-	if (welcome->frame_size < WEIR_FRAME_MIN || welcome->frame_size > session->steps[session->step])
+	if (welcome->frame_size < WEIR_FRAME_MIN || welcome->frame_size > session->steps[0])
 		return;
 	session->heard_ns = now_ns;
-	if (session->state == SESSION_READY)
-		return; // the same answer once more, or the answer to a hello that proved a new address
+	if (session->state == SESSION_READY) {
+		// The same answer once more, or to a hello that proved a new address or a larger frame.
+		if (welcome->session == session->id)
+			path_proven(core, welcome->frame_size, now_ns);
+		return;
+	}
 	session->is_other_router = session->had_welcome && welcome->router != session->router;
 	session->had_welcome = true;
 	session->state = SESSION_READY;
@@ -222,6 +241,7 @@ void session_welcome(struct weir_core *core, const struct weir_frame_header *fra
 	session->id = welcome->session;
 	session->router = welcome->router;
 	session->frame_size = welcome->frame_size & ~7u;
+	path_begin(core, session->steps[session->step], welcome->frame_size, now_ns);
 	session->ping_ns = max_u64(welcome->ping_ms, 1) * MS;
 	session->lease_ns = max_u64(welcome->lease_ms * MS, 3 * session->ping_ns);
 	session->dedup_ns = welcome->dedup_window_ms * MS;

@@ -10,6 +10,11 @@ static inline uint64_t slot_end(const struct slot *slot)
 	return slot->first + (slot->is_fragment ? 1 : slot->count);
 }
 
+static inline uint32_t slot_size(const struct slot *slot)
+{
+	return (uint32_t)sizeof(struct weir_frame_header) + slot->body_length;
+}
+
 static inline void slot_state_set(struct stream *stream, struct slot *slot, enum slot_state state)
 {
 	struct weir_core *core = stream->producer->core;

@@ -50,6 +50,7 @@ struct window {
 };
 
 void window_init(struct window *window, uint32_t frames_max);
+void window_restart(struct window *window); // what was lost was too large: it says nothing about congestion
 void window_open(struct window *window); // shared memory has no path to learn about: all of it at once
 void window_acked(struct window *window, uint32_t frames);
 // A frame sent at sent_ns is lost. Halves once per round trip.
@@ -58,6 +59,34 @@ void window_lost(struct window *window, uint64_t sent_ns, uint64_t now_ns);
 void window_measured(struct window *window, uint64_t round_trip_ns, uint64_t wait_ns);
 uint64_t window_timeout(const struct window *window); // retransmission timer, without backoff
 uint64_t window_gap_ns(const struct window *window);  // least distance of two repairs of one gap
+
+// ---- Frame size of the path (path.c) ----
+
+struct path {
+	uint32_t size; // largest frame that is sent
+	uint32_t most; // what was wanted and agreed
+	uint64_t carried_ns; // something larger than the next smaller size arrived
+	uint32_t trying;     // size that a hello is to prove; 0: none is under way
+	uint32_t tries;      // hellos of it without an answer
+	uint64_t tried_ns;   // the first of them
+	uint64_t due_ns;     // next hello
+	uint64_t wait_ns;    // before the next proof
+	bool is_unproven;    // frames of its size left that nobody acknowledges one by one
+};
+
+void path_begin(struct weir_core *core, uint32_t hello_size, uint32_t agreed, uint64_t now_ns);
+void path_poll(struct weir_core *core, uint64_t now_ns);
+// Frames of `size` bytes would be smaller after a step.
+bool path_can_step(const struct weir_core *core, uint32_t size);
+// The path carries no more than the next smaller size: what waits is cut anew before the next frame leaves.
+void path_step(struct weir_core *core, uint64_t now_ns);
+void path_too_large(struct weir_core *core, uint32_t size, uint64_t now_ns);
+// A frame of `size` bytes arrived.
+void path_carried(struct weir_core *core, uint32_t size, uint64_t now_ns);
+// It left and nobody will say whether it arrived.
+void path_unproven(struct weir_core *core, uint32_t size);
+// A welcome of `size` bytes came while the session lives: both ways carry it.
+void path_proven(struct weir_core *core, uint32_t size, uint64_t now_ns);
 
 // ---- Session (session.c) ----
 
@@ -99,6 +128,8 @@ struct session {
 void session_init(struct weir_core *core, const struct weir_core_options *options, uint64_t now_ns);
 void session_poll(struct weir_core *core, uint64_t now_ns);
 uint64_t session_deadline(const struct weir_core *core);
+// A hello of the live session that asks for a cookie: its answers prove that the path carries `size`.
+void session_prove(struct weir_core *core);
 void session_challenge(struct weir_core *core, const struct weir_frame_header *frame, uint64_t now_ns);
 void session_welcome(struct weir_core *core, const struct weir_frame_header *frame, uint64_t now_ns);
 void session_lost(struct weir_core *core, uint64_t now_ns);
@@ -157,6 +188,7 @@ struct batch_entry {
 struct weir_core {
 	uint64_t now_ns;
 	struct session session;
+	struct path path;
 	struct window window;
 	struct buffers buffers;
 	uint32_t credit_bytes;

@@ -8,6 +8,7 @@
 
 #define RECOVER_LEAST_NS (1 * MS)
 #define BACKOFF_MAX 7u
+#define VANISHED_MAX 3u // frames that did not arrive, while the probes beside them did: the path does not carry them
 
 void stream_activate(struct stream *stream)
 {
@@ -100,6 +101,8 @@ static void all_unsend(struct stream *stream)
 	stream->probe_ns = NEVER;
 	stream->probe_wait_ns = PROBE_FIRST_NS;
 	stream->fragment_to = 0;
+	stream->asked_ns = 0;
+	stream->vanished = 0;
 }
 
 void stream_session_lost(struct stream *stream)
@@ -190,6 +193,7 @@ static uint64_t first_unsent(const struct stream *stream)
 
 struct arrived {
 	uint32_t frames;
+	uint32_t size;     // of the largest body that flew
 	uint64_t sent_ns;  // of the newest frame that was sent once; 0: none
 	bool may_wait;     // the acknowledgement of that one may have waited
 	bool was_missed;   // one of them was
@@ -203,6 +207,8 @@ static void slot_arrived(struct slot *slot, struct arrived *arrived)
 	if (slot->state != SLOT_FLYING)
 		return;
 	arrived->frames++;
+	if (slot->body_length > arrived->size)
+		arrived->size = slot->body_length;
 	if (slot->sends == 1 && slot->sent_ns >= arrived->sent_ns) {
 		arrived->sent_ns = slot->sent_ns;
 		arrived->may_wait = slot->is_late;
@@ -311,6 +317,15 @@ static struct weir_frame_header *stream_frame(struct stream *stream, enum weir_k
 	return frame;
 }
 
+static void empty_send(struct stream *stream, enum weir_kind kind, uint64_t sequence)
+{
+	struct weir_frame_header *frame = stream_frame(stream, kind, 0);
+	if (!frame)
+		return;
+	frame->sequence = sequence;
+	core_frame_send(stream->producer->core, frame, 0);
+}
+
 static bool skip_send(struct stream *stream, uint64_t first, uint32_t count, uint16_t reason)
 {
 	if (count == 0)
@@ -346,6 +361,12 @@ static bool copy_send(struct stream *stream, uint64_t index)
 	return core_slot_send(stream->producer->core, stream, index, &datagram);
 }
 
+static void none_sent(struct stream *stream, const struct slot *slot)
+{
+	stream->producer->counts.routed += slot->count;
+	path_unproven(stream->producer->core, slot_size(slot));
+}
+
 static bool slot_send(struct stream *stream, uint64_t index, uint64_t now_ns)
 {
 	struct weir_core *core = stream->producer->core;
@@ -368,7 +389,7 @@ static bool slot_send(struct stream *stream, uint64_t index, uint64_t now_ns)
 	if (slot->sends)
 		core->statistics.frames_resent++;
 	else if (stream->level == WEIR_ACK_NONE)
-		stream->producer->counts.routed += slot->count;
+		none_sent(stream, slot);
 	slot->sends += slot->sends < UINT8_MAX;
 	slot->sent_ns = now_ns;
 	slot->is_repair = false;
@@ -491,6 +512,9 @@ static void progress(struct stream *stream, const struct arrived *arrived, uint6
 {
 	struct window *window = &stream->producer->core->window;
 	window_acked(window, arrived->frames);
+	path_carried(stream->producer->core, (uint32_t)sizeof(struct weir_frame_header) + arrived->size, now_ns);
+	stream->asked_ns = 0;
+	stream->vanished = 0;
 	// A round trip that holds a repair says nothing about the way, and a timer that grew stays so until one without does
 	// (Karn and Partridge 1987), or the router said what it missed: then it was lost, not late.
 	if (arrived->sent_ns && !arrived->was_missed && !arrived->was_repeated)
@@ -517,6 +541,7 @@ void stream_ack(struct stream *stream, const struct weir_ack_entry *entry, uint6
 	if (stream->state != STREAM_OPEN || entry->stream != stream->handle || entry->next > stream->next)
 		return;
 	bool was_starved = stream->send < stream->tail;
+	stream->answered_ns = now_ns;
 	stream->limit = max_u64(stream->limit, entry->limit);
 	if (entry->next < stream->acked)
 		return; // an older one, overtaken
@@ -552,6 +577,33 @@ static void sent_forget(struct stream *stream, uint64_t now_ns)
 	stream->timer_ns = stream->flying ? now_ns + backed_off(stream) : NEVER;
 }
 
+// One flies.
+static const struct slot *oldest_flying(const struct stream *stream)
+{
+	uint64_t i = stream->head;
+	while (stream_slot(stream, i)->state != SLOT_FLYING)
+		i++;
+	return stream_slot(stream, i);
+}
+
+// The oldest frame is late or lost. A probe goes along when it is sent again: where that is answered time after time and the
+// frame never, the path does not carry its size.
+static bool is_vanishing(struct stream *stream, const struct slot *slot, uint64_t now_ns)
+{
+	struct weir_core *core = stream->producer->core;
+	if (slot->reason || !path_can_step(core, slot_size(slot)))
+		return false;
+	if (stream->asked_ns && core->path.carried_ns >= stream->asked_ns)
+		stream->vanished = 0;
+	else if (stream->asked_ns && stream->answered_ns > stream->asked_ns)
+		stream->vanished++;
+	stream->asked_ns = now_ns;
+	if (stream->vanished >= VANISHED_MAX)
+		return true;
+	empty_send(stream, WEIR_KIND_PROBE, 0);
+	return false;
+}
+
 static void timeout(struct stream *stream, uint64_t now_ns)
 {
 	struct weir_core *core = stream->producer->core;
@@ -561,6 +613,7 @@ static void timeout(struct stream *stream, uint64_t now_ns)
 		return;
 	}
 	core->statistics.timeouts++;
+	bool is_vanished = is_vanishing(stream, oldest_flying(stream), now_ns);
 	stream->timer_ns = NEVER;
 	bool is_again = stream->recover_ns != 0;
 	bool is_oldest = true;
@@ -581,6 +634,19 @@ static void timeout(struct stream *stream, uint64_t now_ns)
 	stream->backoff += stream->backoff < BACKOFF_MAX;
 	if (stream->flying)
 		stream->timer_ns = now_ns + backed_off(stream);
+	if (is_vanished)
+		path_step(core, now_ns);
+}
+
+void stream_repacked(struct stream *stream, uint64_t now_ns)
+{
+	stream->asked_ns = 0;
+	stream->vanished = 0;
+	stream->recover_ns = 0;
+	stream->backoff = 0;
+	stream->timer_ns = stream->flying ? now_ns + backed_off(stream) : NEVER;
+	if (stream->head < stream->tail)
+		stream_activate(stream);
 }
 
 // ---- Ends ----
@@ -632,15 +698,6 @@ void stream_dead(struct stream *stream, uint16_t reason)
 }
 
 // ---- Timers ----
-
-static void empty_send(struct stream *stream, enum weir_kind kind, uint64_t sequence)
-{
-	struct weir_frame_header *frame = stream_frame(stream, kind, 0);
-	if (!frame)
-		return;
-	frame->sequence = sequence;
-	core_frame_send(stream->producer->core, frame, 0);
-}
 
 static bool is_starved(const struct stream *stream)
 {

@@ -70,7 +70,10 @@ struct stream {
 	uint64_t router;  // life that opened the stream
 	uint64_t word_ns; // last heard before its session was lost
 	uint64_t repaired_ns;  // last answer to a nack
+	uint64_t asked_ns;     // timeout at which a probe went with the oldest frame, which did not arrive since; 0: none
+	uint64_t answered_ns;  // last acknowledgement
 	uint32_t flying;
+	uint32_t vanished;     // times running that the oldest frame did not arrive and the probe beside it did
 	uint32_t backoff;      // of the timer, as a shift
 	uint32_t fragment_to;
 	uint32_t handle;
@@ -158,7 +161,8 @@ uint32_t producer_chunk_max(const struct weir_producer *producer); // bytes of a
 int producer_queues_build(struct weir_producer *producer, uint32_t slots_least, uint64_t pool_least);
 void producer_queues_free(struct weir_producer *producer);
 void producer_queue_give(const struct weir_producer *producer, struct stream *stream);
-// Cuts what is held for smaller frames (repack.c). -ENOMEM: nothing changed.
+// Cuts what is held for frames of the path's size (repack.c); what flies and fits goes on flying. Nothing of it lies in the
+// core's batch. -ENOMEM: nothing changed.
 int producer_repack(struct weir_producer *producer);
 void producer_topic_gone(struct weir_producer *producer);
 
@@ -175,6 +179,7 @@ void stream_activate(struct stream *stream);
 void stream_frame_close(struct stream *stream); // ends the frame under construction
 void stream_poll(struct stream *stream, uint64_t now_ns);
 void stream_session_lost(struct stream *stream);
+void stream_repacked(struct stream *stream, uint64_t now_ns); // its slots are others now
 void stream_open(struct stream *stream, uint64_t now_ns);
 void stream_opened(struct stream *stream, const struct weir_frame_header *frame, uint64_t now_ns);
 void stream_ack(struct stream *stream, const struct weir_ack_entry *entry, uint64_t now_ns);

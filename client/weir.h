@@ -76,8 +76,9 @@ struct weir_statistics {
 	uint64_t sessions;  // welcomes: more than one means that the session was lost
 	uint64_t nacks, timeouts;
 	uint32_t window_frames; // congestion window now
-	uint32_t frame_size;    // agreed
+	uint32_t frame_size;    // largest that is sent now: agreed, or less where the path turned out to carry less
 	uint64_t round_trip_ns; // smoothed
+	uint64_t frame_steps;   // times that frame_size stepped down while the session lived
 };
 void weir_statistics(const struct weir *weir, struct weir_statistics *statistics);
 

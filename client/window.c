@@ -18,6 +18,14 @@ void window_init(struct window *window, uint32_t frames_max)
 	window->frames = WINDOW_FIRST < window->frames_max ? WINDOW_FIRST : window->frames_max;
 }
 
+void window_restart(struct window *window)
+{
+	uint32_t frames = WINDOW_FIRST < window->frames_max ? WINDOW_FIRST : window->frames_max;
+	window->frames = frames > window->frames ? frames : window->frames;
+	window->is_slow_start = true;
+	window->credit = 0;
+}
+
 void window_open(struct window *window)
 {
 	window->frames = window->frames_max;

@@ -167,6 +167,12 @@ static inline uint32_t weir_charge(uint32_t size)
 
 // ---- Session ----
 
+// What is tried where the path does not carry frames of `size` bytes. The smallest stays.
+static inline uint32_t weir_frame_step(uint32_t size)
+{
+	return size > WEIR_FRAME_DEFAULT ? WEIR_FRAME_DEFAULT : size > WEIR_FRAME_TUNNEL ? WEIR_FRAME_TUNNEL : WEIR_FRAME_MIN;
+}
+
 // Frozen for all versions. The datagram is padded with zero bytes to frame_size, so that it proves the path carries
 // frames of that size and is at least as large as its answer.
 struct weir_hello {

@@ -343,13 +343,15 @@ static void stats_write(const struct weir_producer_counts *counts, const struct 
 {
 	fprintf(stderr,
 		"{\"published\":%llu,\"routed\":%llu,\"refused\":%llu,\"unknown\":%llu,\"waiting\":%llu,\"frames_sent\":%llu,"
-		"\"frames_resent\":%llu,\"nacks\":%llu,\"timeouts\":%llu,\"round_trip_ns\":%llu,\"sessions\":%llu}\n",
+		"\"frames_resent\":%llu,\"nacks\":%llu,\"timeouts\":%llu,\"round_trip_ns\":%llu,\"sessions\":%llu,"
+		"\"frame_size\":%u,\"frame_steps\":%llu}\n",
 		(unsigned long long)counts->published, (unsigned long long)counts->routed, (unsigned long long)counts->refused,
 		(unsigned long long)counts->unknown, (unsigned long long)counts->waiting,
 		(unsigned long long)statistics->frames_sent,
 		(unsigned long long)statistics->frames_resent, (unsigned long long)statistics->nacks,
 		(unsigned long long)statistics->timeouts, (unsigned long long)statistics->round_trip_ns,
-		(unsigned long long)statistics->sessions);
+		(unsigned long long)statistics->sessions, statistics->frame_size,
+		(unsigned long long)statistics->frame_steps);
 }
 
 // Says what did not end as it should.

@@ -175,6 +175,7 @@ static enum weir_reason session_open(struct weir_engine *engine, const struct we
 	session->ref.home = engine->config.worker;
 	session->ref.frame_size = (uint16_t)agreed_size(engine, hello, path);
 	session->ref.lane = 0;
+	session->cookie = hello->cookie;
 	if (path->family == AF_UNIX) {
 		memcpy(&session->ref.lane, path->remote_ip, sizeof(session->ref.lane));
 		lane_fresh(engine, session);
@@ -228,8 +229,12 @@ enum weir_reason weir_hello_receive(struct weir_engine *engine, const struct wei
 			weir_session_end(engine, older);
 	}
 	weir_session_move(&engine->sessions, session, path, engine->now_ns);
+	// The path is another one, or carries more than it did, or less: what the last hello proved holds.
+	session->ref.frame_size = agreed_size(engine, hello, path);
 	welcome(engine, session);
-	return is_same_peer ? WEIR_R_DUPLICATE_HELLO : WEIR_R_NONE;
+	bool is_duplicate = is_same_peer && session->cookie == hello->cookie;
+	session->cookie = hello->cookie;
+	return is_duplicate ? WEIR_R_DUPLICATE_HELLO : WEIR_R_NONE;
 }
 
 enum weir_reason weir_hello_no_session(struct weir_engine *engine, const struct weir_arrival *arrival)

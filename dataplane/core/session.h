@@ -25,6 +25,7 @@ struct weir_session {
 	uint64_t heard_ns; // a frame was admitted then, the last one less than a tick later
 	bool has_streams;  // sent an open: the shards' owners are told of its end
 	uint64_t nonce;
+	uint64_t cookie; // of the hello that was welcomed last
 	struct weir_timer lease;
 	struct weir_member *members; // groups it joined
 	uint32_t member_count;
