@@ -12,7 +12,8 @@
 #include "dataplane/core/engine_state.h"
 
 #define MS 1000000ull
-#define COMMAND_REPEAT_NS (100 * MS)
+#define COMMAND_REPEAT_NS (100 * MS) // doubling
+#define COMMAND_REPEAT_MAX_NS (1000 * MS)
 #define NO_ROOM_RETRY_NS MS
 #define RETRANSMIT_FIRST_NS (100 * MS) // before a round trip was measured
 #define RETRANSMIT_MIN_NS (10 * MS)
@@ -114,12 +115,13 @@ static uint64_t deadline(const struct weir_delivery_stream *delivery)
 	case WEIR_DELIVERY_IDLE:
 		break;
 	case WEIR_DELIVERY_ASSIGNING:
-		due = delivery->command_ns + COMMAND_REPEAT_NS;
-		break;
 	case WEIR_DELIVERY_REVOKING:
-		due = delivery->command_ns + COMMAND_REPEAT_NS;
-		if (!delivery->wants_pin && due > delivery->revoke_ns + lease_ns(delivery))
-			due = delivery->revoke_ns + lease_ns(delivery);
+		// Stalled, or without a pin: something else ends it.
+		if (delivery->is_stalled && delivery->state == WEIR_DELIVERY_ASSIGNING)
+			break;
+		due = delivery->command_due_ns;
+		if (!delivery->wants_pin && due > delivery->asked_ns + lease_ns(delivery))
+			due = delivery->asked_ns + lease_ns(delivery);
 		break;
 	case WEIR_DELIVERY_ACTIVE:
 		if (delivery->reading == WEIR_READING_FRAMES)
@@ -223,7 +225,8 @@ void weir_delivery_break(struct weir_delivery_stream *delivery, uint64_t now_ns)
 	}
 	if (delivery->state != WEIR_DELIVERY_REVOKING) {
 		delivery->state = WEIR_DELIVERY_REVOKING;
-		delivery->revoke_ns = delivery->command_ns = now_ns;
+		delivery->asked_ns = now_ns;
+		delivery->command_due_ns = now_ns + COMMAND_REPEAT_NS;
 		touch(delivery);
 	}
 	delivery->wants_pin = true;
@@ -240,7 +243,9 @@ static void command_send(struct weir_delivery_stream *delivery, uint64_t now_ns)
 		struct weir_revoke revoke = { .group = delivery->group, .term = delivery->term };
 		error = weir_delivery_send_revoke(delivery->shard, &delivery->member, delivery->handle, &revoke);
 	}
-	delivery->command_ns = error ? now_ns + NO_ROOM_RETRY_NS - COMMAND_REPEAT_NS : now_ns;
+	uint64_t pause_ns = doubled(COMMAND_REPEAT_NS, delivery->backoff, COMMAND_REPEAT_MAX_NS);
+	delivery->command_due_ns = now_ns + (error ? NO_ROOM_RETRY_NS : pause_ns);
+	delivery->backoff += !error && delivery->backoff < BACKOFF_MAX;
 	weir_delivery_timer_arm(delivery);
 }
 
@@ -253,14 +258,21 @@ static void term_begin(struct weir_delivery_stream *delivery, const struct weir_
 	if (delivery->redelivered_to < delivery->from)
 		delivery->redelivered_to = delivery->from;
 	delivery->progress_ns = delivery->outstanding_ns = delivery->go_back_ns = delivery->announce_ns = now_ns;
+	delivery->asked_ns = now_ns;
 	touch(delivery);
 	command_send(delivery, now_ns);
 }
 
 static void revoke_begin(struct weir_delivery_stream *delivery, uint64_t now_ns)
 {
+	// A lease long it did not say that it began: there is nothing to wait for.
+	if (delivery->state == WEIR_DELIVERY_ASSIGNING && delivery->is_stalled) {
+		weir_delivery_break(delivery, now_ns);
+		return;
+	}
 	delivery->state = WEIR_DELIVERY_REVOKING;
-	delivery->revoke_ns = now_ns;
+	delivery->asked_ns = now_ns;
+	delivery->backoff = 0;
 	touch(delivery);
 	command_send(delivery, now_ns);
 }
@@ -453,6 +465,8 @@ void weir_delivery_report(struct weir_shard *shard, const struct weir_ingress *i
 	if (delivery->state == WEIR_DELIVERY_ASSIGNING) {
 		delivery->state = WEIR_DELIVERY_ACTIVE;
 		delivery->announce_ns = delivery->progress_ns = now_ns;
+		delivery->is_stalled = false;
+		delivery->backoff = 0;
 	}
 	probe_answer(delivery, entry);
 	received_apply(delivery, entry, now_ns);
@@ -514,12 +528,16 @@ void weir_delivery_revoked(struct weir_shard *shard, const struct weir_ingress *
 
 // ---- Time ----
 
+static void stall(struct weir_delivery_stream *delivery)
+{
+	delivery->is_stalled = true;
+	tell(delivery, WEIR_MESSAGE_STALLED);
+}
+
 static void active_timer(struct weir_delivery_stream *delivery, uint64_t now_ns)
 {
-	if (is_progress_timed(delivery) && now_ns >= delivery->progress_ns + delivery->progress_timeout_ns) {
-		delivery->is_stalled = true;
-		tell(delivery, WEIR_MESSAGE_STALLED);
-	}
+	if (is_progress_timed(delivery) && now_ns >= delivery->progress_ns + delivery->progress_timeout_ns)
+		stall(delivery);
 	if (delivery->reading != WEIR_READING_FRAMES)
 		return;
 	if (is_resending(delivery)) {
@@ -534,6 +552,16 @@ static void active_timer(struct weir_delivery_stream *delivery, uint64_t now_ns)
 	}
 }
 
+// A lease passed without a word about an assign or a revoke. Who never began holds nothing; the coordinator gives its shards to
+// others, and none to it for a while.
+static void answer_missing(struct weir_delivery_stream *delivery, uint64_t now_ns)
+{
+	if (delivery->state == WEIR_DELIVERY_REVOKING)
+		weir_delivery_break(delivery, now_ns);
+	else if (!delivery->is_stalled)
+		stall(delivery);
+}
+
 static void fire(struct weir_timer *timer, void *context, uint64_t now_ns)
 {
 	struct weir_delivery_stream *delivery =
@@ -545,14 +573,13 @@ static void fire(struct weir_timer *timer, void *context, uint64_t now_ns)
 		active_timer(delivery, now_ns);
 		break;
 	case WEIR_DELIVERY_REVOKING:
-		if (!delivery->wants_pin && now_ns >= delivery->revoke_ns + lease_ns(delivery)) {
-			weir_delivery_break(delivery, now_ns);
+	case WEIR_DELIVERY_ASSIGNING:
+		if (!delivery->wants_pin && now_ns >= delivery->asked_ns + lease_ns(delivery)) {
+			answer_missing(delivery, now_ns);
 			if (!delivery->wants_pin)
 				return;
 		}
-		// fall through
-	case WEIR_DELIVERY_ASSIGNING:
-		if (now_ns >= delivery->command_ns + COMMAND_REPEAT_NS)
+		if (now_ns >= delivery->command_due_ns)
 			command_send(delivery, now_ns);
 		break;
 	}

@@ -60,6 +60,7 @@ static void parts_init(struct weir_engine *engine, struct weir_arena *arena)
 	weir_reassembly_init(&engine->reassembly, arena, config->reassembly_slots, config->reassembly_bytes);
 	uint32_t members = config->sessions_max * MEMBERS_PER_SESSION;
 	struct weir_member *pool = weir_arena_take(arena, (uint64_t)members * sizeof(*pool));
+	engine->members_count = members;
 	for (uint32_t i = members; i > 0; i--) {
 		pool[i - 1].next = engine->members_free;
 		engine->members_free = &pool[i - 1];

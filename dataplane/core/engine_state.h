@@ -133,6 +133,7 @@ struct weir_engine {
 	struct weir_park park;
 	struct weir_reassembly reassembly;
 	struct weir_member *members_free;
+	uint32_t members_count; // of the pool
 	struct weir_message_queue self;
 	bool is_handling; // a message: no other one is meanwhile
 	TAILQ_HEAD(, weir_delivery_stream) telling; // deliveries whose coordinator is to be told something

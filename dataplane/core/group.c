@@ -20,6 +20,7 @@
 #define CHUNKS_EXTRA 1024u // beyond one a group: 16 groups of 4,096 shards; none left: setup answers -ENOSPC
 #define TERM_BASE_NS (100 * MS) // a place is assigned less often than this in the long run
 #define BALANCE_PLACES 32u // looking at so many places costs as much as a message
+#define STALL_DOUBLINGS 6u // of a lease: who stalls again and again gets shards seldom
 #define NOBODY UINT16_MAX
 
 enum place_state {
@@ -45,6 +46,7 @@ struct chunk {
 struct member {
 	struct weir_session_ref session; // id 0: free entry
 	uint64_t stalled_until_ns; // gets no more shards before
+	uint32_t stalls;           // in a row
 	uint64_t leave_request;
 	uint32_t assigned; // places in PLACE_ASSIGNED
 	uint32_t held;     // places in any state
@@ -448,13 +450,26 @@ static void returned(struct group *group, const struct weir_message *message, ui
 		place_wait(group, place, place->told, now_ns);
 }
 
+// Of all its shards that stall at about the same time the first one counts.
+static void member_stall(const struct group *group, struct member *member, uint64_t now_ns)
+{
+	uint64_t lease_ns = weir_engine_limits_of(group->coordinator->engine)->lease_ms * MS;
+	if (is_stalled(member, now_ns))
+		return;
+	uint64_t pause_ns = lease_ns << member->stalls;
+	// It was given shards again, and did well for as long as it had none.
+	if (now_ns - member->stalled_until_ns > pause_ns + lease_ns)
+		member->stalls = 0;
+	member->stalled_until_ns = now_ns + (lease_ns << member->stalls);
+	member->stalls += member->stalls < STALL_DOUBLINGS;
+}
+
 static void stalled(struct group *group, const struct weir_message *message, uint64_t now_ns)
 {
 	struct place *place = place_named(group, message);
 	if (!place || place->state != PLACE_ASSIGNED)
 		return;
-	uint64_t lease_ns = weir_engine_limits_of(group->coordinator->engine)->lease_ms * MS;
-	group->members[place->member].stalled_until_ns = now_ns + lease_ns;
+	member_stall(group, &group->members[place->member], now_ns);
 	place_revoke(group, place, WEIR_MESSAGE_REVOKE);
 	uneven_mark(group);
 }

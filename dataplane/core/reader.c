@@ -191,8 +191,11 @@ void weir_reader_report(struct weir_delivery_stream *delivery, const struct weir
 	delivery->reader_cursor = (uint32_t)entry->limit;
 	delivery->reader_tag = entry->charged;
 	list_put(delivery, lane);
-	if (delivery->state == WEIR_DELIVERY_ASSIGNING)
+	if (delivery->state == WEIR_DELIVERY_ASSIGNING) {
 		delivery->state = WEIR_DELIVERY_ACTIVE;
+		delivery->is_stalled = false;
+		delivery->backoff = 0;
+	}
 	delivery->announce_ns = delivery->progress_ns = now_ns;
 	delivery->is_dirty = true;
 	weir_reader_head(delivery->shard);

@@ -141,8 +141,8 @@ struct weir_delivery_stream {
 	bool is_stalled;         // told the coordinator
 	bool wants_pin;          // the term is over as soon as there is a pin for what its member may still look at
 	bool is_dirty;
-	uint64_t command_ns;     // last assign or revoke
-	uint64_t revoke_ns;      // when the member was first asked to stop
+	uint64_t command_due_ns; // when the assign or revoke is said again
+	uint64_t asked_ns;       // when the member was first asked to begin, or to stop
 	uint64_t outstanding_ns; // since when nothing moved while something was under way
 	uint64_t go_back_ns;     // last time frames were sent again
 	uint64_t announce_ns;    // last frame of any kind

@@ -74,6 +74,7 @@ void sim_client_start(struct sim_client *client)
 	client->port = sim->next_port++;
 	client->instance++;
 	client->is_leaving = client->is_closing = false;
+	client->deaf_until_ns = 0;
 	client->late_count = 0;
 	client->start_at_ns = UINT64_MAX;
 	int error = weir_core_create(&client->core, &options, sim->now_ns);
@@ -144,6 +145,9 @@ void sim_client_input(struct sim_client *client, const struct sim_packet *packet
 {
 	uint64_t lane = client->local ? client->local->number : 0;
 	if (!client->core || packet->client_port != client->port || packet->lane != lane)
+		return;
+	const struct weir_frame_header *frame = (const void *)packet->data;
+	if (client->sim->now_ns < client->deaf_until_ns && packet->size >= sizeof(*frame) && frame->kind == WEIR_KIND_ASSIGN)
 		return;
 	weir_core_input(client->core, packet->data, packet->size, client->sim->now_ns);
 	uint64_t at_ns = client->sim->now_ns + sim_below(&client->sim->random, 10) * SIM_US;

@@ -126,6 +126,14 @@ static void pause_one(struct sim *sim)
 		sim->oracle.may_redeliver = true;
 }
 
+static void consumer_deafen(struct sim *sim)
+{
+	struct sim_client *client = client_pick(sim, SIM_CONSUMER);
+	bool is_for_ever = sim_chance(&sim->random, 50);
+	client->deaf_until_ns = is_for_ever ? UINT64_MAX : sim->now_ns + sim_below(&sim->random, 8000) * SIM_MS;
+	sim_say(sim, "consumer %u takes no shards any more", client->index);
+}
+
 void sim_happenings_run(struct sim *sim)
 {
 	const struct sim_plan *plan = &sim->plan;
@@ -138,6 +146,7 @@ void sim_happenings_run(struct sim *sim)
 		{ plan->move_ms, shard_move },               { plan->group_change_ms, group_change },
 		{ plan->blocked_ms, port_block },            { plan->outage_ms, link_outage },
 		{ plan->rebind_ms, address_change },         { plan->pause_ms, pause_one },
+		{ plan->deaf_ms, consumer_deafen },
 	};
 	for (uint32_t i = 0; i < SIM_HAPPENINGS; i++) {
 		if (all[i].each_ms == 0 || sim->now_ns < sim->next_happening_ns[i])

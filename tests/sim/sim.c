@@ -97,6 +97,18 @@ static void clients_run(struct sim *sim)
 	}
 }
 
+// Who takes no shards may go on so, as long as somebody else of its group does.
+static bool has_hearing_peer(const struct sim *sim, const struct sim_client *client)
+{
+	for (uint32_t i = 0; i < sim->plan.clients; i++) {
+		const struct sim_client *other = &sim->client[i];
+		if (other != client && other->plan->role == SIM_CONSUMER && other->plan->group == client->plan->group &&
+		    other->deaf_until_ns == 0)
+			return true;
+	}
+	return false;
+}
+
 // Links are good again, nobody dies any more, everybody is there.
 static void calm_begin(struct sim *sim)
 {
@@ -106,6 +118,7 @@ static void calm_begin(struct sim *sim)
 		struct sim_client *client = &sim->client[i];
 		client->link = (struct sim_link){ .delay_us = client->plan->link.delay_us };
 		client->paused_until_ns = 0;
+		client->deaf_until_ns = has_hearing_peer(sim, client) ? client->deaf_until_ns : 0;
 		if (!client->core && !client->is_done)
 			client->start_at_ns = sim->now_ns;
 		else if (client->core)
@@ -142,6 +155,13 @@ static void step(struct sim *sim)
 	sim_control_step(sim);
 	if (sim_chance(&sim->random, 1))
 		sim_oracle_rows(sim);
+}
+
+void sim_run_until(struct sim *sim, uint64_t end_ns)
+{
+	while (!sim->has_failed && due_next(sim) < end_ns)
+		step(sim);
+	sim->now_ns = end_ns;
 }
 
 static bool all_closed(struct sim *sim)
@@ -203,10 +223,11 @@ static void run_phases(struct sim *sim)
 			 (double)(sim->now_ns - START_NS) / 1e9);
 	sim_oracle_rows(sim);
 	sim_say(sim, "quiet");
-	if (!sim->has_failed)
+	bool is_orderly = sim_chance(&sim->random, 70);
+	if (!sim->has_failed && is_orderly)
 		clients_close(sim);
 	uint64_t limit_ns = sim->now_ns + 20 * SIM_S;
-	while (!sim->has_failed && !all_closed(sim)) {
+	while (!sim->has_failed && is_orderly && !all_closed(sim)) {
 		step(sim);
 		if (sim->now_ns > limit_ns)
 			sim_fail(sim, "a client does not close");
@@ -215,14 +236,15 @@ static void run_phases(struct sim *sim)
 		if (sim->client[i].local)
 			sim_client_kill(&sim->client[i]);
 	}
-	if (!sim->has_failed) {
+	if (!sim->has_failed && is_orderly) {
 		// The streams of those who died give back what they held when the lease passed.
-		uint64_t end_ns = sim->now_ns + 3 * SIM_S;
-		while (!sim->has_failed && due_next(sim) < end_ns)
-			step(sim);
+		sim_run_until(sim, sim->now_ns + 3 * SIM_S);
 		sim_oracle_rows(sim);
 		sim_oracle_end(sim);
 	}
+	if (!sim->has_failed)
+		sim_silence_run(sim);
+	sim_oracle_rows(sim);
 }
 
 static void sim_run(struct sim *sim)

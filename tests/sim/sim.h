@@ -8,6 +8,7 @@
 //   local.c    clients that share memory with the router
 //   happenings.c  what befalls a run
 //   oracle.c   what must hold
+//   silence.c  the end, when everybody falls silent
 //   sim.c      the loop over time; many runs
 #ifndef WEIR_SIM_H
 #define WEIR_SIM_H
@@ -30,7 +31,7 @@
 #define SIM_EVENTS 4096u // of one producer, all instances together
 #define SIM_KEYS 16u
 #define SIM_OPS 32u
-#define SIM_HAPPENINGS 10u
+#define SIM_HAPPENINGS 11u
 #define SIM_ARRIVALS 1024u // of a worker's turn; datagrams beyond 64 are lost
 #define SIM_LANES 256u    // of one life of the router
 #define SIM_CURSORS 12u   // of a lane: fewer than shards it may get, all groups together
@@ -112,6 +113,7 @@ struct sim_plan {
 	uint32_t outage_ms;   // a link is dead for a while
 	uint32_t rebind_ms;   // a client's address changes
 	uint32_t pause_ms;    // a worker or client does not run for a while
+	uint32_t deaf_ms;     // a consumer lives, but takes no shard for a while
 	bool is_long;
 };
 
@@ -256,6 +258,7 @@ struct sim_client {
 	uint64_t poll_at_ns;
 	uint64_t act_at_ns;
 	uint64_t paused_until_ns;
+	uint64_t deaf_until_ns; // hears no assign
 	uint64_t start_at_ns; // when there is no core
 	uint32_t instance;
 	uint64_t epoch;
@@ -353,6 +356,10 @@ void sim_oracle_rows(struct sim *sim);
 bool sim_oracle_is_quiet(struct sim *sim);
 void sim_oracle_end(struct sim *sim);
 
+// ---- silence.c ----
+
+void sim_silence_run(struct sim *sim);
+
 // ---- happenings.c ----
 
 void sim_happenings_run(struct sim *sim);
@@ -382,6 +389,8 @@ struct sim {
 
 // Notes the first failure of the run; the loop ends at its next step.
 void sim_fail(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+// Goes on until then.
+void sim_run_until(struct sim *sim, uint64_t end_ns);
 void sim_say(const struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -444,7 +444,7 @@ Test(reader_progress, that_stalls_again_and_again_takes_no_more_than_half_of_the
 	reader_begin(&reader, 0, LANE);
 	publish(3);
 	uint32_t terms = 0;
-	for (int i = 0; i < 1000 && terms < WEIR_PINS_MAX; i++) {
+	for (int i = 0; i < 40000 && terms < WEIR_PINS_MAX; i++) {
 		rig_advance_ms(rig, 100);
 		client_send(&reader.client, WEIR_KIND_PING);
 		if (row()->state == WEIR_DELIVERY_ASSIGNING && reader_assigned(&reader)) {
