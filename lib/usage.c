@@ -73,6 +73,16 @@ bool lib_usage_number(const char *text, uint64_t low, uint64_t high, uint64_t *n
 	return true;
 }
 
+bool lib_usage_real(const char *text, double low, double high, double *number)
+{
+	char *end = NULL;
+	double value = strtod(text, &end);
+	if (end == text || *end || !(value >= low && value <= high))
+		return false;
+	*number = value;
+	return true;
+}
+
 void lib_usage_begin(struct lib_program *program, int count, char *const *words)
 {
 	bool may_json = false;

@@ -37,5 +37,7 @@ int lib_usage_unknown(const struct lib_program *program, const char *word, const
 
 // A whole number from low to high, digits alone. false: it is none.
 bool lib_usage_number(const char *text, uint64_t low, uint64_t high, uint64_t *number);
+// A number from low to high, also 0.5 or 1e3; no NaN.
+bool lib_usage_real(const char *text, double low, double high, double *number);
 
 #endif

@@ -1,14 +1,17 @@
 // Requests, answers and refusals as JSON lines, see control/api/protocol.h. Both ends use it, so that neither can drift;
-// only weir_api_connect() and weir_api_ask() touch a socket.
+// only connecting and asking touch a socket.
 #include "control/api/protocol.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "lib/clock.h"
 
 #define LINE_ROOM_FIRST 4096u
 
@@ -132,10 +135,21 @@ int weir_api_socket_path(const char *instance, char *path, size_t size)
 	return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : 0;
 }
 
-int weir_api_connect(const char *path)
+// A daemon that was stopped takes no connection; behind a full queue connect() would wait for ever.
+static int limit_wait(int fd, uint64_t deadline_ns)
+{
+	int left_ms = lib_deadline_left_ms(deadline_ns);
+	struct timeval left = { .tv_sec = left_ms / 1000, .tv_usec = left_ms % 1000 * 1000 };
+
+	if (left_ms == 0)
+		return -EAGAIN;
+	return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &left, sizeof(left)) ? -errno : 0;
+}
+
+int weir_api_connect_by(const char *path, uint64_t deadline_ns)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd;
+	int fd, err;
 
 	if (strlen(path) >= sizeof(address.sun_path))
 		return -ENAMETOOLONG;
@@ -143,77 +157,96 @@ int weir_api_connect(const char *path)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) != 0) {
-		int err = -errno;
-
-		close(fd);
-		return err;
-	}
-	return fd;
+	err = limit_wait(fd, deadline_ns);
+	if (!err && connect(fd, (const struct sockaddr *)&address, sizeof(address)) != 0)
+		err = -errno;
+	if (!err)
+		return fd;
+	close(fd);
+	return err;
 }
 
-static int send_all(int fd, const char *bytes, size_t size)
+int weir_api_connect(const char *path)
+{
+	return weir_api_connect_by(path, lib_deadline_in_ms(WEIR_API_WAIT_MS));
+}
+
+// 0, or -ETIMEDOUT.
+static int wait_for(int fd, short events, uint64_t deadline_ns)
+{
+	struct pollfd wanted = { .fd = fd, .events = events };
+	int ready;
+
+	do
+		ready = poll(&wanted, 1, lib_deadline_left_ms(deadline_ns));
+	while (ready < 0 && errno == EINTR);
+	return ready > 0 ? 0 : ready < 0 ? -errno : -ETIMEDOUT;
+}
+
+static int send_all(int fd, const char *bytes, size_t size, uint64_t deadline_ns)
 {
 	while (size > 0) {
-		ssize_t sent = send(fd, bytes, size, MSG_NOSIGNAL);
+		ssize_t sent = send(fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+		int err = sent < 0 && errno == EAGAIN ? wait_for(fd, POLLOUT, deadline_ns) : 0;
 
-		if (sent < 0 && errno == EINTR)
-			continue;
-		if (sent < 0)
+		if (err)
+			return err;
+		if (sent < 0 && errno != EINTR && errno != EAGAIN)
 			return -errno;
-		bytes += sent;
-		size -= (size_t)sent;
+		bytes += sent > 0 ? sent : 0;
+		size -= sent > 0 ? (size_t)sent : 0;
 	}
 	return 0;
 }
 
-static char *receive_line(int fd)
+// NULL: *err says why.
+static char *receive_line(int fd, uint64_t deadline_ns, int *err)
 {
 	struct weir_api_lines lines = { 0 };
 	char *line = NULL;
 
-	errno = 0;
-	while (!line) {
+	*err = 0;
+	while (!line && !*err) {
 		size_t room;
 		char *at = weir_api_lines_room(&lines, &room);
-		ssize_t got = at ? recv(fd, at, room, 0) : -1;
+		ssize_t got = at ? recv(fd, at, room, MSG_DONTWAIT) : 0;
 
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0) {
-			errno = errno ? errno : ECONNRESET;
-			break;
+		if (!at)
+			*err = -ENOBUFS;
+		else if (got == 0)
+			*err = -ECONNRESET;
+		else if (got < 0 && errno == EAGAIN)
+			*err = wait_for(fd, POLLIN, deadline_ns);
+		else if (got < 0 && errno != EINTR)
+			*err = -errno;
+		if (got > 0) {
+			weir_api_lines_add(&lines, (size_t)got);
+			line = weir_api_lines_take(&lines);
 		}
-		weir_api_lines_add(&lines, (size_t)got);
-		line = weir_api_lines_take(&lines);
 	}
 	weir_api_lines_fini(&lines);
 	return line;
 }
 
-json_t *weir_api_ask(int fd, const json_t *request)
+json_t *weir_api_ask_by(int fd, const json_t *request, uint64_t deadline_ns)
 {
 	size_t size;
 	char *line = weir_api_print(request, &size);
-	json_t *answer;
-	int err;
+	json_t *answer = NULL;
+	int err = line ? send_all(fd, line, size, deadline_ns) : -ENOMEM;
 
-	if (!line) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	err = send_all(fd, line, size);
 	free(line);
-	if (err) {
-		errno = -err;
-		return NULL;
+	line = err ? NULL : receive_line(fd, deadline_ns, &err);
+	if (line) {
+		answer = json_loads(line, 0, NULL);
+		free(line);
+		err = answer ? 0 : -EPROTO;
 	}
-	line = receive_line(fd);
-	if (!line)
-		return NULL;
-	answer = json_loads(line, 0, NULL);
-	free(line);
-	if (!answer)
-		errno = EPROTO;
+	errno = -err;
 	return answer;
+}
+
+json_t *weir_api_ask(int fd, const json_t *request)
+{
+	return weir_api_ask_by(fd, request, lib_deadline_in_ms(WEIR_API_WAIT_MS));
 }

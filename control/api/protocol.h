@@ -13,11 +13,13 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include <jansson.h>
 
 #include "control/api/command.h"
 
+#define WEIR_API_WAIT_MS 10000 // a daemon that lives answers within
 #define WEIR_API_LINE_MAX (32u << 20) // bytes of a request or an answer; longer ones end the connection
 
 struct weir_api_error {
@@ -59,9 +61,13 @@ char *weir_api_print(const json_t *json, size_t *size);
 // "/run/weir/<instance>.sock". -ENAMETOOLONG when it does not fit.
 int weir_api_socket_path(const char *instance, char *path, size_t size);
 
-// Connects to a daemon: a descriptor, or -errno.
+// Connects to a daemon: a descriptor, or -errno; -EAGAIN when nobody has taken the connection by then (lib/clock.h). Without a
+// time: within WEIR_API_WAIT_MS.
 int weir_api_connect(const char *path);
-// Sends a request, waits for its answer. NULL and errno when the connection broke or the answer is no JSON.
+int weir_api_connect_by(const char *path, uint64_t deadline_ns);
+// Sends a request, waits for its answer. NULL and errno when the connection broke or the answer is no JSON, ETIMEDOUT when it
+// was not there by then.
 json_t *weir_api_ask(int fd, const json_t *request);
+json_t *weir_api_ask_by(int fd, const json_t *request, uint64_t deadline_ns);
 
 #endif

@@ -5,13 +5,14 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 
 from judge import check, check_between, check_equal, check_ledger
 from lab import program, topic, wait_until
 
-SECONDS = 12
+SECONDS = 14
 PORTS = ('kernel',)
 
 
@@ -89,3 +90,91 @@ def test_a_wait_is_as_long_as_it_was_said_to_be(lab):
         status, _, said = call(lab, *weircat(*words, '--wait-ms', '1500'))
         check(status == 1 and '1500 ms' in said, f'{words[0]} without a router: status {status}, {said}')
         check_between(time.monotonic() - started, 1.5, 2.6, f'{words[0]} --wait-ms 1500 without a router, s')
+
+
+def timed(*words, stdin=None):
+    started = time.monotonic()
+    done = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=60)
+    return done, time.monotonic() - started
+
+
+# A stopped router takes connections as long as its queue has room, and answers none; then it takes none either.
+def test_weirctl_waits_for_a_stopped_router_no_longer_than_it_may(lab):
+    lab.host('clients')
+    router = lab.router([topic('positions')]).start()
+    ctl = (program('weirctl'), '--socket', router.socket, '--json')
+    os.kill(router.process.pid, signal.SIGSTOP)
+    waiting = []
+    try:
+        done, took = timed(*ctl, '--timeout', '0.7', 'status')
+        check_equal(done.returncode, 3, 'status of weirctl')
+        check('in time' in json.loads(done.stdout)['error']['reason'], done.stdout)
+        check_between(took, 0.7, 5, 'weirctl --timeout 0.7, s')
+        for _ in range(100):
+            client = socket.socket(socket.AF_UNIX)
+            client.setblocking(False)
+            waiting.append(client)
+            try:
+                client.connect(router.socket)
+            except BlockingIOError:
+                break
+        done, took = timed(*ctl, '--timeout', '0.7', 'apply', router.write())
+        check_equal(done.returncode, 3, 'status of weirctl behind a full queue')
+        check_between(took, 0.7, 5, 'weirctl --timeout 0.7 behind a full queue, s')
+    finally:
+        for client in waiting:
+            client.close()
+        os.kill(router.process.pid, signal.SIGCONT)
+    wait_until(lambda: router.ctl('version', check=False).returncode == 0, 'it answers again')
+    router.stop()
+
+
+def test_weirctl_applies_standard_input(lab):
+    lab.host('clients')
+    router = lab.router([topic('positions')]).start()
+    wanted = json.dumps(router.topology | {'topics': [topic('positions'), topic('more')]})
+    done, _ = timed(program('weirctl'), '--socket', router.socket, '--json', 'apply', '-', stdin=wanted)
+    check_equal([change['topic'] for change in json.loads(done.stdout)['changes']], ['more', 'more'], 'changes')
+    done, _ = timed(program('weirctl'), '--socket', router.socket, '--json', 'plan', '-', stdin='nonsense: 1\n')
+    error = json.loads(done.stdout)['error']
+    check_equal((error['file'], error['line']), ('standard input', 1), 'where the mistake is')
+    router.stop()
+
+
+# What is written again and again ends with its reader, and only a terminal is cleared.
+def test_watching_is_for_terminals_and_for_pipes(lab):
+    lab.host('clients')
+    router = lab.router([topic('positions')]).start()
+    ctl = (program('weirctl'), '--socket', router.socket)
+    for more in ((), ('--json',)):
+        watching = subprocess.Popen([*ctl, '--watch=0.05', *more, 'ledger'], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        first = watching.stdout.readline()
+        check(b'\x1b' not in first, f'escapes in a pipe: {first}')
+        watching.stdout.close()
+        check_equal(watching.wait(20), 1, f'status of weirctl --watch {more} whose reader went')
+        check(b'standard output' in watching.stderr.read(), 'the end is not explained')
+    terminal, side = os.openpty()
+    watching = subprocess.Popen([*ctl, '--watch=0.05', 'ledger'], stdout=side, stderr=subprocess.DEVNULL)
+    os.close(side)
+    check(os.read(terminal, 3).startswith(b'\x1b['), 'a terminal is not cleared')
+    watching.terminate()
+    watching.wait(20)
+    os.close(terminal)
+    for value in ('1e300', 'nan', '-1', '0', '1x', ''):
+        done, _ = timed(*ctl, '--json', f'--watch={value}', 'ledger')
+        check_equal((done.returncode, json.loads(done.stdout)['error']['object']), (2, '--watch'), f'--watch={value}')
+    router.stop()
+
+
+# Nothing that weirctl or weir --check prints into a full disk is taken for printed.
+def test_output_into_a_full_disk_is_no_success(lab):
+    lab.host('clients')
+    router = lab.router([topic('positions')]).start()
+    commands = [(program('weirctl'), '--socket', router.socket, *json_or_not, command) for json_or_not in ((), ('--json',))
+                for command in ('status', 'ledger', 'plan', 'version')]
+    for words in commands + [(program('weir'), '--config', router.write(), '--check')]:
+        with open('/dev/full', 'w') as full:
+            done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=20)
+        check_equal(done.returncode, 1, ' '.join(words))
+        check('standard output: cannot write it' in done.stderr, done.stderr)
+    router.stop()

@@ -12,7 +12,7 @@ ARROWS = {
     'dataplane/io': ['dataplane/io', 'dataplane/core', 'wire', 'bpf/guard.h'],  # AF_XDP ports stand behind the guard
     'bpf': ['bpf', 'wire'],
     'control/model': ['control/model', 'wire/limits.h', 'wire/frame.h'],  # limits and words that configuration speaks
-    'control/api': ['control/api'],
+    'control/api': ['control/api', 'lib'],
     'control/ctl': ['control/ctl', 'control/api', 'lib'],
     'control/daemon': [
         'control/daemon', 'control/api', 'control/model', 'bpf', 'lib',

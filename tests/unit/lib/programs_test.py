@@ -11,8 +11,9 @@ import sys
 PROGRAMS = {
     'weir': ([], '--confg', '--config'),
     'weircat': (['publish', 't'], '--wait-sm', '--wait-ms'),
+    'weirctl': (['status'], '--scoket', '--socket'),
 }
-JSON = ('weircat',)
+JSON = ('weircat', 'weirctl')
 PATHS = {os.path.basename(path): path for path in sys.argv[1:]}
 
 
