@@ -54,7 +54,8 @@ struct lane {
 	struct sockaddr_un address;
 	enum lane_state state;
 	int socket; // -1: none
-	int bell;
+	int bell;        // wakes us
+	int worker_bell; // wakes the worker
 	uint64_t retry_ns;
 	uint64_t checked_ns;
 	uint64_t random;
@@ -196,14 +197,22 @@ static void log_answer(struct lane *lane, struct weir_core *core, const struct w
 
 // ---- Set-up and end ----
 
+static void bells_close(struct lane *lane)
+{
+	if (lane->bell >= 0)
+		close(lane->bell);
+	if (lane->worker_bell >= 0)
+		close(lane->worker_bell);
+	lane->bell = lane->worker_bell = -1;
+}
+
 static void lane_down(struct lane *lane, struct weir_core *core, uint64_t now_ns)
 {
 	bool was_up = lane->state == LANE_UP;
 	if (lane->socket >= 0)
 		close(lane->socket);
-	if (lane->bell >= 0)
-		close(lane->bell);
-	lane->socket = lane->bell = -1;
+	bells_close(lane);
+	lane->socket = -1;
 	lane->state = LANE_DOWN;
 	lane->asked = 0;
 	lane->is_dozing = false;
@@ -334,6 +343,7 @@ static int welcome_use(struct lane *lane, const struct weir_lane_welcome *welcom
 	lane->head_lines = welcome->heads;
 	lane->worker = welcome->worker;
 	lane->bell = fds[2];
+	lane->worker_bell = fds[3];
 	return 0;
 }
 
@@ -346,7 +356,7 @@ static void greeting_poll(struct lane *lane, struct weir_core *core, uint64_t no
 	if (error == -EAGAIN && now_ns < lane->retry_ns)
 		return;
 	bool is_welcome = !error && welcome.magic == WEIR_LANE_MAGIC && welcome.version == WEIR_LANE_VERSION &&
-			  welcome.error == 0 && count == 3;
+			  welcome.error == 0 && count == 4;
 	// Views of the session before lie in logs, never in the ring: the old mapping can go.
 	if (!is_welcome || welcome_use(lane, &welcome, fds)) {
 		fds_close(fds, count);
@@ -392,8 +402,7 @@ static void nudge_now(struct lane *lane)
 	if (__atomic_load_n(&worker->value, __ATOMIC_RELAXED) != 1)
 		return;
 	lane->transport.system_calls++;
-	// A full bell has rung.
-	(void)!send(lane->bell, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	(void)!write(lane->worker_bell, &(uint64_t){ 1 }, sizeof(uint64_t));
 }
 
 static void nudge(struct weir_transport *transport)
@@ -593,8 +602,7 @@ static void lane_close(struct weir_transport *transport)
 	struct lane *lane = (struct lane *)transport;
 	if (lane->socket >= 0)
 		close(lane->socket);
-	if (lane->bell >= 0)
-		close(lane->bell);
+	bells_close(lane);
 	while (lane->log_count)
 		log_unmap(lane, &lane->logs[lane->log_count - 1]);
 	router_unmap(lane);
@@ -648,7 +656,7 @@ int weir_lane_open(struct weir_transport **transport, const char *address, const
 	struct lane *lane = calloc(1, sizeof(*lane));
 	if (!lane)
 		return -ENOMEM;
-	lane->socket = lane->bell = -1;
+	lane->socket = lane->bell = lane->worker_bell = -1;
 	lane->memory.fd = -1;
 	lane->random = (uintptr_t)lane ^ (uint64_t)getpid() << 32;
 	lane->address = (struct sockaddr_un){ .sun_family = AF_UNIX };

@@ -131,8 +131,9 @@ struct weir_lane_hello {
 };
 _Static_assert(sizeof(struct weir_lane_hello) == 96, "lane hello layout");
 
-// Router to client; with it, when error is 0, three descriptors: router's memory, heads, the bell (one end of a socket pair
-// of datagrams; an empty or one-byte datagram means: look again).
+// Router to client; with it, when error is 0, four descriptors: router's memory, heads, the client's bell (a socket that hears
+// datagrams and sends none; each means: look again), the worker's bell (an eventfd that the client adds 1 to). The router
+// makes both, so that nothing but a ring can come to it through them.
 struct weir_lane_welcome {
 	uint64_t magic;
 	uint32_t version;

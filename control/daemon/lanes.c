@@ -1,8 +1,10 @@
 // Connections that become lanes. Each is a small state: waiting for the hello with the client's memory, then a lane that may
-// ask for logs. Everything a client sends is bounded: one hello, one ask at a time, one descriptor; the rest is closed.
+// ask for logs. Everything a client sends is bounded: one hello, one ask at a time, one descriptor, which is kept when it is a
+// memory file and closed elsewhere when it is not, for that may take any time.
 #include "control/daemon/lanes.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,14 +28,16 @@
 #define ASK_AGAIN_MS 2      // between two looks at the rows
 #define IS_PROCESS 1u       // in an epoll event, beside the connection's number
 #define IS_LISTENER UINT64_MAX
-#define DEAF_MS 100u        // the listener is left alone when the router has no descriptor for who knocks
-#define WELCOME_FDS 3u
+#define DEAF_MS 100u        // the listener is left alone when the router has no descriptor, or no close(), for who knocks
+#define WELCOME_FDS 4u
+#define RECEIVED_FDS 253u   // the kernel lets no more come with a message
 
 struct connection {
 	int fd;       // -1: free
 	int process;  // pidfd, -1: not known
 	int memory;   // came with the hello, -1: not yet
 	int64_t pid;
+	uint32_t uid;
 	struct weir_lane *lane; // NULL: no hello so far
 	union {
 		struct weir_lane_hello hello;
@@ -47,6 +51,7 @@ struct connection {
 
 struct weir_lanes {
 	struct weir_router *router;
+	struct weir_reaper *reaper;
 	struct weir_lane_table *table;
 	int epoll;
 	int listener; // -1: none
@@ -64,7 +69,8 @@ static uint64_t now_ms(void)
 	return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
 }
 
-int weir_lanes_create(struct weir_lanes **out, struct weir_router *router, struct weir_trouble *trouble)
+int weir_lanes_create(struct weir_lanes **out, struct weir_router *router, struct weir_reaper *reaper,
+		      struct weir_trouble *trouble)
 {
 	struct weir_lanes *lanes = calloc(1, sizeof(*lanes));
 
@@ -73,6 +79,7 @@ int weir_lanes_create(struct weir_lanes **out, struct weir_router *router, struc
 	if (!lanes)
 		return -ENOMEM;
 	lanes->router = router;
+	lanes->reaper = reaper;
 	lanes->table = weir_dataplane_lanes(router->dataplane);
 	lanes->room = (lanes->table ? weir_lane_table_room(lanes->table) : 0) + WEIR_LANES_GREETING_MAX;
 	lanes->connections = calloc(lanes->room, sizeof(*lanes->connections));
@@ -93,9 +100,9 @@ int weir_lanes_create(struct weir_lanes **out, struct weir_router *router, struc
 	return 0;
 }
 
-static void close_all(struct connection *connection)
+static void close_all(const struct weir_lanes *lanes, struct connection *connection)
 {
-	close(connection->fd);
+	weir_local_close(lanes->reaper, connection->uid, connection->fd);
 	if (connection->process >= 0)
 		close(connection->process);
 	if (connection->memory >= 0)
@@ -109,7 +116,7 @@ void weir_lanes_destroy(struct weir_lanes *lanes)
 		return;
 	for (uint32_t i = 0; i < lanes->room; i++) {
 		if (lanes->connections[i].fd >= 0)
-			close_all(&lanes->connections[i]);
+			close_all(lanes, &lanes->connections[i]);
 	}
 	close(lanes->epoll);
 	free(lanes->connections);
@@ -189,12 +196,19 @@ int weir_lanes_listen(struct weir_lanes *lanes, int fd)
 void weir_lanes_take(struct weir_lanes *lanes, int fd)
 {
 	struct connection *connection = lanes->connections;
+	uint32_t uid = weir_local_uid(fd);
 	uint64_t number = 0;
 
 	if (!lanes->table) {
 		refuse(fd, -EOPNOTSUPP, "this router has no lanes",
 		       "Set `lanes: {per_worker: 256}` in its topology and restart it");
-		close(fd);
+		weir_local_close(lanes->reaper, uid, fd);
+		return;
+	}
+	if (weir_reaper_is_busy(lanes->reaper, uid)) {
+		refuse(fd, -EBUSY, "a descriptor that your user sent instead of memory is still being closed",
+		       "End the process that sent it, or what its file system waits for");
+		weir_local_close(lanes->reaper, uid, fd);
 		return;
 	}
 	while (number < lanes->room && connection->fd >= 0) {
@@ -203,54 +217,69 @@ void weir_lanes_take(struct weir_lanes *lanes, int fd)
 	}
 	if (number == lanes->room || lanes->greeting == WEIR_LANES_GREETING_MAX) {
 		refuse(fd, -EBUSY, "too many clients are saying hello at once", "Try again");
-		close(fd);
+		weir_local_close(lanes->reaper, uid, fd);
 		return;
 	}
-	*connection = (struct connection){ .fd = fd, .process = -1, .memory = -1 };
+	*connection = (struct connection){ .fd = fd, .process = -1, .memory = -1, .uid = uid };
 	connection->process = process_of(fd, &connection->pid);
 	connection->deadline_ms = now_ms() + WEIR_LANES_GREETING_MS;
 	if (!watch(lanes, fd, number << 1) ||
 	    (connection->process >= 0 && !watch(lanes, connection->process, number << 1 | IS_PROCESS))) {
 		refuse(fd, -errno, "the router can watch no more clients", "Raise /proc/sys/fs/epoll/max_user_watches");
-		close_all(connection);
+		close_all(lanes, connection);
 		return;
 	}
 	lanes->greeting++;
 }
 
-// More descriptors than the one that is asked for never get in: there is room for no more.
-static ssize_t receive_hello(struct connection *connection)
+// Keeps the descriptor when it is what the hello may bring: one, of a memory file, which alone knows seals and whose close()
+// waits for nobody. Whatever else came is for the reaper.
+static bool keep_memory(const struct weir_lanes *lanes, struct connection *connection, const int *fds, uint32_t count,
+			bool is_cut)
+{
+	bool is_one = count == 1 && !is_cut && connection->memory < 0;
+
+	if (is_one && fcntl(fds[0], F_GET_SEALS) >= 0) {
+		connection->memory = fds[0];
+		return true;
+	}
+	weir_reaper_close(lanes->reaper, connection->uid, fds, count);
+	if (is_one)
+		refuse(connection->fd, -EPROTO, "the descriptor is no memfd that allows seals",
+		       "Send one made with MFD_ALLOW_SEALING");
+	else
+		refuse(connection->fd, -EPROTO, "the hello came with more than one descriptor, or the router has none to spare",
+		       "Send one, or raise the router's limit of open files");
+	return false;
+}
+
+// There is room for as many descriptors as can come: what the kernel found no room for it would close here and now.
+static ssize_t receive_hello(const struct weir_lanes *lanes, struct connection *connection)
 {
 	union {
 		struct cmsghdr header;
-		char bytes[CMSG_SPACE(sizeof(int))];
+		char bytes[CMSG_SPACE(RECEIVED_FDS * sizeof(int))];
 	} control;
 	struct iovec part = { (char *)&connection->in.hello + connection->got, sizeof(connection->in.hello) - connection->got };
 	struct msghdr message = {
-		.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = CMSG_LEN(sizeof(int)),
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control.bytes),
 	};
 	ssize_t got = recvmsg(connection->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	bool is_cut = message.msg_flags & MSG_CTRUNC;
+	int fds[RECEIVED_FDS];
+	uint32_t count = 0;
 
 	if (got <= 0)
 		return got;
 	for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
-		int fd;
-
-		if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
-		    header->cmsg_len < CMSG_LEN(sizeof(int)))
+		if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
 			continue;
-		memcpy(&fd, CMSG_DATA(header), sizeof(int));
-		if (connection->memory >= 0)
-			close(fd);
-		else
-			connection->memory = fd;
-		is_cut |= connection->memory != fd;
+		count = (uint32_t)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		memcpy(fds, CMSG_DATA(header), count * sizeof(int));
 	}
-	if (is_cut)
-		refuse(connection->fd, -EPROTO, "the hello came with more than one descriptor, or the router has none to spare",
-		       "Send one, or raise the router's limit of open files");
-	return is_cut ? 0 : got;
+	if ((count || is_cut) && !keep_memory(lanes, connection, fds, count, is_cut))
+		return 0;
+	return got;
 }
 
 static bool welcome(struct weir_lanes *lanes, struct connection *connection)
@@ -280,12 +309,13 @@ static bool welcome(struct weir_lanes *lanes, struct connection *connection)
 	connection->got = 0;
 	lanes->greeting--;
 	weir_lane_attach(lanes->table, lane);
+	weir_local_refuse_descriptors(connection->fd);
 	welcome.lane = lane->number;
 	welcome.ring_size = lane->ring_size;
 	welcome.heads = grant.heads;
 	welcome.worker = lane->worker;
 	is_sent = send_with(connection->fd, &welcome, sizeof(welcome),
-			    (const int[]){ grant.router, grant.heads_memory, grant.bell }, WELCOME_FDS);
+			    (const int[]){ grant.router, grant.heads_memory, grant.bell, lane->bell }, WELCOME_FDS);
 	close(grant.router);
 	close(grant.bell);
 	return is_sent;
@@ -347,9 +377,8 @@ static bool answer(struct weir_lanes *lanes, struct connection *connection, uint
 
 static bool receive_ask(struct weir_lanes *lanes, struct connection *connection)
 {
-	// Descriptors that come along are closed by the kernel: there is no room for any.
-	ssize_t got = recv(connection->fd, (char *)&connection->in.ask + connection->got,
-			   sizeof(connection->in.ask) - connection->got, MSG_DONTWAIT);
+	ssize_t got = weir_local_receive(connection->fd, (char *)&connection->in.ask + connection->got,
+					 sizeof(connection->in.ask) - connection->got);
 
 	if (got <= 0)
 		return got < 0 && (errno == EAGAIN || errno == EINTR);
@@ -402,7 +431,7 @@ static void end_lanes(struct weir_lanes *lanes)
 			lanes->greeting--;
 		else if (err >= 0)
 			weir_lane_destroy(lanes->table, connection->lane);
-		close_all(connection);
+		close_all(lanes, connection);
 	}
 }
 
@@ -417,7 +446,7 @@ static bool serve(struct weir_lanes *lanes, struct connection *connection)
 		return true;
 	if (connection->lane)
 		return receive_ask(lanes, connection);
-	got = receive_hello(connection);
+	got = receive_hello(lanes, connection);
 	if (got <= 0)
 		return got < 0 && (errno == EAGAIN || errno == EINTR);
 	connection->got += (size_t)got;
@@ -442,11 +471,12 @@ static void listen_for(struct weir_lanes *lanes, uint32_t events)
 static void take_some(struct weir_lanes *lanes)
 {
 	for (uint32_t i = 0; i < WEIR_LANES_GREETING_MAX; i++) {
-		int fd = accept4(lanes->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		bool may_close = weir_reaper_has_room(lanes->reaper);
+		int fd = may_close ? accept4(lanes->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK) : -1;
 
 		if (fd >= 0) {
 			weir_lanes_take(lanes, fd);
-		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+		} else if (!may_close || errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 			// They go on knocking: hearing them all the time would leave no time for anything else.
 			lanes->deaf_ms = now_ms() + DEAF_MS;
 			listen_for(lanes, 0);

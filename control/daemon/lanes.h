@@ -1,10 +1,11 @@
 // Lanes of local clients as control sees them: the handshake on a unix socket, the logs it hands out, and the end of a lane
-// when its socket hangs up or its process dies. Control thread; never waits for a client.
+// when its socket hangs up or its process dies. Control thread; never waits for a client, nor for what a client sent.
 #ifndef WEIR_DAEMON_LANES_H
 #define WEIR_DAEMON_LANES_H
 
 #include <stdint.h>
 
+#include "control/daemon/reaper.h"
 #include "control/daemon/router.h"
 #include "control/model/trouble.h"
 
@@ -13,8 +14,9 @@
 
 struct weir_lanes;
 
-// A router without lanes refuses every client. 0 or -errno with *trouble.
-int weir_lanes_create(struct weir_lanes **lanes, struct weir_router *router, struct weir_trouble *trouble);
+// A router without lanes refuses every client. The reaper outlives them. 0 or -errno with *trouble.
+int weir_lanes_create(struct weir_lanes **lanes, struct weir_router *router, struct weir_reaper *reaper,
+		      struct weir_trouble *trouble);
 // Takes connections also on a listening socket that serves nothing else; it stays the caller's. 0 or -errno.
 int weir_lanes_listen(struct weir_lanes *lanes, int fd);
 // Closes all connections. The lanes themselves go with the dataplane, which may have gone already. NULL is allowed.

@@ -32,6 +32,7 @@ struct daemon {
 	struct weir_instance instance;
 	struct weir_router *router;
 	struct weir_server *server;
+	struct weir_reaper *reaper;
 	struct weir_lanes *lanes;
 	int lanes_fd; // listens for lanes alone, -1: does not
 	int signal_fd;
@@ -253,8 +254,10 @@ static void serve(struct daemon *daemon)
 static int serve_lanes(struct daemon *daemon, struct weir_trouble *trouble)
 {
 	uint32_t mode = daemon->router->topology->lanes_mode;
-	int err = weir_lanes_create(&daemon->lanes, daemon->router, trouble);
+	int err = weir_reaper_create(&daemon->reaper, trouble);
 
+	if (!err)
+		err = weir_lanes_create(&daemon->lanes, daemon->router, daemon->reaper, trouble);
 	if (err)
 		return err;
 	if (mode) {
@@ -269,6 +272,7 @@ static int serve_lanes(struct daemon *daemon, struct weir_trouble *trouble)
 static void end_lanes(struct daemon *daemon)
 {
 	weir_lanes_destroy(daemon->lanes);
+	weir_reaper_destroy(daemon->reaper);
 	if (daemon->lanes_fd >= 0) {
 		close(daemon->lanes_fd);
 		unlink(daemon->instance.lanes_path);
@@ -350,7 +354,7 @@ static int start(struct daemon *daemon)
 	return result;
 }
 
-// Each local client takes three descriptors: as many as are permitted at all.
+// Each local client takes four descriptors: as many as are permitted at all.
 static void raise_limit_of_files(void)
 {
 	struct rlimit limit;

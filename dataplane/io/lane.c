@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -369,22 +370,24 @@ static bool take_slot(struct weir_lane_table *table, struct weir_lane *lane)
 	return false;
 }
 
-static int create_bell(struct weir_lane *lane, const struct weir_lane_table *table, int *theirs, struct weir_fault *fault)
+// The worker's bell is an eventfd, so that nothing but a ring can come through it, and it is never read: the client may have
+// made reads of it wait. Ours to the client is a socket, because a send that must not wait can say so itself; its end here
+// hears nothing, so that nothing can lie in it either.
+static int create_bells(struct weir_lane *lane, const struct weir_lane_table *table, int *theirs, struct weir_fault *fault)
 {
-	struct epoll_event event = { .events = EPOLLIN, .data.u64 = lane->number };
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.u64 = lane->number };
 	int ends[2];
 
 	if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0)
 		return refuse(fault, -errno, "make its bell", "raise the limit of open files", NULL);
-	if (epoll_ctl(table->homes[lane->worker].bells, EPOLL_CTL_ADD, ends[0], &event) != 0) {
-		int error = -errno;
-
-		close(ends[0]);
-		close(ends[1]);
-		return refuse(fault, error, "hear its bell", "raise /proc/sys/fs/epoll/max_user_watches", NULL);
-	}
-	lane->bell = ends[0];
 	*theirs = ends[1];
+	lane->client_bell = ends[0];
+	shutdown(lane->client_bell, SHUT_RD);
+	lane->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (lane->bell < 0)
+		return refuse(fault, -errno, "make its worker's bell", "raise the limit of open files", NULL);
+	if (epoll_ctl(table->homes[lane->worker].bells, EPOLL_CTL_ADD, lane->bell, &event) != 0)
+		return refuse(fault, -errno, "hear its bell", "raise /proc/sys/fs/epoll/max_user_watches", NULL);
 	return 0;
 }
 
@@ -405,7 +408,7 @@ int weir_lane_create(struct weir_lane **out, struct weir_lane_table *table, cons
 	if (!lane)
 		return refuse(fault, -ENOMEM, "make it", "free some memory", NULL);
 	memset(lane, 0, sizeof(*lane));
-	lane->bell = -1;
+	lane->bell = lane->client_bell = -1;
 	lane->pid = request->pid;
 	if (!take_slot(table, lane)) {
 		free(lane);
@@ -416,10 +419,12 @@ int weir_lane_create(struct weir_lane **out, struct weir_lane_table *table, cons
 	if (!error)
 		error = create_router(lane, &router, fault);
 	if (!error)
-		error = create_bell(lane, table, &bell, fault);
+		error = create_bells(lane, table, &bell, fault);
 	if (error) {
 		if (router >= 0)
 			close(router);
+		if (bell >= 0)
+			close(bell);
 		weir_lane_destroy(table, lane);
 		return error;
 	}
@@ -456,6 +461,8 @@ void weir_lane_destroy(struct weir_lane_table *table, struct weir_lane *lane)
 	table->homes[lane->worker].count--;
 	if (lane->bell >= 0)
 		close(lane->bell);
+	if (lane->client_bell >= 0)
+		close(lane->client_bell);
 	if (lane->router)
 		munmap(lane->router, WEIR_LANE_RING_AT + 2 * lane->ring_size);
 	if (lane->client)

@@ -38,7 +38,8 @@ struct weir_lane {
 	uint8_t *ring;
 	uint64_t ring_size;
 	uint64_t client_size; // bytes mapped of the client's memory
-	int bell;             // the router's end
+	int bell;             // eventfd: its client wakes the worker
+	int client_bell;      // socket: wakes the client
 	int64_t pid;          // of the client, for people
 	char name[WEIR_NAME_SIZE];
 	// The home worker's alone.
@@ -93,7 +94,7 @@ struct weir_lane_request {
 struct weir_lane_grant {
 	int router;
 	int heads_memory;
-	int bell;
+	int bell;       // the client's, beside that of the lane, which it rings
 	uint32_t heads; // lines
 };
 
@@ -143,7 +144,7 @@ void weir_port_lane_doze(struct weir_port *port);
 void weir_port_lane_awake(struct weir_port *port);
 // Lanes it polls.
 uint32_t weir_port_lane_count(const struct weir_port *port);
-// Takes the words off bells that rang.
+// Bells that rang are heard.
 void weir_port_lane_hush(struct weir_port *port);
 
 #endif

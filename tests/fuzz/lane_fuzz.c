@@ -33,6 +33,7 @@
 
 struct storm {
 	struct weir_router *router;
+	struct weir_reaper *reaper;
 	struct weir_lanes *lanes;
 	char counters[64];
 	char path[64];
@@ -325,7 +326,7 @@ static void lie_elsewhere(struct hostile *hostile)
 	struct weir_lane_ask ask = { .magic = WEIR_LANE_MAGIC, .incarnation = hostile->incarnation, .topic = hostile->topic,
 				     .shard = (uint16_t)pick(hostile, 3) };
 	struct weir_lane_log log;
-	int fds[3];
+	int fds[4];
 
 	for (uint32_t i = 0; i < sizeof(bytes); i++)
 		bytes[i] = (uint8_t)any(hostile);
@@ -345,7 +346,7 @@ static void lie_elsewhere(struct hostile *hostile)
 			close(fds[0]);
 		break;
 	default:
-		(void)!send(hostile->raw.bell, bytes, pick(hostile, sizeof(bytes)), MSG_DONTWAIT | MSG_NOSIGNAL);
+		(void)!write(hostile->raw.worker_bell, bytes, pick(hostile, sizeof(bytes)));
 	}
 }
 
@@ -574,7 +575,9 @@ static int begin(struct storm *storm)
 	if (!err)
 		err = weir_router_start(&storm->router, machine, topology, &options, &trouble);
 	if (!err)
-		err = weir_lanes_create(&storm->lanes, storm->router, &trouble);
+		err = weir_reaper_create(&storm->reaper, &trouble);
+	if (!err)
+		err = weir_lanes_create(&storm->lanes, storm->router, storm->reaper, &trouble);
 	if (!err) {
 		storm->listener = weir_server_listen(storm->path, 0600, 64, &trouble);
 		err = storm->listener < 0 ? storm->listener : weir_lanes_listen(storm->lanes, storm->listener);
@@ -696,6 +699,7 @@ int main(int count, char **words)
 	is_fine = say_verdict(&storm, &good, seconds, before, descriptors_now());
 	weir_router_stop(storm.router);
 	weir_lanes_destroy(storm.lanes);
+	weir_reaper_destroy(storm.reaper);
 	close(storm.listener);
 	unlink(storm.path);
 	return !is_fine;

@@ -29,7 +29,8 @@ struct raw_lane {
 	const struct weir_lane_word *heads;
 	uint64_t lines;
 	uint64_t ring_size;
-	int bell;
+	int bell;        // hears
+	int worker_bell; // is rung
 	uint64_t sent; // descriptors
 	uint64_t read; // bytes of the ring
 	uint64_t arena_at;
@@ -56,7 +57,8 @@ static inline bool raw_lane_make(struct raw_lane *lane, uint32_t cursors, uint32
 	uint64_t size = weir_lane_arena_at(cursors, frames) + arena;
 
 	*lane = (struct raw_lane){ .hello = { .magic = WEIR_LANE_MAGIC, .version = WEIR_LANE_VERSION, .cursors = cursors,
-					      .frames = frames, .arena_size = arena, .name = "raw" }, .bell = -1 };
+					      .frames = frames, .arena_size = arena, .name = "raw" },
+				    .bell = -1, .worker_bell = -1 };
 	lane->size = flags & MFD_HUGETLB ? (size + (2u << 20) - 1) & ~(uint64_t)((2u << 20) - 1) : size;
 	lane->memory = memfd_create("raw-lane", MFD_CLOEXEC | MFD_ALLOW_SEALING | flags);
 	if (lane->memory < 0)
@@ -102,6 +104,8 @@ static inline void raw_lane_unmap(struct raw_lane *lane)
 	close(lane->memory);
 	if (lane->bell >= 0)
 		close(lane->bell);
+	if (lane->worker_bell >= 0)
+		close(lane->worker_bell);
 }
 
 // Writes a descriptor as it is and publishes it.
@@ -133,8 +137,8 @@ static inline void raw_lane_send(struct raw_lane *lane, struct weir_frame_header
 	raw_lane_put(lane, weir_lane_descriptor(lane->arena_at, (uint32_t)sizeof(fields) + length));
 	lane->arena_at += room;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (lane->bell >= 0)
-		(void)!send(lane->bell, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (lane->worker_bell >= 0)
+		(void)!write(lane->worker_bell, &(uint64_t){ 1 }, sizeof(uint64_t));
 }
 
 // Oldest frame of the router's; NULL: none now. It may be overwritten after the next call.
@@ -178,12 +182,12 @@ static inline bool raw_lane_hello(struct raw_lane *lane, int socket, uint32_t co
 	return sendmsg(socket, &message, MSG_NOSIGNAL) == (ssize_t)sizeof(lane->hello);
 }
 
-// Waits for `size` bytes and the descriptors with them, at most three. Returns how many came, -1: the socket was closed.
-static inline int raw_lane_hear(int socket, void *answer, size_t size, int fds[3])
+// Waits for `size` bytes and the descriptors with them, at most four. Returns how many came, -1: the socket was closed.
+static inline int raw_lane_hear(int socket, void *answer, size_t size, int fds[4])
 {
 	union {
 		struct cmsghdr header;
-		char bytes[CMSG_SPACE(3 * sizeof(int))];
+		char bytes[CMSG_SPACE(4 * sizeof(int))];
 	} control;
 	struct iovec part = { answer, size };
 	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control,
@@ -202,18 +206,19 @@ static inline int raw_lane_hear(int socket, void *answer, size_t size, int fds[3
 // The welcome, and what came with it mapped. false: refused (welcome->text says why) or cut off (welcome->magic is 0).
 static inline bool raw_lane_welcome(struct raw_lane *lane, int socket, struct weir_lane_welcome *welcome)
 {
-	int fds[3];
+	int fds[4];
 	int count;
 	bool is_mapped;
 
 	memset(welcome, 0, sizeof(*welcome));
 	count = raw_lane_hear(socket, welcome, sizeof(*welcome), fds);
-	if (count != 3)
+	if (count != 4)
 		return false;
 	is_mapped = raw_lane_map(lane, fds[0], fds[1], welcome->ring_size, welcome->heads);
 	close(fds[0]);
 	close(fds[1]);
 	lane->bell = fds[2];
+	lane->worker_bell = fds[3];
 	return is_mapped;
 }
 

@@ -55,6 +55,7 @@ static int create(struct fixture *fixture, struct raw_lane *raw, struct weir_lan
 	cr_assert_eq(fcntl(grant.heads_memory, F_GET_SEALS) & RAW_LANE_SEALS, RAW_LANE_SEALS);
 	close(grant.router);
 	raw->bell = grant.bell;
+	raw->worker_bell = dup((*lane)->bell);
 	return 0;
 }
 
@@ -416,7 +417,7 @@ Test(port_lane, bells_ring_for_sleepers_only)
 	cr_expect_eq(raw.heads[0].value, 1);
 	cr_expect_not(is_readable(port->fd));
 	for (uint32_t i = 0; i < 40; i++)
-		(void)!send(raw.bell, "", i % 2, MSG_DONTWAIT);
+		(void)!write(raw.worker_bell, &(uint64_t){ 1 }, sizeof(uint64_t));
 	cr_expect(is_readable(port->fd));
 	weir_port_lane_hush(port);
 	cr_expect_not(is_readable(port->fd), "a bell that was heard rings on");
@@ -426,6 +427,34 @@ Test(port_lane, bells_ring_for_sleepers_only)
 	// Its end is closed: no word will come, and none is waited for.
 	weir_port_lane_hush(port);
 	cr_expect_not(is_readable(port->fd));
+	end(&fixture);
+}
+
+// Descriptors that both sides hold share whether they wait: neither side may rely on it.
+Test(port_lane, a_client_that_lets_its_bells_wait_and_fills_them_holds_up_nobody, .timeout = 20)
+{
+	struct fixture fixture;
+	struct raw_lane raw;
+	uint8_t bytes[64] = { 0 };
+	char word[8];
+
+	begin(&fixture);
+	const struct weir_lane *lane = open_lane(&fixture, &raw);
+	struct weir_port *port = fixture.ports[0];
+	cr_assert_eq(write(raw.worker_bell, &(uint64_t){ UINT64_MAX - 1 }, sizeof(uint64_t)), (ssize_t)sizeof(uint64_t));
+	cr_assert_eq(fcntl(raw.worker_bell, F_SETFL, 0), 0);
+	cr_assert_eq(fcntl(raw.bell, F_SETFL, 0), 0);
+	raw_lane_page(&raw)->asleep.value = 1;
+	for (uint32_t i = 0; i < 1000; i++) {
+		send_to(port, &lane->path, bytes, sizeof(bytes));
+		port->ops->flush(port);
+		weir_port_lane_hush(port);
+	}
+	cr_expect_not(is_readable(port->fd), "a bell that was heard rings on");
+	cr_expect_gt(recv(raw.bell, word, sizeof(word), MSG_DONTWAIT), 0);
+	// And nothing can be put where the router would find it.
+	cr_expect_lt(send(raw.bell, word, 1, MSG_DONTWAIT | MSG_NOSIGNAL), 0);
+	raw_lane_unmap(&raw);
 	end(&fixture);
 }
 

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -29,6 +30,7 @@
 
 struct fixture {
 	struct weir_router *router;
+	struct weir_reaper *reaper;
 	struct weir_lanes *lanes;
 	char counters[64];
 	char path[64];
@@ -69,7 +71,8 @@ static void begin(struct fixture *fixture)
 	cr_assert_eq(weir_machine_detect(&machine), 0);
 	cr_assert_eq(weir_router_start(&fixture->router, machine, topology, &options, &trouble), 0, "%s: %s: %s",
 		     trouble.object, trouble.action, trouble.reason);
-	cr_assert_eq(weir_lanes_create(&fixture->lanes, fixture->router, &trouble), 0, "%s", trouble.reason);
+	cr_assert_eq(weir_reaper_create(&fixture->reaper, &trouble), 0);
+	cr_assert_eq(weir_lanes_create(&fixture->lanes, fixture->router, fixture->reaper, &trouble), 0, "%s", trouble.reason);
 	fixture->listener = weir_server_listen(fixture->path, 0600, 64, &trouble);
 	cr_assert_geq(fixture->listener, 0, "%s", trouble.reason);
 	cr_assert_eq(weir_lanes_listen(fixture->lanes, fixture->listener), 0);
@@ -79,6 +82,7 @@ static void end(struct fixture *fixture)
 {
 	weir_router_stop(fixture->router);
 	weir_lanes_destroy(fixture->lanes);
+	weir_reaper_destroy(fixture->reaper);
 	close(fixture->listener);
 	unlink(fixture->path);
 }
@@ -243,7 +247,7 @@ static int ask_log(struct fixture *fixture, int fd, uint32_t topic, uint16_t sha
 		   struct weir_lane_log *log)
 {
 	struct weir_lane_ask ask = { .magic = WEIR_LANE_MAGIC, .incarnation = incarnation, .topic = topic, .shard = shard };
-	int fds[3] = { -1, -1, -1 };
+	int fds[4] = { -1, -1, -1, -1 };
 
 	cr_assert_eq(send(fd, &ask, sizeof(ask), MSG_NOSIGNAL), sizeof(ask));
 	wait_answer(fixture, fd);
@@ -388,7 +392,7 @@ Test(lanes, only_members_of_hold_groups_of_block_topics_get_a_log)
 static void refused(struct fixture *fixture, int fd, const char *why)
 {
 	struct weir_lane_welcome welcome;
-	int fds[3];
+	int fds[4];
 
 	wait_answer(fixture, fd);
 	cr_assert_eq(raw_lane_hear(fd, &welcome, sizeof(welcome), fds), 0, "no refusal, expected: %s", why);
@@ -433,6 +437,117 @@ Test(lanes, a_hello_without_its_memory_or_with_more_is_refused_and_nothing_leaks
 	raw_lane_unmap(&raw);
 	end(&fixture);
 }
+
+// ---- Descriptors whose close() waits ----
+
+// An end of a TCP connection whose peer reads nothing: its last close() waits until all it has to send is sent, or for two
+// minutes.
+static int lingering(int keep[2])
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct linger linger = { .l_onoff = 1, .l_linger = 120 };
+	socklen_t size = sizeof(address);
+	char bytes[65536] = { 0 };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	keep[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	cr_assert_eq(bind(keep[0], (struct sockaddr *)&address, sizeof(address)), 0);
+	cr_assert(listen(keep[0], 1) == 0 && getsockname(keep[0], (struct sockaddr *)&address, &size) == 0);
+	cr_assert_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	keep[1] = accept4(keep[0], NULL, NULL, SOCK_CLOEXEC);
+	while (send(fd, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+		;
+	cr_assert_eq(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
+	return fd;
+}
+
+static bool send_descriptors(int socket, const void *bytes, size_t size, const int *fds, uint32_t count)
+{
+	char control[CMSG_SPACE(2 * sizeof(int))] = { 0 };
+	struct iovec part = { (void *)(uintptr_t)bytes, size };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control,
+				  .msg_controllen = CMSG_SPACE(count * sizeof(int)) };
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SCM_RIGHTS;
+	header->cmsg_len = CMSG_LEN(count * sizeof(int));
+	memcpy(CMSG_DATA(header), fds, count * sizeof(int));
+	return sendmsg(socket, &message, MSG_NOSIGNAL) == (ssize_t)size;
+}
+
+enum where { INSTEAD_OF_THE_MEMORY, BESIDE_THE_MEMORY, BEHIND_THE_HELLO, IN_PIECES, WHERES };
+
+// The message's is the last hold on the descriptor.
+static void send_lingering(const struct raw_lane *raw, int fd, int slow, enum where where)
+{
+	const struct weir_lane_ask ask = { .magic = WEIR_LANE_MAGIC };
+	const struct weir_lane_hello *hello = &raw->hello;
+
+	if (where == BEHIND_THE_HELLO) {
+		cr_assert(send_descriptors(fd, hello, sizeof(*hello), &raw->memory, 1));
+		cr_assert(send_descriptors(fd, &ask, sizeof(ask), &slow, 1));
+	} else if (where == BESIDE_THE_MEMORY) {
+		cr_assert(send_descriptors(fd, hello, sizeof(*hello), (int[]){ raw->memory, slow }, 2));
+	} else {
+		cr_assert(send_descriptors(fd, hello, where == IN_PIECES ? 8 : sizeof(*hello), &slow, 1));
+	}
+	close(slow);
+}
+
+Test(lanes, a_descriptor_whose_close_waits_holds_up_nobody, .timeout = 60)
+{
+	struct fixture fixture;
+	struct raw_lane raw, next;
+
+	begin(&fixture);
+	make(&raw);
+	uint32_t before = descriptors_now();
+	for (enum where where = 0; where < WHERES; where++) {
+		int keep[2];
+		int fd = connect_to(&fixture);
+		uint64_t began = now_ms();
+
+		send_lingering(&raw, fd, lingering(keep), where);
+		run(&fixture, 20);
+		cr_expect_lt(now_ms() - began, 1000, "case %d: control waited", (int)where);
+		close(fd);
+		wait_lanes(&fixture, 0);
+		for (uint64_t until = now_ms() + 5000; weir_reaper_is_busy(fixture.reaper, getuid()) && now_ms() < until;)
+			run(&fixture, 1);
+		cr_expect_not(weir_reaper_is_busy(fixture.reaper, getuid()), "case %d: the close still waits", (int)where);
+		close(keep[0]);
+		close(keep[1]);
+	}
+	run(&fixture, 20);
+	cr_expect_eq(descriptors_now(), before);
+	int fd = open_lane(&fixture, &next); // and it still serves the user
+	close(fd);
+	wait_lanes(&fixture, 0);
+	raw_lane_unmap(&raw);
+	raw_lane_unmap(&next);
+	end(&fixture);
+}
+
+Test(lanes, once_a_lane_stands_no_descriptor_gets_in, .timeout = 20)
+{
+	struct fixture fixture;
+	struct raw_lane raw;
+	const struct weir_lane_ask ask = { .magic = WEIR_LANE_MAGIC };
+
+	begin(&fixture);
+	int fd = open_lane(&fixture, &raw);
+	// Older kernels let it through to the socket; there the connection ends.
+	bool is_sent = send_descriptors(fd, &ask, sizeof(ask), &raw.memory, 1);
+	if (is_sent)
+		wait_lanes(&fixture, 0);
+	close(fd);
+	wait_lanes(&fixture, 0);
+	raw_lane_unmap(&raw);
+	end(&fixture);
+}
+
+// ---- Garbage ----
 
 Test(lanes, garbage_of_any_length_is_survived)
 {
