@@ -1,7 +1,6 @@
 // One word that handlers write and loops read.
 #include "lib/stop.h"
 
-#include <signal.h>
 #include <stddef.h>
 
 // A handler has no other way to speak; written by it, read by the loops.
@@ -28,4 +27,9 @@ void lib_stop_catch(void)
 int lib_stop_signal(void)
 {
 	return stopped;
+}
+
+const volatile sig_atomic_t *lib_stop_word(void)
+{
+	return &stopped;
 }

@@ -83,6 +83,23 @@ bool lib_usage_real(const char *text, double low, double high, double *number)
 	return true;
 }
 
+int lib_usage_amount(const struct lib_program *program, const struct option *option, const char *text, const double range[2],
+		     double *number)
+{
+	char *end = NULL;
+	double value = strtod(text, &end);
+	if (end != text && (*end == 'k' || *end == 'M'))
+		value *= *end++ == 'k' ? 1e3 : 1e6;
+	if (end == text || *end || !(value >= range[0] && value <= range[1])) {
+		char object[96], reason[96];
+		snprintf(object, sizeof(object), "--%s %.48s", option->name, text);
+		snprintf(reason, sizeof(reason), "it is no number from %g to %g", range[0], range[1]);
+		return lib_usage_wrong(program, object, reason, "give one");
+	}
+	*number = value;
+	return 0;
+}
+
 void lib_usage_begin(struct lib_program *program, int count, char *const *words)
 {
 	bool may_json = false;

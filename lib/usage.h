@@ -39,5 +39,8 @@ int lib_usage_unknown(const struct lib_program *program, const char *word, const
 bool lib_usage_number(const char *text, uint64_t low, uint64_t high, uint64_t *number);
 // A number from low to high, also 0.5 or 1e3; no NaN.
 bool lib_usage_real(const char *text, double low, double high, double *number);
+// The same of an option, thousands as k and millions as M. 0, or LIB_STATUS_USAGE after saying what it may be.
+int lib_usage_amount(const struct lib_program *program, const struct option *option, const char *text, const double range[2],
+		     double *number);
 
 #endif

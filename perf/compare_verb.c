@@ -1,10 +1,10 @@
 // `weirperf compare`: two saved results side by side. Prints, saves a page, and with --gate lets a script stop at what got
 // worse.
 #include <errno.h>
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/usage.h"
 #include "perf/compare.h"
 #include "perf/verbs.h"
 
@@ -14,10 +14,24 @@ static const char USAGE[] =
 	"  --json        print it as JSON, not as text\n"
 	"  --gate        exit with 1 when a figure of B is worse beyond noise\n";
 
+enum option_id { OPTION_HTML = 256, OPTION_JSON, OPTION_GATE };
+
 static const struct option OPTIONS[] = {
-	{ "html", required_argument, NULL, 'h' }, { "json", no_argument, NULL, 'j' },
-	{ "gate", no_argument, NULL, 'g' },       { "help", no_argument, NULL, 'H' },
+	{ "html", required_argument, NULL, OPTION_HTML }, { "json", no_argument, NULL, OPTION_JSON },
+	{ "gate", no_argument, NULL, OPTION_GATE },
 	{ NULL, 0, NULL, 0 },
+};
+
+static void help(FILE *out)
+{
+	fputs(USAGE, out);
+}
+
+static struct lib_program program = {
+	.name = "weirperf compare",
+	.version = WEIR_PERF_VERSION,
+	.help = help,
+	.options = OPTIONS,
 };
 
 struct options {
@@ -72,19 +86,18 @@ int weir_compare_verb(int argc, char **argv)
 {
 	struct options options = { 0 };
 	int id;
-	while ((id = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1) {
+	lib_usage_begin(&program, argc, argv);
+	while ((id = lib_usage_next(&program, argc, argv, NULL)) >= 0) {
 		switch (id) {
-		case 'h': options.html = optarg; break;
-		case 'j': options.is_json = true; break;
-		case 'g': options.is_gate = true; break;
-		case '?': fputs(USAGE, stderr); return 2;
-		default: fputs(USAGE, stdout); return 0;
+		case OPTION_HTML: options.html = optarg; break;
+		case OPTION_JSON: options.is_json = true; break;
+		case OPTION_GATE: options.is_gate = true; break;
 		}
 	}
-	if (argc - optind != 2) {
-		fputs(USAGE, stderr);
-		return 2;
-	}
+	if (id != LIB_OPTIONS_END)
+		return id == LIB_OPTIONS_DONE ? 0 : LIB_STATUS_USAGE;
+	if (argc - optind != 2)
+		return lib_usage_wrong(&program, "command line", "it names not two results", "weirperf compare A.json B.json");
 	struct work *work = calloc(1, sizeof(*work));
 	const char *const names[2] = { argv[optind], argv[optind + 1] };
 	int code = work ? compare(work, names, &options) : -ENOMEM;

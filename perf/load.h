@@ -1,11 +1,9 @@
-// What weirload's three verbs share: options, clock, the signal to stop.
+// What weirload's three verbs share: options and how failures are said.
 #ifndef WEIR_PERF_LOAD_H
 #define WEIR_PERF_LOAD_H
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <time.h>
 
 struct load_options {
 	const char *router; // "udp://HOST:PORT"
@@ -32,16 +30,6 @@ struct load_options {
 	bool is_json;
 	bool has_progress;
 };
-
-// Set by SIGTERM and SIGINT: finish what is begun, report, end.
-extern volatile sig_atomic_t load_is_stopped;
-
-static inline uint64_t load_now_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 // Each prints its result on stdout and what is wrong on stderr, and returns the exit status.
 int load_produce(const struct load_options *options);

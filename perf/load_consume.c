@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include "client/weir.h"
+#include "lib/clock.h"
+#include "lib/stop.h"
 #include "perf/account.h"
 #include "perf/load.h"
 #include "perf/payload.h"
@@ -139,7 +141,7 @@ static int consume_some(struct consuming *c, int most)
 	int count = weir_consume(c->consumer, c->views, most);
 	if (count <= 0)
 		return 0;
-	uint64_t now_ns = load_now_ns();
+	uint64_t now_ns = lib_clock_ns();
 	if (header->first_ns == 0)
 		header->first_ns = now_ns;
 	for (int i = 0; i < count; i++) {
@@ -159,11 +161,11 @@ static int run(struct consuming *c)
 {
 	const struct load_options *options = c->options;
 	const struct weir_account_header *header = c->account.header;
-	c->start_ns = c->progress_ns = load_now_ns();
+	c->start_ns = c->progress_ns = lib_clock_ns();
 	c->end_ns = options->seconds > 0 ? c->start_ns + (uint64_t)(options->seconds * 1e9) : UINT64_MAX;
 	int status = 0;
-	while (status == 0 && !load_is_stopped) {
-		uint64_t now_ns = load_now_ns();
+	while (status == 0 && !lib_stop_signal()) {
+		uint64_t now_ns = lib_clock_ns();
 		progress_print(c, now_ns);
 		if (now_ns >= c->end_ns || (options->events && header->events >= options->events))
 			break;

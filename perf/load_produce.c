@@ -8,6 +8,8 @@
 #include <sys/random.h>
 
 #include "client/weir.h"
+#include "lib/clock.h"
+#include "lib/stop.h"
 #include "perf/load.h"
 #include "perf/payload.h"
 
@@ -65,7 +67,7 @@ static int publish_one(struct producing *p, uint64_t send_ns)
 // Until the next event is due, something can be received, or 1 ms passed.
 static void wait_until(struct producing *p, uint64_t due_ns)
 {
-	uint64_t now_ns = load_now_ns();
+	uint64_t now_ns = lib_clock_ns();
 	if (due_ns <= now_ns)
 		return;
 	uint64_t left_ns = due_ns - now_ns < 1000000 ? due_ns - now_ns : 1000000;
@@ -77,9 +79,9 @@ static void wait_until(struct producing *p, uint64_t due_ns)
 static int step(struct producing *p)
 {
 	const struct load_options *options = p->options;
-	uint64_t now_ns = load_now_ns();
+	uint64_t now_ns = lib_clock_ns();
 	progress_print(p, now_ns);
-	if (load_is_stopped || now_ns >= p->end_ns || p->published == options->events)
+	if (lib_stop_signal() || now_ns >= p->end_ns || p->published == options->events)
 		return 1;
 	uint64_t due = p->published + POLL_EVERY;
 	double period_ns = options->rate > 0 ? 1e9 / options->rate : 0;
@@ -94,7 +96,7 @@ static int step(struct producing *p)
 		if (period_ns > 0)
 			send_ns = p->start_ns + (uint64_t)((double)p->published * period_ns);
 		else if (p->published % BURST == 0)
-			now_ns = load_now_ns();
+			now_ns = lib_clock_ns();
 		int result = publish_one(p, send_ns);
 		if (result && result != -EAGAIN)
 			return result;
@@ -142,7 +144,7 @@ static void result_print(const struct producing *p, const struct weir_producer_c
 static int run(struct producing *p)
 {
 	const struct load_options *options = p->options;
-	p->start_ns = p->progress_ns = load_now_ns();
+	p->start_ns = p->progress_ns = lib_clock_ns();
 	p->end_ns = options->seconds > 0 ? p->start_ns + (uint64_t)(options->seconds * 1e9) : UINT64_MAX;
 	int result = 0;
 	while (result == 0)
@@ -154,7 +156,7 @@ static int run(struct producing *p)
 	else if (result < 0)
 		status = load_fail("publish to topic %s: %s", options->topic, strerror(-result));
 	int flushed = weir_flush(p->producer, (int)options->timeout_s * 1000);
-	uint64_t end_ns = load_now_ns();
+	uint64_t end_ns = lib_clock_ns();
 	struct weir_producer_counts counts;
 	weir_producer_counts(p->producer, &counts);
 	if (flushed == -ETIMEDOUT)

@@ -1,10 +1,10 @@
 // `weirperf report`: makes pages, series and .hgrm files from results that were saved before, and joins repeats that were run
 // one by one into one result.
 #include <errno.h>
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/usage.h"
 #include "perf/report.h"
 #include "perf/verbs.h"
 
@@ -16,11 +16,25 @@ static const char USAGE[] =
 	"  --output FILE   the result as JSON, for compare\n"
 	"  --json          print the result as JSON, not as text\n";
 
+enum option_id { OPTION_HTML = 256, OPTION_CSV, OPTION_HGRM, OPTION_OUTPUT, OPTION_JSON };
+
 static const struct option OPTIONS[] = {
-	{ "html", required_argument, NULL, 'h' }, { "csv", required_argument, NULL, 'c' },
-	{ "hgrm", required_argument, NULL, 'g' }, { "output", required_argument, NULL, 'o' },
-	{ "json", no_argument, NULL, 'j' },       { "help", no_argument, NULL, 'H' },
+	{ "html", required_argument, NULL, OPTION_HTML }, { "csv", required_argument, NULL, OPTION_CSV },
+	{ "hgrm", required_argument, NULL, OPTION_HGRM }, { "output", required_argument, NULL, OPTION_OUTPUT },
+	{ "json", no_argument, NULL, OPTION_JSON },
 	{ NULL, 0, NULL, 0 },
+};
+
+static void help(FILE *out)
+{
+	fputs(USAGE, out);
+}
+
+static struct lib_program program = {
+	.name = "weirperf report",
+	.version = WEIR_PERF_VERSION,
+	.help = help,
+	.options = OPTIONS,
 };
 
 struct options {
@@ -102,21 +116,20 @@ int weir_report_verb(int argc, char **argv)
 	struct options options = { 0 };
 	char error[WEIR_RESULT_ERROR] = "";
 	int id;
-	while ((id = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1) {
+	lib_usage_begin(&program, argc, argv);
+	while ((id = lib_usage_next(&program, argc, argv, NULL)) >= 0) {
 		switch (id) {
-		case 'h': options.html = optarg; break;
-		case 'c': options.csv = optarg; break;
-		case 'g': options.hgrm = optarg; break;
-		case 'o': options.output = optarg; break;
-		case 'j': options.is_json = true; break;
-		case '?': fputs(USAGE, stderr); return 2;
-		default: fputs(USAGE, stdout); return 0;
+		case OPTION_HTML: options.html = optarg; break;
+		case OPTION_CSV: options.csv = optarg; break;
+		case OPTION_HGRM: options.hgrm = optarg; break;
+		case OPTION_OUTPUT: options.output = optarg; break;
+		case OPTION_JSON: options.is_json = true; break;
 		}
 	}
-	if (optind == argc) {
-		fputs(USAGE, stderr);
-		return 2;
-	}
+	if (id != LIB_OPTIONS_END)
+		return id == LIB_OPTIONS_DONE ? 0 : LIB_STATUS_USAGE;
+	if (optind == argc)
+		return lib_usage_wrong(&program, "command line", "it names no result", "weirperf report RESULT.json");
 	struct weir_result *result = calloc(1, sizeof(*result));
 	int code = result ? join(result, argv + optind, argc - optind, error) : -ENOMEM;
 	if (code)

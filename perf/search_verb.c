@@ -2,11 +2,11 @@
 // perf/search_show.h tell what came of it. What counts as loss of a trial under a lossless router is decided here: every
 // intended event that was lost, refused, missed its send time, or, when a limit was given, arrived late.
 #include <errno.h>
-#include <getopt.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/stop.h"
+#include "lib/usage.h"
 #include "perf/run.h"
 #include "perf/search_show.h"
 #include "perf/verbs.h"
@@ -39,10 +39,11 @@ struct options {
 	bool is_json, is_quiet;
 };
 
+// Those whose values are numbers come last.
 enum option_id {
-	OPTION_LOSS = 256, OPTION_EXCEED, OPTION_WIDTH, OPTION_INITIAL, OPTION_FINAL, OPTION_SUM, OPTION_LATE, OPTION_MIN,
-	OPTION_MAX, OPTION_LIMIT, OPTION_ROUTER, OPTION_INSTANCE, OPTION_SEED, OPTION_SPIN, OPTION_LABEL, OPTION_OUTPUT,
-	OPTION_HTML, OPTION_JSON, OPTION_QUIET, OPTION_HELP,
+	OPTION_ROUTER = 256, OPTION_INSTANCE, OPTION_LABEL, OPTION_OUTPUT, OPTION_HTML, OPTION_JSON, OPTION_QUIET,
+	OPTION_LOSS, OPTION_EXCEED, OPTION_WIDTH, OPTION_INITIAL, OPTION_FINAL, OPTION_SUM, OPTION_LATE, OPTION_MIN, OPTION_MAX,
+	OPTION_LIMIT, OPTION_SEED, OPTION_SPIN,
 };
 
 static const struct option OPTIONS[] = {
@@ -65,99 +66,113 @@ static const struct option OPTIONS[] = {
 	{ "html", required_argument, NULL, OPTION_HTML },
 	{ "json", no_argument, NULL, OPTION_JSON },
 	{ "quiet", no_argument, NULL, OPTION_QUIET },
-	{ "help", no_argument, NULL, OPTION_HELP },
 	{ NULL, 0, NULL, 0 },
 };
 
-// A signal handler has no other way to speak.
-static volatile sig_atomic_t is_stopped;
-
-static void on_signal(int number)
+static void help(FILE *out)
 {
-	is_stopped = 1;
+	fputs(USAGE, out);
 }
 
-// "20k", "1.5M". Exits with 2 on anything else.
-static double number_of(const char *option, const char *text, double low, double high)
+static struct lib_program program = {
+	.name = "weirperf search",
+	.version = WEIR_PERF_VERSION,
+	.help = help,
+	.options = OPTIONS,
+};
+
+static int goal_add(struct options *options, double loss_ratio)
 {
-	char *end;
-	double value = strtod(text, &end);
-	if (*end == 'k' || *end == 'M')
-		value *= *end++ == 'k' ? 1e3 : 1e6;
-	if (end == text || *end || !(value >= low && value <= high)) {
-		fprintf(stderr, "weirperf: --%s %s: cannot use it: it is no number from %g to %g: give one\n", option, text,
-			low, high);
-		exit(2);
+	char reason[64];
+	snprintf(reason, sizeof(reason), "a search has at most %u goals", WEIR_SEARCH_GOALS_MAX);
+	if (options->input.goal_count == WEIR_SEARCH_GOALS_MAX)
+		return lib_usage_wrong(&program, "--loss", reason, "leave some out");
+	options->input.goals[options->input.goal_count++].loss_ratio = loss_ratio;
+	return 0;
+}
+
+// 0, or LIB_STATUS_USAGE.
+static int number_set(struct options *options, int id, const struct option *row, const char *text)
+{
+	static const double RANGES[][2] = {
+		[OPTION_LOSS - OPTION_LOSS] = { 0, 0.99 },     [OPTION_EXCEED - OPTION_LOSS] = { 0, 0.99 },
+		[OPTION_WIDTH - OPTION_LOSS] = { 1e-6, 0.5 },  [OPTION_INITIAL - OPTION_LOSS] = { 0.05, 3600 },
+		[OPTION_FINAL - OPTION_LOSS] = { 0.05, 86400 }, [OPTION_SUM - OPTION_LOSS] = { 0.05, 86400 },
+		[OPTION_LATE - OPTION_LOSS] = { 1e-6, 3600 },  [OPTION_MIN - OPTION_LOSS] = { 1, 1e9 },
+		[OPTION_MAX - OPTION_LOSS] = { 2, 1e9 },       [OPTION_LIMIT - OPTION_LOSS] = { 0.1, 1e7 },
+		[OPTION_SEED - OPTION_LOSS] = { 1, 1e15 },     [OPTION_SPIN - OPTION_LOSS] = { 0, 1000 },
+	};
+	double number;
+	if (lib_usage_amount(&program, row, text, RANGES[id - OPTION_LOSS], &number))
+		return LIB_STATUS_USAGE;
+	switch (id) {
+	case OPTION_LOSS: return goal_add(options, number);
+	case OPTION_EXCEED: options->goal.exceed_ratio = number; break;
+	case OPTION_WIDTH: options->goal.width = number; break;
+	case OPTION_INITIAL: options->goal.initial_s = number; break;
+	case OPTION_FINAL: options->goal.final_s = number; break;
+	case OPTION_SUM: options->goal.sum_s = number; break;
+	case OPTION_LATE: options->late_s = number; break;
+	case OPTION_MIN: options->input.rate_min = number; break;
+	case OPTION_MAX: options->input.rate_max = number; break;
+	case OPTION_LIMIT: options->input.seconds_max = number; break;
+	case OPTION_SEED: options->run.seed = (uint64_t)number; break;
+	default: options->run.spin_us = (uint32_t)number; break;
 	}
-	return value;
+	return 0;
 }
 
-static void goal_add(struct options *options, const char *text)
-{
-	if (options->input.goal_count == WEIR_SEARCH_GOALS_MAX) {
-		fprintf(stderr, "weirperf: --loss %s: cannot add it: a search has at most %u goals: leave some out\n", text,
-			WEIR_SEARCH_GOALS_MAX);
-		exit(2);
-	}
-	options->input.goals[options->input.goal_count++].loss_ratio = number_of("loss", text, 0, 0.99);
-}
-
-static void option_set(struct options *options, int id, const char *text)
+static int option_set(struct options *options, int id, const struct option *row, const char *text)
 {
 	switch (id) {
-	case OPTION_LOSS: goal_add(options, text); break;
-	case OPTION_EXCEED: options->goal.exceed_ratio = number_of("exceed", text, 0, 0.99); break;
-	case OPTION_WIDTH: options->goal.width = number_of("width", text, 1e-6, 0.5); break;
-	case OPTION_INITIAL: options->goal.initial_s = number_of("initial", text, 0.05, 3600); break;
-	case OPTION_FINAL: options->goal.final_s = number_of("final", text, 0.05, 86400); break;
-	case OPTION_SUM: options->goal.sum_s = number_of("sum", text, 0.05, 86400); break;
-	case OPTION_LATE: options->late_s = number_of("late", text, 1e-6, 3600); break;
-	case OPTION_MIN: options->input.rate_min = number_of("min", text, 1, 1e9); break;
-	case OPTION_MAX: options->input.rate_max = number_of("max", text, 2, 1e9); break;
-	case OPTION_LIMIT: options->input.seconds_max = number_of("limit", text, 0.1, 1e7); break;
-	case OPTION_ROUTER: options->run.router = text; break;
-	case OPTION_INSTANCE: options->run.instance = text; break;
-	case OPTION_SEED: options->run.seed = (uint64_t)number_of("seed", text, 1, 1e15); break;
-	case OPTION_SPIN: options->run.spin_us = (uint32_t)number_of("spin", text, 0, 1000); break;
-	case OPTION_LABEL: options->run.label = text; break;
-	case OPTION_OUTPUT: options->output = text; break;
-	case OPTION_HTML: options->html = text; break;
-	case OPTION_JSON: options->is_json = true; break;
-	case OPTION_QUIET: options->is_quiet = true; break;
-	default: break;
+	case OPTION_ROUTER: options->run.router = text; return 0;
+	case OPTION_INSTANCE: options->run.instance = text; return 0;
+	case OPTION_LABEL: options->run.label = text; return 0;
+	case OPTION_OUTPUT: options->output = text; return 0;
+	case OPTION_HTML: options->html = text; return 0;
+	case OPTION_JSON: options->is_json = true; return 0;
+	case OPTION_QUIET: options->is_quiet = true; return 0;
+	default: return number_set(options, id, row, text);
 	}
 }
 
-static struct options options_read(int argc, char **argv)
+static void goals_complete(struct options *options)
 {
-	struct options options = {
-		.run = { .router = "spawn", .needs_selftest = true, .stop = &is_stopped },
+	if (options->input.goal_count == 0) {
+		options->input.goal_count = 2;
+		options->input.goals[1].loss_ratio = 0.005;
+	}
+	for (uint32_t i = 0; i < options->input.goal_count; i++) {
+		double ratio = options->input.goals[i].loss_ratio;
+		options->input.goals[i] = options->goal;
+		options->input.goals[i].loss_ratio = ratio;
+	}
+}
+
+// 0; 1: help was printed; -1: a mistake was said.
+static int options_read(struct options *options, int argc, char **argv)
+{
+	*options = (struct options){
+		.run = { .router = "spawn", .needs_selftest = true, .stop = lib_stop_word() },
 		.input = { .rate_min = 1000 },
 		.goal = { .exceed_ratio = 0.2, .width = 0.01, .initial_s = 0.5, .final_s = 2, .sum_s = 10 },
 	};
+	const struct option *row = NULL;
 	int id;
-	while ((id = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1) {
-		if (id == OPTION_HELP || id == '?') {
-			fputs(USAGE, id == '?' ? stderr : stdout);
-			exit(id == '?' ? 2 : 0);
-		}
-		option_set(&options, id, optarg);
+	lib_usage_begin(&program, argc, argv);
+	while ((id = lib_usage_next(&program, argc, argv, &row)) >= 0) {
+		if (option_set(options, id, row, optarg))
+			return -1;
 	}
+	if (id != LIB_OPTIONS_END)
+		return id == LIB_OPTIONS_DONE ? 1 : -1;
 	if (argc - optind != 1) {
-		fputs(USAGE, stderr);
-		exit(2);
+		lib_usage_wrong(&program, "command line", "it names no scenario, or several", "weirperf search SCENARIO.yaml");
+		return -1;
 	}
-	options.path = argv[optind];
-	if (options.input.goal_count == 0) {
-		options.input.goal_count = 2;
-		options.input.goals[1].loss_ratio = 0.005;
-	}
-	for (uint32_t i = 0; i < options.input.goal_count; i++) {
-		double ratio = options.input.goals[i].loss_ratio;
-		options.input.goals[i] = options.goal;
-		options.input.goals[i].loss_ratio = ratio;
-	}
-	return options;
+	options->path = argv[optind];
+	goals_complete(options);
+	return 0;
 }
 
 // All of it on the heap: each is large.
@@ -233,7 +248,7 @@ static int trial_repeat(struct work *work, struct weir_run *run, struct weir_sea
 	for (uint32_t tried = 0; tried < TRIES_MAX && code == 0; tried++) {
 		code = trial_run(work, run, trial);
 		detail->discarded = tried;
-		if (is_stopped || !detail->is_generator_late || trial->lost == 0 || is_out_of_time(work))
+		if (lib_stop_signal() || !detail->is_generator_late || trial->lost == 0 || is_out_of_time(work))
 			break;
 		work->discarded_s += trial->took_s;
 	}
@@ -244,10 +259,10 @@ static int search_run(struct work *work, struct weir_run *run, bool is_quiet)
 {
 	struct weir_search_trial trial = { 0 };
 	int code = 0;
-	while (!is_stopped && !is_out_of_time(work) &&
+	while (!lib_stop_signal() && !is_out_of_time(work) &&
 	       weir_search_next_trial(&work->search, &trial.rate, &trial.duration_s)) {
 		code = trial_repeat(work, run, &trial);
-		if (code || is_stopped)
+		if (code || lib_stop_signal())
 			break;
 		if (!is_quiet)
 			trial_tell(work, &trial);
@@ -349,13 +364,14 @@ static int verdict_of(const struct weir_search *search)
 
 int weir_search_verb(int argc, char **argv)
 {
-	struct options options = options_read(argc, argv);
-	struct sigaction action = { .sa_handler = on_signal };
+	struct options options;
+	int wrong = options_read(&options, argc, argv);
+	if (wrong)
+		return wrong > 0 ? 0 : LIB_STATUS_USAGE;
 	struct weir_scenario *scenario = scenario_read(options.path);
 	if (!scenario)
 		return 2;
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
+	lib_stop_catch();
 	struct work *work = calloc(1, sizeof(*work));
 	int code = work ? search_all(work, scenario, &options) : -ENOMEM;
 	if (code)

@@ -1,14 +1,15 @@
 // weirperf: load tests of a weir router. This file is its command line: verbs, options, signals, where reports go. Running is
 // perf/run.h's, reports are perf/report.h's. Exit status: 0 passed, 1 it ran and did not pass, 2 usage or it could not run.
 #include <errno.h>
-#include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "lib/standard.h"
+#include "lib/stop.h"
+#include "lib/usage.h"
 #include "perf/report.h"
 #include "perf/run.h"
 #include "perf/selftest.h"
@@ -44,7 +45,8 @@ static const char USAGE[] =
 	"  --html FILE        save the report as one page\n"
 	"  --csv FILE         save the series, a row a second\n"
 	"  --json             print the result as JSON, not as text\n"
-	"  --quiet            no progress line a second on stderr\n";
+	"  --quiet            no progress line a second on stderr\n"
+	"  --help, -h, --version\n";
 
 struct options {
 	struct weir_run_options run;
@@ -52,14 +54,14 @@ struct options {
 	uint32_t repeats;
 	uint32_t payload;
 	uint32_t linger_us;
-	const char *output, *html, *csv;
+	const char *path, *output, *html, *csv;
 	bool is_json;
 };
 
+// Those whose values are numbers come last.
 enum option_id {
-	OPTION_ROUTER = 256, OPTION_INSTANCE, OPTION_SECONDS, OPTION_RATE, OPTION_REPEAT, OPTION_PAYLOAD, OPTION_SEED,
-	OPTION_SPIN, OPTION_LINGER, OPTION_LABEL, OPTION_OUTPUT, OPTION_HTML, OPTION_CSV, OPTION_JSON, OPTION_QUIET,
-	OPTION_HELP,
+	OPTION_ROUTER = 256, OPTION_INSTANCE, OPTION_LABEL, OPTION_OUTPUT, OPTION_HTML, OPTION_CSV, OPTION_JSON, OPTION_QUIET,
+	OPTION_SECONDS, OPTION_RATE, OPTION_REPEAT, OPTION_PAYLOAD, OPTION_SEED, OPTION_SPIN, OPTION_LINGER,
 };
 
 static const struct option OPTIONS[] = {
@@ -71,16 +73,8 @@ static const struct option OPTIONS[] = {
 	{ "output", required_argument, NULL, OPTION_OUTPUT },
 	{ "html", required_argument, NULL, OPTION_HTML }, { "csv", required_argument, NULL, OPTION_CSV },
 	{ "json", no_argument, NULL, OPTION_JSON }, { "quiet", no_argument, NULL, OPTION_QUIET },
-	{ "help", no_argument, NULL, OPTION_HELP }, { NULL, 0, NULL, 0 },
+	{ NULL, 0, NULL, 0 },
 };
-
-// A signal handler has no other way to speak.
-static volatile sig_atomic_t is_stopped;
-
-static void on_signal(int number)
-{
-	is_stopped = 1;
-}
 
 static int fail(const char *message)
 {
@@ -88,72 +82,78 @@ static int fail(const char *message)
 	return 2;
 }
 
-// "20k", "1.5M". Exits with 2 on anything else.
-static double number_of(const char *option, const char *text, double low, double high)
+static void help(FILE *out)
 {
-	char *end;
-	double value = strtod(text, &end);
-	if (*end == 'k' || *end == 'M')
-		value *= *end++ == 'k' ? 1e3 : 1e6;
-	if (end == text || *end || !(value >= low && value <= high)) {
-		fprintf(stderr, "weirperf: --%s %s: cannot use it: it is no number from %g to %g. Fix: give one\n", option,
-			text, low, high);
-		exit(2);
-	}
-	return value;
+	fputs(USAGE, out);
 }
 
-static void option_set(struct options *options, int id, const char *text)
+static struct lib_program program = {
+	.name = "weirperf",
+	.version = WEIR_PERF_VERSION,
+	.help = help,
+	.options = OPTIONS,
+	.has_commands = true,
+};
+
+// 0, or LIB_STATUS_USAGE.
+static int number_set(struct options *options, int id, const struct option *row, const char *text)
+{
+	static const double RANGES[][2] = {
+		[OPTION_SECONDS - OPTION_SECONDS] = { 0.1, WEIR_SCENARIO_SECONDS_MAX },
+		[OPTION_RATE - OPTION_SECONDS] = { 0.001, 1e9 },
+		[OPTION_REPEAT - OPTION_SECONDS] = { 1, REPEATS_MAX },
+		[OPTION_PAYLOAD - OPTION_SECONDS] = { 32, 65520 },
+		[OPTION_SEED - OPTION_SECONDS] = { 1, 1e15 },
+		[OPTION_SPIN - OPTION_SECONDS] = { 0, 1000 },
+		[OPTION_LINGER - OPTION_SECONDS] = { 1, 1000000 },
+	};
+	double number;
+	if (lib_usage_amount(&program, row, text, RANGES[id - OPTION_SECONDS], &number))
+		return LIB_STATUS_USAGE;
+	switch (id) {
+	case OPTION_SECONDS: options->seconds = number; break;
+	case OPTION_RATE: options->rate = number; break;
+	case OPTION_REPEAT: options->repeats = (uint32_t)number; break;
+	case OPTION_PAYLOAD: options->payload = (uint32_t)number; break;
+	case OPTION_SEED: options->run.seed = (uint64_t)number; break;
+	case OPTION_SPIN: options->run.spin_us = (uint32_t)number; break;
+	default: options->linger_us = (uint32_t)number; break;
+	}
+	return 0;
+}
+
+static int option_set(struct options *options, int id, const struct option *row, const char *text)
 {
 	switch (id) {
-	case OPTION_ROUTER: options->run.router = text; break;
-	case OPTION_INSTANCE: options->run.instance = text; break;
-	case OPTION_SECONDS: options->seconds = number_of("seconds", text, 0.1, WEIR_SCENARIO_SECONDS_MAX); break;
-	case OPTION_RATE: options->rate = number_of("rate", text, 0.001, 1e9); break;
-	case OPTION_REPEAT: options->repeats = (uint32_t)number_of("repeat", text, 1, REPEATS_MAX); break;
-	case OPTION_PAYLOAD: options->payload = (uint32_t)number_of("payload", text, 32, 65520); break;
-	case OPTION_SEED: options->run.seed = (uint64_t)number_of("seed", text, 1, 1e15); break;
-	case OPTION_SPIN: options->run.spin_us = (uint32_t)number_of("spin", text, 0, 1000); break;
-	case OPTION_LINGER: options->linger_us = (uint32_t)number_of("linger", text, 1, 1000000); break;
-	case OPTION_LABEL: options->run.label = text; break;
-	case OPTION_OUTPUT: options->output = text; break;
-	case OPTION_HTML: options->html = text; break;
-	case OPTION_CSV: options->csv = text; break;
-	case OPTION_JSON: options->is_json = true; break;
-	case OPTION_QUIET: options->run.has_progress = false; break;
-	default: break;
+	case OPTION_ROUTER: options->run.router = text; return 0;
+	case OPTION_INSTANCE: options->run.instance = text; return 0;
+	case OPTION_LABEL: options->run.label = text; return 0;
+	case OPTION_OUTPUT: options->output = text; return 0;
+	case OPTION_HTML: options->html = text; return 0;
+	case OPTION_CSV: options->csv = text; return 0;
+	case OPTION_JSON: options->is_json = true; return 0;
+	case OPTION_QUIET: options->run.has_progress = false; return 0;
+	default: return number_set(options, id, row, text);
 	}
 }
 
-// The scenario's path in *path, NULL when none was given. Exits on --help and on what it does not know.
-static struct options options_read(int argc, char **argv, const char **path)
+// The scenario's path in options->path, NULL when none was given. 0; 1: help was printed; -1: a mistake was said.
+static int options_read(struct options *options, int argc, char **argv)
 {
-	struct options options = { .run.router = "spawn", .run.has_progress = true, .run.needs_selftest = true,
-				   .run.stop = &is_stopped, .repeats = 1, .payload = 64, .linger_us = 10 };
+	*options = (struct options){ .run.router = "spawn", .run.has_progress = true, .run.needs_selftest = true,
+				     .run.stop = lib_stop_word(), .repeats = 1, .payload = 64, .linger_us = 10 };
+	const struct option *row = NULL;
 	int id;
-	while ((id = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1) {
-		if (id == OPTION_HELP) {
-			fputs(USAGE, stdout);
-			exit(0);
-		}
-		if (id == '?')
-			exit(2);
-		option_set(&options, id, optarg);
+	while ((id = lib_usage_next(&program, argc, argv, &row)) >= 0) {
+		if (option_set(options, id, row, optarg))
+			return -1;
 	}
-	*path = optind < argc ? argv[optind] : NULL;
-	if (optind + 1 < argc) {
-		fprintf(stderr, "weirperf: %s: what is this? one scenario a call; weirperf --help\n", argv[optind + 1]);
-		exit(2);
-	}
-	return options;
-}
-
-// Signals end the schedule, not the program: what was sent is still judged and reported.
-static void signals_catch(void)
-{
-	struct sigaction action = { .sa_handler = on_signal };
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
+	if (id != LIB_OPTIONS_END)
+		return id == LIB_OPTIONS_DONE ? 1 : -1;
+	options->path = optind < argc ? argv[optind] : NULL;
+	if (optind + 1 < argc)
+		return lib_usage_wrong(&program, argv[optind + 1], "one scenario a call", NULL) ? -1 : 0;
+	return 0;
 }
 
 // ---- Reports ----
@@ -206,7 +206,7 @@ static int run_and_report(struct weir_scenario *scenario, const struct options *
 	int failed = result ? weir_run_open(&run, scenario, &options->run, error) : -ENOMEM;
 	if (failed == 0)
 		failed = weir_run_describe(run, result);
-	for (uint32_t i = 0; i < options->repeats && failed == 0 && !is_stopped; i++)
+	for (uint32_t i = 0; i < options->repeats && failed == 0 && !lib_stop_signal(); i++)
 		failed = weir_run_once(run, result, error);
 	if (failed == 0 && is_soak)
 		weir_soak_judge(result);
@@ -248,15 +248,18 @@ static void scenario_scale(struct weir_scenario *scenario, const struct options 
 
 static int verb_run(int argc, char **argv)
 {
-	const char *path;
-	struct options options = options_read(argc, argv, &path);
-	if (!path)
+	struct options options;
+	int wrong = options_read(&options, argc, argv);
+	if (wrong)
+		return wrong > 0 ? 0 : LIB_STATUS_USAGE;
+	if (!options.path)
 		return fail("run: cannot begin: no scenario was named. Fix: weirperf run perf/scenarios/telemetry-flood.yaml");
-	struct weir_scenario *scenario = scenario_read(path);
+	struct weir_scenario *scenario = scenario_read(options.path);
 	if (!scenario)
 		return 2;
 	scenario_scale(scenario, &options);
-	signals_catch();
+	// A signal ends the schedule, not the program: what was sent is still judged and reported.
+	lib_stop_catch();
 	return run_and_report(scenario, &options, false);
 }
 
@@ -285,22 +288,28 @@ static struct weir_scenario *scenario_make(const char *name, const struct option
 
 static int verb_latency(int argc, char **argv)
 {
-	const char *path;
-	struct options options = options_read(argc, argv, &path);
+	struct options options;
+	int wrong = options_read(&options, argc, argv);
+	if (wrong)
+		return wrong > 0 ? 0 : LIB_STATUS_USAGE;
+	const char *path = options.path;
 	double seconds = options.seconds > 0 ? options.seconds : 10;
 	struct weir_scenario *scenario = path ? scenario_read(path) : scenario_make("latency", &options, seconds, 1);
 	if (!scenario)
 		return 2;
 	if (path)
 		scenario_scale(scenario, &options);
-	signals_catch();
+	lib_stop_catch();
 	return run_and_report(scenario, &options, false);
 }
 
 static int verb_soak(int argc, char **argv)
 {
-	const char *path;
-	struct options options = options_read(argc, argv, &path);
+	struct options options;
+	int wrong = options_read(&options, argc, argv);
+	if (wrong)
+		return wrong > 0 ? 0 : LIB_STATUS_USAGE;
+	const char *path = options.path;
 	double seconds = options.seconds > 0 ? options.seconds : 600;
 	struct weir_scenario *scenario = path ? scenario_read(path) : scenario_make("soak", &options, seconds, WEIR_SOAK_PARTS);
 	if (!scenario)
@@ -311,17 +320,19 @@ static int verb_soak(int argc, char **argv)
 	}
 	if (path && options.rate > 0)
 		weir_scenario_set_rate(scenario, options.rate);
-	signals_catch();
+	lib_stop_catch();
 	return run_and_report(scenario, &options, true);
 }
 
 static int verb_topology(int argc, char **argv)
 {
-	const char *path;
-	options_read(argc, argv, &path);
-	struct weir_scenario *scenario = path ? scenario_read(path) : NULL;
+	struct options options;
+	int wrong = options_read(&options, argc, argv);
+	if (wrong)
+		return wrong > 0 ? 0 : LIB_STATUS_USAGE;
+	struct weir_scenario *scenario = options.path ? scenario_read(options.path) : NULL;
 	if (!scenario)
-		return path ? 2 : fail("topology: cannot print it: no scenario was named. Fix: name one");
+		return options.path ? 2 : fail("topology: cannot print it: no scenario was named. Fix: name one");
 	char *text = weir_scenario_topology(scenario, "weir", WEIR_PORT_BASE);
 	if (text)
 		fputs(text, stdout);
@@ -332,14 +343,16 @@ static int verb_topology(int argc, char **argv)
 
 static int verb_selftest(int argc, char **argv)
 {
-	const char *path;
-	struct options options = options_read(argc, argv, &path);
+	struct options options;
+	int wrong = options_read(&options, argc, argv);
+	if (wrong)
+		return wrong > 0 ? 0 : LIB_STATUS_USAGE;
 	char error[WEIR_RESULT_ERROR] = "";
 	struct weir_result_selftest summary;
 	struct weir_selftest_details *details = calloc(1, sizeof(*details));
-	if (path || !details) {
+	if (options.path || !details) {
 		free(details);
-		return fail(path ? "selftest: it takes no scenario. Fix: leave it out" : "selftest: out of memory");
+		return fail(options.path ? "selftest: it takes no scenario. Fix: leave it out" : "selftest: out of memory");
 	}
 	double seconds = options.seconds > 0 ? options.seconds : 5;
 	int failed = weir_selftest_run(&summary, WEIR_SELFTEST_UDP, (uint64_t)(seconds * 1e9), details, error);
@@ -360,17 +373,28 @@ static const struct verb {
 	{ "report", weir_report_verb }, { "compare", weir_compare_verb },
 };
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-	const char *name = argc > 1 ? argv[1] : "";
-	if (strcmp(name, "--help") == 0 || strcmp(name, "help") == 0) {
-		fputs(USAGE, stdout);
-		return 0;
-	}
+	const char *names[sizeof(VERBS) / sizeof(*VERBS) + 1] = { NULL };
+	lib_usage_begin(&program, argc, argv);
 	for (size_t i = 0; i < sizeof(VERBS) / sizeof(*VERBS); i++) {
-		if (strcmp(VERBS[i].name, name) == 0)
+		names[i] = VERBS[i].name;
+		if (argc > 1 && strcmp(VERBS[i].name, argv[1]) == 0)
 			return VERBS[i].run(argc - 1, argv + 1);
 	}
-	fputs(USAGE, stderr);
-	return 2;
+	// Options before the verb: help, or a mistake.
+	int id = argc > 1 ? lib_usage_next(&program, argc, argv, NULL) : LIB_OPTIONS_END;
+	if (id == LIB_OPTIONS_DONE || id == LIB_OPTIONS_WRONG)
+		return id == LIB_OPTIONS_DONE ? 0 : LIB_STATUS_USAGE;
+	if (argc == 1)
+		return lib_usage_wrong(&program, "command line", "it names no command", "weirperf run SCENARIO.yaml");
+	if (id >= 0)
+		return lib_usage_wrong(&program, argv[1], "the command comes first", "weirperf run SCENARIO.yaml");
+	return lib_usage_unknown(&program, argv[1], "command", names);
+}
+
+int main(int argc, char **argv)
+{
+	lib_standard_open();
+	return lib_output_end("weirperf", run(argc, argv), 2);
 }

@@ -96,7 +96,7 @@ def mistakes_are_said_with_their_file(folder):
     assert nowhere in run('report', a[0], '--html', nowhere, expect=2).stderr
     assert nowhere in run('compare', a[0], a[1], '--html', nowhere, expect=2).stderr
     for verb in ('report', 'compare', 'search'):
-        assert run(verb, expect=2).stderr.startswith(f'usage: weirperf {verb}')
+        assert run(verb, expect=2).stderr.startswith(f'weirperf {verb}: command line: cannot use it')
         assert run(verb, '--help').stdout.startswith(f'usage: weirperf {verb}')
 
 
