@@ -9,9 +9,18 @@
 #define REPORT_NS (100 * MS)
 #define REPORT_SPACING_NS 100000u     // between two reports of progress that nobody waits for,
 #define REPORT_CHARGE (64u << 10)     // unless so much came meanwhile
+#define SIGN_PINGS 2u // a member that heard nothing of its group for so many ping times asks whether it still is one
 #define CREDIT_LEAST_FRAMES 2u // of a single assignment, however many share the buffer
 
 // ---- Open ----
+
+// A new membership is asked for. What the router still says of earlier ones is told apart by its name.
+static void join_begin(struct weir_consumer *consumer, uint64_t now_ns)
+{
+	consumer->state = CONSUMER_JOINING;
+	consumer->member = 0;
+	request_start(consumer->core, &consumer->request, now_ns);
+}
 
 int weir_core_consumer_open(struct weir_core *core, const char *topic, const char *group,
 			    const struct weir_consumer_options *options, struct weir_consumer **consumer)
@@ -38,7 +47,7 @@ int weir_core_consumer_open(struct weir_core *core, const char *topic, const cha
 	made->next = core->consumers;
 	core->consumers = made;
 	core->consumer_count++;
-	request_start(core, &made->request, core->now_ns);
+	join_begin(made, core->now_ns);
 	*consumer = made;
 	return 0;
 }
@@ -92,10 +101,20 @@ int weir_core_consumer_state(const struct weir_consumer *consumer)
 
 // ---- Join and leave ----
 
+// Only the answer to the last join counts: an earlier one's may be of an earlier state of things.
 static struct weir_consumer *consumer_of_request(struct weir_core *core, uint64_t request)
 {
 	for (struct weir_consumer *consumer = core->consumers; consumer; consumer = consumer->next) {
-		if (consumer->request.id == request && consumer->state <= CONSUMER_REFUSED)
+		if (consumer->request.id == request && consumer->member && consumer->state <= CONSUMER_MEMBER)
+			return consumer;
+	}
+	return NULL;
+}
+
+static struct weir_consumer *consumer_of_member(struct weir_core *core, uint64_t member)
+{
+	for (struct weir_consumer *consumer = core->consumers; consumer; consumer = consumer->next) {
+		if (consumer->member == member && member)
 			return consumer;
 	}
 	return NULL;
@@ -110,39 +129,82 @@ static struct weir_consumer *consumer_of_group(struct weir_core *core, uint32_t 
 	return NULL;
 }
 
+// Nothing of the membership holds any more, on either side.
+static void assignments_end(struct weir_consumer *consumer)
+{
+	consumer_parcels_drop(consumer);
+	for (uint32_t i = 0; i < consumer->shards; i++) {
+		struct assignment *assignment = &consumer->assignments[i];
+		assignment_assembly_drop(consumer, assignment);
+		place_end(consumer, assignment);
+		assignment->state = ASSIGNMENT_NONE;
+		assignment->term = 0;
+		assignment->is_dirty = false;
+	}
+	consumer->held_count = 0;
+}
+
+// 0 or -ENOMEM.
+static int assignments_build(struct weir_consumer *consumer, uint32_t shards)
+{
+	if (consumer->shards == shards)
+		return 0;
+	assignments_free(consumer);
+	consumer->assignments = calloc(shards, sizeof(*consumer->assignments));
+	consumer->held = calloc(shards, sizeof(*consumer->held));
+	consumer->touched = calloc(shards, sizeof(*consumer->touched));
+	if (!consumer->assignments || !consumer->held || !consumer->touched) {
+		assignments_free(consumer);
+		return -ENOMEM;
+	}
+	consumer->shards = shards;
+	for (uint32_t i = 0; i < shards; i++)
+		consumer->assignments[i].shard = (uint16_t)i;
+	return 0;
+}
+
 void consumers_joined(struct weir_core *core, const struct weir_frame_header *frame)
 {
 	const struct weir_joined *joined = (const void *)(frame + 1);
 	struct weir_consumer *consumer = consumer_of_request(core, joined->request);
 	if (!consumer || joined->shards == 0 || joined->shards > WEIR_SHARDS_MAX || joined->event_max > WEIR_EVENT_LIMIT)
 		return;
-	if (consumer->shards != joined->shards) {
-		assignments_free(consumer);
-		consumer->assignments = calloc(joined->shards, sizeof(*consumer->assignments));
-		consumer->held = calloc(joined->shards, sizeof(*consumer->held));
-		consumer->touched = calloc(joined->shards, sizeof(*consumer->touched));
-		if (!consumer->assignments || !consumer->held || !consumer->touched) {
-			assignments_free(consumer);
-			return; // no memory now: asked again at the request timer
-		}
-		consumer->shards = joined->shards;
-		for (uint32_t i = 0; i < joined->shards; i++)
-			consumer->assignments[i].shard = (uint16_t)i;
+	// Another group of the name: it ended and came again.
+	if (consumer->state == CONSUMER_MEMBER && consumer->group != joined->group)
+		assignments_end(consumer);
+	if (assignments_build(consumer, joined->shards)) {
+		join_begin(consumer, core->now_ns + REQUEST_FIRST_NS);
+		return;
 	}
 	consumer->topic = frame->topic;
 	consumer->group = joined->group;
 	consumer->event_max = joined->event_max;
-	consumer->state = consumer->is_leaving ? CONSUMER_LEAVING : CONSUMER_MEMBER;
+	consumer->state = CONSUMER_MEMBER;
+	consumer->has_ended = false;
+	consumer->refusal = 0;
+	consumer->heard_ns = core->now_ns;
 	consumer->request.due_ns = NEVER;
-	if (consumer->is_leaving)
-		request_start(core, &consumer->request, core->now_ns);
+}
+
+// The group or topic is not there any more: asks until it is again.
+static void consumer_ended(struct weir_consumer *consumer)
+{
+	consumer->has_ended = true;
+	assignments_end(consumer);
+	join_begin(consumer, consumer->core->now_ns);
 }
 
 void consumers_error(struct weir_core *core, const struct weir_error *error)
 {
 	struct weir_consumer *consumer = consumer_of_request(core, error->request);
-	if (consumer)
-		consumer->state = consumer->is_leaving ? CONSUMER_OUT : CONSUMER_REFUSED;
+	if (!consumer)
+		return;
+	if (consumer->state == CONSUMER_MEMBER) {
+		consumer_ended(consumer);
+		request_is_due(core, &consumer->request, core->now_ns); // it was asked just now
+	}
+	consumer->state = CONSUMER_REFUSED;
+	consumer->refusal = error->reason;
 	core_due(core, core->now_ns);
 }
 
@@ -151,32 +213,30 @@ void weir_core_consumer_leave(struct weir_consumer *consumer)
 	struct weir_core *core = consumer->core;
 	if (consumer->state >= CONSUMER_LEAVING)
 		return;
-	bool was_member = consumer->state == CONSUMER_MEMBER;
 	consumer_parcels_drop(consumer);
 	consumer_release(consumer);
 	for (uint32_t i = 0; i < consumer->held_count; i++) {
 		struct assignment *assignment = &consumer->assignments[consumer->held[i]];
 		assignment->is_dirty = assignment->is_pressing = true;
 	}
-	if (core->session.state != SESSION_READY) {
-		consumer->state = CONSUMER_OUT;
-		return;
-	}
-	// A join that is under way may have made us a member; only its answer tells the id to leave by.
-	if (consumer->state == CONSUMER_JOINING) {
-		consumer->is_leaving = true;
-		return;
-	}
-	consumer->state = was_member ? CONSUMER_LEAVING : CONSUMER_OUT;
+	// A join that is under way may make it a member yet: that is left as well.
+	bool is_asked = consumer->member && core->session.state == SESSION_READY;
+	consumer->state = is_asked ? CONSUMER_LEAVING : CONSUMER_OUT;
 	request_start(core, &consumer->request, core->now_ns);
 }
 
 void consumers_left(struct weir_core *core, const struct weir_frame_header *frame)
 {
 	const struct weir_leave *left = (const void *)(frame + 1);
-	struct weir_consumer *consumer = consumer_of_group(core, left->group);
-	if (consumer && consumer->state == CONSUMER_LEAVING)
+	struct weir_consumer *consumer = consumer_of_member(core, left->member);
+	if (!consumer)
+		return;
+	if (consumer->state == CONSUMER_LEAVING)
 		consumer->state = CONSUMER_OUT;
+	else if (consumer->state == CONSUMER_MEMBER && consumer->group == left->group)
+		consumer_ended(consumer);
+	else if (consumer->state == CONSUMER_JOINING)
+		join_begin(consumer, core->now_ns); // it was over before its JOINED came
 	core_due(core, core->now_ns);
 }
 
@@ -200,27 +260,18 @@ void consumers_session_new(struct weir_core *core, uint64_t now_ns)
 	for (struct weir_consumer *consumer = core->consumers; consumer; consumer = consumer->next) {
 		if (consumer->state >= CONSUMER_LEAVING)
 			continue;
-		consumer->state = CONSUMER_JOINING;
-		request_start(core, &consumer->request, now_ns);
+		join_begin(consumer, now_ns);
 	}
 }
 
 void consumers_session_lost(struct weir_core *core)
 {
 	core->answer_count = 0;
+	core->stray_member = 0;
 	for (struct weir_consumer *consumer = core->consumers; consumer; consumer = consumer->next) {
-		consumer_parcels_drop(consumer);
-		for (uint32_t i = 0; i < consumer->shards; i++) {
-			struct assignment *assignment = &consumer->assignments[i];
-			assignment_assembly_drop(consumer, assignment);
-			place_end(consumer, assignment);
-			assignment->state = ASSIGNMENT_NONE;
-			assignment->term = 0;
-			assignment->is_dirty = false;
-		}
-		consumer->held_count = 0;
-		bool is_over = consumer->state >= CONSUMER_LEAVING || consumer->is_leaving;
-		consumer->state = is_over ? CONSUMER_OUT : CONSUMER_JOINING;
+		assignments_end(consumer);
+		consumer->state = consumer->state >= CONSUMER_LEAVING ? CONSUMER_OUT : CONSUMER_JOINING;
+		consumer->has_ended = false;
 		consumer->request.due_ns = NEVER;
 	}
 }
@@ -230,9 +281,13 @@ void consumers_session_lost(struct weir_core *core)
 void consumers_assign(struct weir_core *core, const struct weir_frame_header *frame)
 {
 	const struct weir_assign *assign = (const void *)(frame + 1);
-	struct weir_consumer *consumer = consumer_of_group(core, assign->group);
-	if (!consumer || consumer->state != CONSUMER_MEMBER)
+	struct weir_consumer *consumer = consumer_of_member(core, assign->member);
+	// The router believes in a membership that nobody has.
+	if (!consumer)
+		core->stray_member = assign->member;
+	if (!consumer || consumer->state != CONSUMER_MEMBER || consumer->group != assign->group)
 		return;
+	consumer->heard_ns = core->now_ns;
 	if (frame->topic != consumer->topic || frame->shard >= consumer->shards)
 		return;
 	struct assignment *assignment = &consumer->assignments[frame->shard];
@@ -503,20 +558,49 @@ static void join_send(struct weir_consumer *consumer)
 	if (!frame)
 		return;
 	struct weir_join *join = (struct weir_join *)(frame + 1);
+	request_renew(core, &consumer->request);
+	if (!consumer->member)
+		consumer->member = consumer->request.id;
 	join->request = consumer->request.id;
+	join->member = consumer->member;
 	memcpy(join->topic, consumer->topic_name, WEIR_NAME_SIZE);
 	memcpy(join->group, consumer->group_name, WEIR_NAME_SIZE);
 	core_frame_send(core, frame, sizeof(*join));
 }
 
-static void leave_send(struct weir_consumer *consumer)
+static void leave_send(struct weir_core *core, uint64_t request, uint64_t member)
 {
-	struct weir_core *core = consumer->core;
 	struct weir_frame_header *frame = core_frame(core, WEIR_KIND_LEAVE, sizeof(struct weir_leave));
 	if (!frame)
 		return;
-	((struct weir_leave *)(frame + 1))->group = consumer->group;
+	*(struct weir_leave *)(frame + 1) = (struct weir_leave){ .request = request, .member = member };
 	core_frame_send(core, frame, sizeof(struct weir_leave));
+}
+
+static void leave_poll(struct weir_consumer *consumer, uint64_t now_ns)
+{
+	if (!request_is_due(consumer->core, &consumer->request, now_ns))
+		return;
+	request_renew(consumer->core, &consumer->request);
+	leave_send(consumer->core, consumer->request.id, consumer->member);
+}
+
+static void stray_leave(struct weir_core *core)
+{
+	if (core->stray_member)
+		leave_send(core, ++core->request, core->stray_member);
+	core->stray_member = 0;
+}
+
+// A member that hears nothing of its group asks by its join whether it still is one.
+static void sign_poll(struct weir_consumer *consumer, uint64_t now_ns)
+{
+	uint64_t wait_ns = SIGN_PINGS * consumer->core->session.ping_ns;
+	if (now_ns >= consumer->heard_ns + wait_ns) {
+		consumer->heard_ns = now_ns;
+		join_send(consumer);
+	}
+	core_due(consumer->core, consumer->heard_ns + wait_ns);
 }
 
 static void revokes_poll(struct weir_consumer *consumer, uint64_t now_ns)
@@ -536,21 +620,40 @@ void consumers_poll(struct weir_core *core, uint64_t now_ns)
 	for (uint32_t i = 0; i < core->answer_count; i++)
 		revoked_send(core, &core->answers[i]);
 	core->answer_count = 0;
+	stray_leave(core);
 	for (struct weir_consumer *consumer = core->consumers, *next = NULL; consumer; consumer = next) {
 		next = consumer->next;
 		if (consumer->state <= CONSUMER_REFUSED && request_is_due(core, &consumer->request, now_ns))
 			join_send(consumer);
+		else if (consumer->state == CONSUMER_MEMBER)
+			sign_poll(consumer, now_ns);
 		revokes_poll(consumer, now_ns);
 		reports_poll(consumer, &report, now_ns);
 		report_send(core, &report);
-		if (consumer->state == CONSUMER_LEAVING && request_is_due(core, &consumer->request, now_ns))
-			leave_send(consumer);
+		if (consumer->state == CONSUMER_LEAVING)
+			leave_poll(consumer, now_ns);
 		if (core->is_closing && consumer->state == CONSUMER_OUT)
 			weir_core_consumer_free(consumer);
 	}
 }
 
 // ---- What the application may ask ----
+
+enum weir_membership weir_consumer_membership(const struct weir_consumer *consumer)
+{
+	if (consumer->state == CONSUMER_MEMBER)
+		return WEIR_MEMBERSHIP_MEMBER;
+	if (consumer->state >= CONSUMER_LEAVING)
+		return WEIR_MEMBERSHIP_LEFT;
+	if (consumer->has_ended)
+		return WEIR_MEMBERSHIP_ENDED;
+	return consumer->state == CONSUMER_REFUSED ? WEIR_MEMBERSHIP_REFUSED : WEIR_MEMBERSHIP_JOINING;
+}
+
+unsigned weir_consumer_refusal(const struct weir_consumer *consumer)
+{
+	return consumer->refusal;
+}
 
 void weir_consumer_counts(const struct weir_consumer *consumer, struct weir_consumer_counts *counts)
 {

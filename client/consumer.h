@@ -80,7 +80,7 @@ _Static_assert(sizeof(struct parcel) <= sizeof(struct weir_frame_header) + sizeo
 
 enum consumer_state {
 	CONSUMER_JOINING,
-	CONSUMER_REFUSED, // no such topic or group; asking again from time to time
+	CONSUMER_REFUSED, // not granted; asking again from time to time
 	CONSUMER_MEMBER,
 	CONSUMER_LEAVING,
 	CONSUMER_OUT,
@@ -94,7 +94,10 @@ struct weir_consumer {
 	uint32_t event_max;
 	uint32_t credit_bytes; // 0: an equal part of the core's
 	bool is_by_hand;
-	bool is_leaving; // while joining: leave as soon as the group's id is known
+	bool has_ended;  // it was a member, and its group or topic ended
+	uint16_t refusal; // reason of the last join that was not granted, 0: none
+	uint64_t member; // name of the membership: the number of its first join
+	uint64_t heard_ns; // of the group, or asked about it
 	struct assignment *assignments; // [shards]
 	uint16_t *held;                 // shards with an assignment
 	uint32_t held_count;

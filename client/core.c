@@ -98,6 +98,11 @@ void request_start(struct weir_core *core, struct request *request, uint64_t now
 	core_due(core, now_ns);
 }
 
+void request_renew(struct weir_core *core, struct request *request)
+{
+	request->id = ++core->request;
+}
+
 bool request_is_due(struct weir_core *core, struct request *request, uint64_t now_ns)
 {
 	if (request->due_ns > now_ns) {

@@ -220,6 +220,7 @@ void consumers_deliver(struct weir_core *core, struct weir_frame_header *frame, 
 	const struct weir_delivery *delivery = (const void *)(frame + 1);
 	if (!assignment)
 		return;
+	consumer->heard_ns = core->now_ns;
 	if (frame->flags & WEIR_FLAG_FRAGMENT) {
 		fragment_in(consumer, assignment, frame);
 		return;

@@ -212,6 +212,7 @@ struct weir_core {
 	const struct weir_core_output *output; // during poll
 	uint32_t answer_count;
 	struct answer answers[ANSWERS_MAX];
+	uint64_t stray_member; // membership that the router believes in and nobody here has; 0: none
 	uint32_t batch_count, scratch_used;
 	struct weir_datagram batch[WEIR_CORE_BATCH];
 	struct batch_entry entries[WEIR_CORE_BATCH];
@@ -226,6 +227,8 @@ static inline void core_due(struct weir_core *core, uint64_t at_ns)
 }
 
 void request_start(struct weir_core *core, struct request *request, uint64_t now_ns);
+// A number above all that went out before, where each repetition has its own.
+void request_renew(struct weir_core *core, struct request *request);
 bool request_is_due(struct weir_core *core, struct request *request, uint64_t now_ns); // and schedules the next time
 
 // A control frame in the scratch buffer: zeroed header with kind and session, `size` zeroed bytes of body behind it. NULL: the
@@ -260,7 +263,7 @@ void consumers_poll(struct weir_core *core, uint64_t now_ns);
 void consumers_session_new(struct weir_core *core, uint64_t now_ns);
 void consumers_session_lost(struct weir_core *core);
 void consumers_joined(struct weir_core *core, const struct weir_frame_header *frame);
-void consumers_error(struct weir_core *core, const struct weir_error *error);
+void consumers_error(struct weir_core *core, const struct weir_error *error); // of a join
 void consumers_assign(struct weir_core *core, const struct weir_frame_header *frame);
 void consumers_revoke(struct weir_core *core, const struct weir_frame_header *frame);
 void consumers_left(struct weir_core *core, const struct weir_frame_header *frame);

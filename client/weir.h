@@ -164,6 +164,17 @@ int weir_consumer_open(struct weir_consumer **consumer, struct weir *weir, const
 // 0 joined, -ENOENT no such topic or group, -ETIMEDOUT. Shards are assigned some time after joining.
 int weir_consumer_wait(struct weir_consumer *consumer, int timeout_ms);
 
+enum weir_membership {
+	WEIR_MEMBERSHIP_JOINING, // asked for, or the session is lost
+	WEIR_MEMBERSHIP_MEMBER,
+	WEIR_MEMBERSHIP_REFUSED, // weir_consumer_refusal() says why; asked for again every 2 s
+	WEIR_MEMBERSHIP_ENDED,   // the group or its topic was removed: asked for until it is there again
+	WEIR_MEMBERSHIP_LEFT,
+};
+enum weir_membership weir_consumer_membership(const struct weir_consumer *consumer);
+// Reason number of the router's last refusal to let it join, 0: it did not refuse.
+unsigned weir_consumer_refusal(const struct weir_consumer *consumer);
+
 #define WEIR_VIEW_REDELIVERED 0x1u // an earlier member may have seen this event
 
 // An event where it lies in the client's memory; valid until the next weir_consume() or weir_poll() of the client.

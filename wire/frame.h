@@ -310,11 +310,12 @@ _Static_assert(sizeof(struct weir_skip) == 16, "skip layout");
 // ---- Groups and deliveries: shard to consumer ----
 
 struct weir_join {
-	uint64_t request; // echoed; the same session and group join once, however often this arrives
+	uint64_t request; // echoed; grows with every join and leave that a session sends, repetitions included
+	uint64_t member;  // name of the membership: the request of its first join
 	char topic[WEIR_NAME_SIZE];
 	char group[WEIR_NAME_SIZE];
 } WEIR_WIRE;
-_Static_assert(sizeof(struct weir_join) == 136, "join layout");
+_Static_assert(sizeof(struct weir_join) == 144, "join layout");
 
 struct weir_joined {
 	uint64_t request;
@@ -330,12 +331,13 @@ struct weir_assign {
 	uint64_t incarnation; // of the shard's log: offsets of another one mean nothing
 	uint64_t from;        // offset at which the term begins
 	uint64_t redelivered_to; // offsets below this may have been handed out by an earlier term
+	uint64_t member;      // the membership it is for
 	uint32_t group;
 	uint32_t term;        // fencing token, grows with every assignment of (group, shard)
 	uint32_t lease_ms;
 	uint32_t reserved;
 } WEIR_WIRE;
-_Static_assert(sizeof(struct weir_assign) == 40, "assign layout");
+_Static_assert(sizeof(struct weir_assign) == 48, "assign layout");
 
 // Behind the assign of a session on a lane, flag IN_PLACE: where in the log the term begins.
 struct weir_assign_place {
@@ -372,10 +374,13 @@ struct weir_revoke {
 } WEIR_WIRE;
 _Static_assert(sizeof(struct weir_revoke) == 16, "revoke layout");
 
+// leave: ends this membership and no other. left: it is over, or there is none of that name.
 struct weir_leave {
+	uint64_t request; // leave: above every join before it; left: that of the leave, 0: unasked, the group ended
+	uint64_t member;
 	uint32_t group;
 	uint32_t reserved;
 } WEIR_WIRE;
-_Static_assert(sizeof(struct weir_leave) == 8, "leave layout");
+_Static_assert(sizeof(struct weir_leave) == 24, "leave layout");
 
 #endif

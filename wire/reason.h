@@ -58,7 +58,8 @@
 	X(STALE_TERM, "stale-term", FRAME, "report or settle for a term that is over") \
 	X(NO_BUFFER, "no-buffer", FRAME, "no receive buffer, or a frame larger than the port's buffers") \
 	X(NO_MEMBER, "no-member", FRAME, "report from a session that is no member of the group") \
-	X(DUPLICATE_HELLO, "duplicate-hello", FRAME, "session is already answered from here")
+	X(DUPLICATE_HELLO, "duplicate-hello", FRAME, "session is already answered from here") \
+	X(LATE, "late", FRAME, "a copy of a request that was followed by another one")
 
 enum weir_reason_class {
 	WEIR_REASON_FRAME,

@@ -6,7 +6,7 @@ import struct
 import sys
 import time
 
-from weir import ASSIGN, DELIVER, FRAGMENT, JOIN, JOINED, LEAVE, LEFT, REPORT, REVOKE, REVOKED, Session, crc32c, field
+from weir import ASSIGN, DELIVER, ERROR, FRAGMENT, JOIN, JOINED, LEAVE, LEFT, REPORT, REVOKE, REVOKED, Session, crc32c, field
 
 CREDIT = 1 << 18  # bytes each shard may have under way; all together less than the socket's buffer
 
@@ -20,7 +20,7 @@ def charge(size):  # section 12
 
 class Delivery:  # section 12: one (group, shard, term)
     def __init__(self, frame):
-        _, self.received_to, _, self.group, self.term, _ = struct.unpack_from('<QQQIII', frame.body)
+        _, self.received_to, _, _, self.group, self.term = struct.unpack_from('<QQQQII', frame.body)
         self.stream, self.topic, self.shard = frame.stream, frame.topic, frame.shard
         self.settled_to, self.charged, self.is_gap, self.reported = self.received_to, 0, False, 0.0
 
@@ -56,40 +56,94 @@ class Delivery:  # section 12: one (group, shard, term)
         self.is_gap = False
 
 
-class Consumer:
+class Consumer:  # section 11
     def __init__(self, address, topic, group):
-        self.session = Session(address)
-        _, self.group = struct.unpack_from('<QI', self.session.ask(JOIN, field(topic) + field(group), JOINED).body)
+        self.session, self.names = Session(address), field(topic) + field(group)
+        self.group, self.member, self.request, self.due, self.wait_s = None, 0, 0, 0.0, 0.1
+        self.was_member, self.is_leaving = False, False
         self.deliveries = {}  # by shard
+        while self.group is None:
+            self.step()
 
-    def step(self, write=None):  # section 11; without write: settle, take nothing more. True when the router let go
+    def join(self, now):  # every repetition has a number of its own; the first of a membership is its name
+        self.request = self.session.number()
+        self.member = self.member or self.request
+        self.session.send(JOIN, struct.pack('<QQ', self.request, self.member) + self.names)
+        self.due, self.wait_s = now + self.wait_s, min(2 * self.wait_s, 2)
+
+    def quiet(self, now):  # a member that hears nothing of its group asks by its join whether it is one
+        self.due, self.wait_s = now + 2 * self.session.ping_s, 0.1
+
+    def ended(self, what):
+        print('group ended (%s); waiting for it' % what, file=sys.stderr)
+        self.deliveries.clear()
+        self.group, self.member, self.due = None, 0, 0.0
+
+    def answered(self, frame):  # what is said about the membership; True when the router let go
+        body, is_mine = frame.body, frame.body[:8] == self.request.to_bytes(8, 'little')
+        if frame.kind == JOINED and is_mine and not self.is_leaving:
+            group = struct.unpack_from('<QI', body)[1]
+            if group != self.group:
+                self.deliveries.clear()
+            self.group, self.was_member = group, True
+        elif frame.kind == ERROR and body[2] == JOIN and body[8:16] == self.request.to_bytes(8, 'little'):
+            reason = int.from_bytes(body[:2], 'little')
+            if not self.was_member:
+                sys.exit('join refused: reason %d of wire/reason.h' % reason)
+            if self.group is not None:
+                self.ended('reason %d of wire/reason.h' % reason)
+        elif frame.kind == LEFT and struct.unpack_from('<Q', body, 8)[0] == self.member:
+            if not self.is_leaving and struct.unpack_from('<I', body, 16)[0] == self.group:
+                self.ended('left')
+            return self.is_leaving
+        return False
+
+    def assigned(self, frame):
+        member, group, term = struct.unpack_from('<QII', frame.body, 24)
+        if member != self.member:  # a membership that nobody has
+            self.session.send(LEAVE, struct.pack('<QQI4x', self.session.number(), member, group))
+        elif group == self.group:
+            delivery = self.deliveries.get(frame.shard)
+            if delivery is None or term > delivery.term:
+                delivery = self.deliveries[frame.shard] = Delivery(frame)
+            delivery.report(self.session)
+
+    def revoked(self, frame):
+        _, group, term = struct.unpack('<QII', frame.body)
+        delivery = self.deliveries.get(frame.shard)
+        is_mine = delivery is not None and delivery.term == term and group == self.group
+        body = struct.pack('<QII', delivery.settled_to if is_mine else 0, group, term)
+        self.session.send(REVOKED, body, sequence=delivery.settled_to if is_mine else 2**64 - 1, stream=frame.stream,
+                          topic=frame.topic, shard=frame.shard)
+        if is_mine:
+            del self.deliveries[frame.shard]
+
+    def step(self, write=None):  # without write: settle, take nothing more. True when the router let go
+        now = time.monotonic()
+        if now >= self.due and not self.is_leaving:
+            self.join(now)
         frame = self.session.receive(0.1)
         if frame is None:
             return False
         delivery = self.deliveries.get(frame.shard)
         if frame.kind == ASSIGN:
-            if delivery is None or struct.unpack_from('<I', frame.body, 28)[0] > delivery.term:
-                delivery = self.deliveries[frame.shard] = Delivery(frame)
-            delivery.report(self.session)
+            self.assigned(frame)
         elif frame.kind == DELIVER and delivery and delivery.stream == frame.stream and write and self.session.may_take():
             for payload in delivery.take(frame):
                 write(payload)
             delivery.settled_to = delivery.received_to  # written is settled
             delivery.report(self.session)
         elif frame.kind == REVOKE:
-            _, group, term = struct.unpack('<QII', frame.body)
-            is_mine = delivery is not None and delivery.term == term
-            body = struct.pack('<QII', delivery.settled_to if is_mine else 0, group, term)
-            self.session.send(REVOKED, body, sequence=delivery.settled_to if is_mine else 2**64 - 1, stream=frame.stream,
-                              topic=frame.topic, shard=frame.shard)
-            if is_mine:
-                del self.deliveries[frame.shard]
-        return frame.kind == LEFT
+            self.revoked(frame)
+        let_go = self.answered(frame)
+        if self.group is not None and frame.kind in (JOINED, ASSIGN, DELIVER):
+            self.quiet(time.monotonic())
+        return let_go
 
     def leave(self):
-        end = time.monotonic() + 5
+        end, self.is_leaving = time.monotonic() + 5, True
         while time.monotonic() < end:
-            self.session.send(LEAVE, struct.pack('<II', self.group, 0))
+            self.session.send(LEAVE, struct.pack('<QQI4x', self.session.number(), self.member, self.group or 0))
             if self.step():
                 break
         self.session.close()

@@ -80,7 +80,7 @@ class Session:  # section 6
         self.socket.connect((host, int(port or 9347)))
         self.id, self.ping_s, self.lease_s = 0, 0.5, 3.0
         self.heard = self.sent = self.asked = self.pinged = self.proven = time.monotonic()
-        self.pings, self.is_answered = 0, True
+        self.pings, self.is_answered, self.numbers = 0, True, 0
         self.nonce, self.producer, self.frame_size = os.urandom(8), os.urandom(8), frame_size
         cookie, wait_s = bytes(8), 0.1
         while not self.id:
@@ -106,6 +106,10 @@ class Session:  # section 6
             self.socket.send(data)
         except ConnectionRefusedError:  # nobody listens: the lease decides, as with any lost frame
             pass
+
+    def number(self):  # of a request: they only grow
+        self.numbers += 1
+        return self.numbers
 
     def ping(self, now):  # a repetition has the number of the first
         if self.is_answered:
@@ -142,8 +146,9 @@ class Session:  # section 6
                 return None
 
     def ask(self, kind, body, answer, **fields):  # sends until answered; an answer repeats the request's first 8 bytes
-        request, wait_s = os.urandom(8), 0.1
+        wait_s = 0.1
         while True:
+            request = self.number().to_bytes(8, 'little')
             self.send(kind, request + body, **fields)
             end = time.monotonic() + wait_s
             while frame := self.receive(max(0, end - time.monotonic())):

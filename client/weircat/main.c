@@ -41,15 +41,29 @@ int cat_stopped(void)
 	return lib_stop_signal();
 }
 
-int cat_fail(const struct cat_options *options, const char *format, ...)
+__attribute__((format(printf, 2, 0))) static void say(const struct cat_options *options, const char *format,
+						      va_list arguments)
 {
 	if (options->is_quiet)
-		return CAT_FAILED;
-	va_list arguments;
-	va_start(arguments, format);
+		return;
 	fputs("weircat: ", stderr);
 	vfprintf(stderr, format, arguments);
 	fputc('\n', stderr);
+}
+
+void cat_say(const struct cat_options *options, const char *format, ...)
+{
+	va_list arguments;
+	va_start(arguments, format);
+	say(options, format, arguments);
+	va_end(arguments);
+}
+
+int cat_fail(const struct cat_options *options, const char *format, ...)
+{
+	va_list arguments;
+	va_start(arguments, format);
+	say(options, format, arguments);
 	va_end(arguments);
 	return CAT_FAILED;
 }

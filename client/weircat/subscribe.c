@@ -23,6 +23,7 @@ struct subscriber {
 	uint64_t moved_ns;  // when it moved, or had nothing to write
 	uint64_t looked_ns; // at the assignments
 	int pause_ms;
+	bool has_ended; // its group, for now
 };
 
 static uint64_t now_ns(void)
@@ -87,6 +88,20 @@ static int wait_ms(const struct subscriber *subscriber)
 	return idle < most ? (int)(most - idle < 1000 ? most - idle : 1000) : 0;
 }
 
+// What befell the group is told once.
+static void membership_tell(struct subscriber *subscriber)
+{
+	const struct cat_options *options = subscriber->options;
+	enum weir_membership membership = weir_consumer_membership(subscriber->consumer);
+	if (membership == WEIR_MEMBERSHIP_ENDED && !subscriber->has_ended) {
+		subscriber->has_ended = true;
+		cat_say(options, "group %s of topic %s ended; waiting for it", options->group, options->topic);
+	} else if (membership == WEIR_MEMBERSHIP_MEMBER && subscriber->has_ended) {
+		subscriber->has_ended = false;
+		cat_say(options, "group %s of topic %s is there again", options->group, options->topic);
+	}
+}
+
 // Receives and sends, waiting for something to do. While the writer has something to tell it is looked after; where it is
 // full, what arrives is no reason to wake up.
 static int drive(struct subscriber *subscriber)
@@ -112,6 +127,7 @@ static int drive(struct subscriber *subscriber)
 	int received = weir_poll(subscriber->weir, timeout_ms);
 	if (received < 0 && received != -EINTR)
 		return cat_fail(subscriber->options, "%s: socket: %s", subscriber->options->router, strerror(-received));
+	membership_tell(subscriber);
 	written_settle(subscriber);
 	return cat_writer_status(writer);
 }

@@ -53,6 +53,8 @@ struct cat_options {
 
 // The signal that asked to end, 0: none.
 int cat_stopped(void);
+// A line of what happens, "weircat: ..." on stderr, unless quiet.
+void cat_say(const struct cat_options *options, const char *format, ...) __attribute__((format(printf, 2, 3)));
 // "weircat: object: what, and what to do" on stderr unless quiet. Returns CAT_FAILED.
 int cat_fail(const struct cat_options *options, const char *format, ...) __attribute__((format(printf, 2, 3)));
 // What weir_producer_open() and weir_consumer_open() mean by an error.

@@ -253,6 +253,7 @@ static void term_begin(struct weir_delivery_stream *delivery, const struct weir_
 {
 	delivery->term = message->term;
 	delivery->member = message->session;
+	delivery->membership = message->member;
 	delivery->state = WEIR_DELIVERY_ASSIGNING;
 	rewind_to_settled(delivery);
 	if (delivery->redelivered_to < delivery->from)

@@ -389,6 +389,7 @@ int weir_delivery_send_assign(struct weir_delivery_stream *delivery)
 		.incarnation = shard->log.incarnation,
 		.from = delivery->from,
 		.redelivered_to = delivery->redelivered_to,
+		.member = delivery->membership,
 		.group = delivery->group,
 		.term = delivery->term,
 		.lease_ms = weir_engine_limits_of(shard->engine)->lease_ms,

@@ -28,7 +28,8 @@ struct weir_member {
 	bool is_joined;
 	bool is_joining; // the coordinator was asked
 	bool is_leaving;
-	uint64_t request; // client's, of the last join
+	uint64_t number; // client's name for the membership
+	uint64_t request; // client's, of the last join or leave; 0 when nothing was asked
 };
 
 // Lanes whose client began anew lately, for shards that are on their way here.

@@ -47,7 +47,7 @@ struct member {
 	struct weir_session_ref session; // id 0: free entry
 	uint64_t stalled_until_ns; // gets no more shards before
 	uint32_t stalls;           // in a row
-	uint64_t leave_request;
+	uint64_t number;           // of the membership
 	uint32_t assigned; // places in PLACE_ASSIGNED
 	uint32_t held;     // places in any state
 	uint32_t share;    // of the rebalance that runs
@@ -120,7 +120,7 @@ static void answer_home(struct weir_coordinator *coordinator, const struct weir_
 		.topic = question->topic,
 		.group = question->group,
 		.result = result,
-		.value = question->value,
+		.member = question->member,
 		.session = question->session,
 	};
 	weir_engine_tell(coordinator->engine, question->session.home, &message);
@@ -129,7 +129,7 @@ static void answer_home(struct weir_coordinator *coordinator, const struct weir_
 static void left_send(struct group *group, const struct member *member)
 {
 	struct weir_message question = {
-		.topic = group->topic, .group = group->id, .value = member->leave_request, .session = member->session,
+		.topic = group->topic, .group = group->id, .member = member->number, .session = member->session,
 	};
 	answer_home(group->coordinator, &question, WEIR_MESSAGE_MEMBER_LEFT, 0);
 }
@@ -165,6 +165,7 @@ static void owner_tell(struct group *group, uint32_t shard, uint16_t owner)
 		.group = group->id,
 		.term = place->term,
 		.value = weir_engine_worker(engine), // the message may be forwarded: `from` is not enough
+		.member = group->members[place->member].number,
 		.session = group->members[place->member].session,
 	};
 	weir_engine_tell(engine, owner, &message);
@@ -392,6 +393,7 @@ static void member_join(struct weir_coordinator *coordinator, struct group *grou
 	}
 	struct member *member = &group->members[index];
 	member->session = message->session;
+	member->number = message->member;
 	member->is_leaving = false;
 	answer_home(coordinator, message, WEIR_MESSAGE_MEMBER_JOINED, 0);
 	uneven_mark(group);
@@ -405,7 +407,6 @@ static void member_leave(struct weir_coordinator *coordinator, struct group *gro
 		return;
 	}
 	group->members[index].is_leaving = true;
-	group->members[index].leave_request = message->value;
 	uneven_mark(group);
 }
 
@@ -561,13 +562,13 @@ static int setup(struct weir_coordinator *coordinator, const struct weir_message
 	return 0;
 }
 
-// The shards end the members' terms when the group is removed there; whoever is leaving has left.
+// The shards end the members' terms when the group is removed there; all members have left.
 static int teardown(struct weir_coordinator *coordinator, struct group *group)
 {
 	if (!group)
 		return -ENOENT;
 	for (uint32_t i = 0; i < group->members_used; i++) {
-		if (group->members[i].session.id && group->members[i].is_leaving)
+		if (group->members[i].session.id)
 			left_send(group, &group->members[i]);
 	}
 	weir_wheel_cancel(weir_engine_wheel(coordinator->engine), &group->timer);

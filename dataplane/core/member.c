@@ -59,7 +59,7 @@ uint32_t weir_member_tell(struct weir_engine *engine, uint32_t budget)
 			.kind = member->telling,
 			.topic = member->topic,
 			.group = member->group,
-			.value = member->request,
+			.member = member->number,
 			.session = session ? session->ref : (struct weir_session_ref){ .id = member->session },
 		};
 		uint16_t coordinator = member->coordinator;
@@ -93,59 +93,89 @@ static void joined_send(struct weir_engine *engine, const struct weir_session *s
 	weir_frame_send(engine, frame, sizeof(body));
 }
 
-static void left_send(struct weir_engine *engine, const struct weir_session *session, uint32_t group)
+static void left_send(struct weir_engine *engine, const struct weir_session *session, const struct weir_leave *what)
 {
 	struct weir_frame_header *frame = weir_frame_to(engine, &session->ref, HEADER_SIZE + sizeof(struct weir_leave));
 	if (!frame)
 		return;
 	frame->kind = WEIR_KIND_LEFT;
-	struct weir_leave body = { .group = group };
-	memcpy(frame + 1, &body, sizeof(body));
-	weir_frame_send(engine, frame, sizeof(body));
+	memcpy(frame + 1, what, sizeof(*what));
+	weir_frame_send(engine, frame, sizeof(*what));
 }
 
-enum weir_reason weir_member_join(struct weir_engine *engine, struct weir_session *session,
-				  const struct weir_frame_header *frame)
+static struct weir_member *member_new(struct weir_engine *engine, struct weir_session *session, uint32_t topic,
+				      const struct weir_group_spec *group)
 {
-	const struct weir_join *join = (const void *)(frame + 1);
-	const struct weir_topic_spec *topic = weir_snapshot_find(engine->snapshot, join->topic);
-	if (!topic) {
-		weir_engine_error(engine, &session->ref, WEIR_R_NO_TOPIC, frame, join->request, join->topic);
-		return WEIR_R_NO_TOPIC;
-	}
-	const struct weir_group_spec *group = weir_topic_find_group(topic, join->group);
-	if (!group) {
-		weir_engine_error(engine, &session->ref, WEIR_R_NO_GROUP, frame, join->request, join->group);
-		return WEIR_R_NO_GROUP;
-	}
-	struct weir_member *member = *member_find(session, group->id.value);
-	if (!member) {
-		member = engine->members_free;
-		if (!member || session->member_count >= WEIR_MEMBERS_PER_SESSION) {
-			weir_engine_error(engine, &session->ref, WEIR_R_BUSY, frame, join->request, join->group);
-			return WEIR_R_BUSY;
-		}
-		engine->members_free = member->next;
-		*member = (struct weir_member){
-			.next = session->members,
-			.session = session->ref.id,
-			.topic = topic->id.value,
-			.group = group->id.value,
-			.coordinator = group->coordinator,
-		};
-		session->members = member;
-		session->member_count++;
-	}
-	// While leaving, the client's next repetition finds the way free.
+	struct weir_member *member = engine->members_free;
+	if (!member || session->member_count >= WEIR_MEMBERS_PER_SESSION)
+		return NULL;
+	engine->members_free = member->next;
+	*member = (struct weir_member){
+		.next = session->members,
+		.session = session->ref.id,
+		.topic = topic,
+		.group = group->id.value,
+		.coordinator = group->coordinator,
+	};
+	session->members = member;
+	session->member_count++;
+	return member;
+}
+
+static void leave_begin(struct weir_engine *engine, struct weir_member *member)
+{
 	if (member->is_leaving)
-		return WEIR_R_NONE;
-	member->request = join->request;
+		return;
+	member->is_leaving = true;
+	tell(engine, member, WEIR_MESSAGE_MEMBER_LEAVE);
+}
+
+// A join that grants or asks for the membership, whose names were found.
+static void join(struct weir_engine *engine, struct weir_session *session, struct weir_member *member,
+		 const struct weir_join *ask)
+{
+	member->number = ask->member;
+	member->request = ask->request;
 	if (member->is_joined) {
 		joined_send(engine, session, member);
 	} else if (!member->is_joining) {
 		member->is_joining = true;
 		tell(engine, member, WEIR_MESSAGE_MEMBER_JOIN);
 	}
+}
+
+enum weir_reason weir_member_join(struct weir_engine *engine, struct weir_session *session,
+				  const struct weir_frame_header *frame)
+{
+	const struct weir_join *ask = (const void *)(frame + 1);
+	// A copy that comes late must not bring back what was left since. Its client goes on asking by higher numbers.
+	if (ask->request <= session->asked)
+		return WEIR_R_LATE;
+	session->asked = ask->request;
+	const struct weir_topic_spec *topic = weir_snapshot_find(engine->snapshot, ask->topic);
+	if (!topic) {
+		weir_engine_error(engine, &session->ref, WEIR_R_NO_TOPIC, frame, ask->request, ask->topic);
+		return WEIR_R_NO_TOPIC;
+	}
+	const struct weir_group_spec *group = weir_topic_find_group(topic, ask->group);
+	if (!group) {
+		weir_engine_error(engine, &session->ref, WEIR_R_NO_GROUP, frame, ask->request, ask->group);
+		return WEIR_R_NO_GROUP;
+	}
+	struct weir_member *member = *member_find(session, group->id.value);
+	// The client began anew and knows nothing of the shards that it has here. While leaving, its next repetition finds
+	// the way free.
+	if (member && member->number != ask->member)
+		leave_begin(engine, member);
+	if (member && member->is_leaving)
+		return WEIR_R_NONE;
+	if (!member)
+		member = member_new(engine, session, topic->id.value, group);
+	if (!member) {
+		weir_engine_error(engine, &session->ref, WEIR_R_BUSY, frame, ask->request, ask->group);
+		return WEIR_R_BUSY;
+	}
+	join(engine, session, member, ask);
 	return WEIR_R_NONE;
 }
 
@@ -153,13 +183,17 @@ enum weir_reason weir_member_leave(struct weir_engine *engine, struct weir_sessi
 				   const struct weir_frame_header *frame)
 {
 	const struct weir_leave *leave = (const void *)(frame + 1);
-	struct weir_member *member = *member_find(session, leave->group);
+	if (leave->request > session->asked)
+		session->asked = leave->request;
+	struct weir_member *member = session->members;
+	while (member && member->number != leave->member)
+		member = member->next;
 	if (!member) {
-		left_send(engine, session, leave->group);
-	} else if (!member->is_leaving) {
-		member->is_leaving = true;
-		tell(engine, member, WEIR_MESSAGE_MEMBER_LEAVE);
+		left_send(engine, session, leave);
+		return WEIR_R_NONE;
 	}
+	leave_begin(engine, member);
+	member->request = leave->request;
 	return WEIR_R_NONE;
 }
 
@@ -173,8 +207,10 @@ void weir_member_joined(struct weir_engine *engine, const struct weir_message *m
 	if (!member)
 		return;
 	member->is_joining = false;
-	if (message->result == 0) {
-		member->is_joined = true;
+	member->is_joined = message->result == 0;
+	if (member->is_leaving)
+		return; // asked before it knew; the answer to that follows
+	if (member->is_joined) {
 		joined_send(engine, session, member);
 		return;
 	}
@@ -189,10 +225,13 @@ void weir_member_left(struct weir_engine *engine, const struct weir_message *mes
 	struct weir_session *session = weir_session_find(&engine->sessions, message->session.id);
 	if (!session)
 		return;
+	struct weir_leave left = { .member = message->member, .group = message->group };
 	struct weir_member **link = member_find(session, message->group);
-	if (*link)
+	if (*link && (*link)->number == message->member) {
+		left.request = (*link)->is_leaving ? (*link)->request : 0;
 		member_free(engine, session, link);
-	left_send(engine, session, message->group);
+	}
+	left_send(engine, session, &left);
 }
 
 void weir_member_end_all(struct weir_engine *engine, struct weir_session *session)

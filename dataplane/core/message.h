@@ -50,11 +50,11 @@ enum weir_message_kind {
 	                              // cursors and pins are let go; after the answers its memory may be unmapped
 
 	// Worker to worker.
-	WEIR_MESSAGE_MEMBER_JOIN = 64, // home to coordinator: session wants into group; request in value
+	WEIR_MESSAGE_MEMBER_JOIN = 64, // home to coordinator: session wants into group
 	WEIR_MESSAGE_MEMBER_LEAVE,     // home to coordinator: planned
 	WEIR_MESSAGE_MEMBER_GONE,      // home to coordinator: session is over (bye or lease)
-	WEIR_MESSAGE_MEMBER_JOINED,    // coordinator to home: value: request
-	WEIR_MESSAGE_MEMBER_LEFT,      // coordinator to home: nothing is assigned to it any more
+	WEIR_MESSAGE_MEMBER_JOINED,    // coordinator to home
+	WEIR_MESSAGE_MEMBER_LEFT,      // coordinator to home: nothing is assigned to it any more, or the group ended
 	WEIR_MESSAGE_ASSIGN,           // coordinator to owner: session, group, shard, term; value: the coordinator's worker
 	WEIR_MESSAGE_REVOKE,           // coordinator to owner: planned end of the term
 	WEIR_MESSAGE_REVOKE_NOW,       // coordinator to owner: the member is gone, do not ask it
@@ -77,6 +77,7 @@ struct weir_message {
 	int32_t result;
 	uint64_t request;
 	uint64_t value;
+	uint64_t member; // number of the membership: member messages and assign
 	void *pointer;
 	struct weir_session_ref session;
 };

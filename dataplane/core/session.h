@@ -28,6 +28,7 @@ struct weir_session {
 	uint64_t cookie; // of the hello that was welcomed last
 	struct weir_timer lease;
 	struct weir_member *members; // groups it joined
+	uint64_t asked;              // highest request number of its joins and leaves: what comes behind is a late copy
 	uint32_t member_count;
 	struct weir_session *free_next;
 } __attribute__((aligned(64)));

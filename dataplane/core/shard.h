@@ -118,6 +118,7 @@ struct weir_delivery_stream {
 	uint16_t backoff;    // doublings of the retransmission or announcement time
 	uint32_t term;
 	struct weir_session_ref member; // id 0: none
+	uint64_t membership; // its number
 	struct weir_cursor settled; // drives reclaim
 	struct weir_cursor sent;
 	uint64_t from;           // where the next frame begins: below `sent` when events were cut loose

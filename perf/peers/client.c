@@ -75,6 +75,7 @@ struct client {
 	uint8_t out[SEGMENTS * PUBLISH_MAX] __attribute__((aligned(64)));
 	uint64_t events;
 	uint64_t wrong;
+	uint64_t joins;        // sent so far
 	uint64_t lost;         // relay: skipped sequences; weir: events sent again
 	uint32_t shard_turn;
 };
@@ -487,7 +488,10 @@ static void ask_streams_and_groups(struct client *client)
 		struct {
 			struct weir_frame_header header;
 			struct weir_join body;
-		} join = { .header.kind = WEIR_KIND_JOIN, .body = { .request = i + 1, .topic = "positions", .group = "all" } };
+		} join = {
+			.header.kind = WEIR_KIND_JOIN,
+			.body = { .request = ++client->joins, .member = i + 1, .topic = "positions", .group = "all" },
+		};
 		if (client->consumers[i].nonce)
 			send_frame(client, &client->consumers[i], &join.header, sizeof(join.body));
 	}

@@ -11,7 +11,7 @@ import sys
 
 SESSION, ROUTER, NONCE, COOKIE = 0x1122334455667788, 0xa1a2a3a4a5a6a7a8, 0x0102030405060708, 0x5152535455565758
 SENT_NS, TOPIC, GROUP, STREAM, TERM = 1700000000123456789, 7, 3, 5, 9
-INCARNATION, PRODUCER, REQUEST = 0xc0c1c2c3c4c5c6c7, 0xb0b1b2b3b4b5b6b7, 42
+INCARNATION, PRODUCER, REQUEST, MEMBER = 0xc0c1c2c3c4c5c6c7, 0xb0b1b2b3b4b5b6b7, 42, 40
 FRAGMENT, REDELIVERED, HEADER_ONLY, LATER = 1, 2, 8, 32
 KINDS = ('HELLO CHALLENGE WELCOME PING PONG BYE ERROR METADATA TOPIC OPEN OPENED PUBLISH PROBE ACK REFUSE SKIP CLOSE '
          'CLOSED JOIN JOINED ASSIGN DELIVER REPORT REVOKE REVOKED LEAVE LEFT').split()
@@ -128,8 +128,8 @@ def stream_frames():
         struct.pack('<IHHIIQQ', TOPIC, 2, NO_STREAM, 8, 0, 0, 0))), 2)
     yield 'refuse-open', 'router none', 'an OPEN refused busy: count 0, its request in sequence', \
         frame('REFUSE', struct.pack('<IHHIIQQ', TOPIC, 1, 33, 0, 0, REQUEST, 0), 1)
-    yield 'refuse-every-reason', 'router none', 'one entry for each reason 0 to 47', \
-        frame('REFUSE', b''.join(struct.pack('<IHHIIQQ', TOPIC, 1, r, STREAM, 1, 103, 103) for r in range(48)), 48)
+    yield 'refuse-every-reason', 'router none', 'one entry for each reason 0 to 48', \
+        frame('REFUSE', b''.join(struct.pack('<IHHIIQQ', TOPIC, 1, r, STREAM, 1, 103, 103) for r in range(49)), 49)
     yield 'skip', 'client none', 'the producer passes over 17 events that were refused size', \
         frame('SKIP', struct.pack('<QH6x', 17, SIZE), sequence=103, **place)
     yield 'close', 'client none', 'nothing follows; the producer would use sequence 120 next', \
@@ -166,12 +166,12 @@ def delivery_frames():
     three, key = events_of_shard_1(), keys_of(1, 4, 1)[0]
     large = event(key, bytes(range(256)) * 8)
     runs = [run(three, 3, 100), run(event(key, b'fourth'), 1, 103)]
-    yield 'join', 'client none', 'join group writers', \
-        frame('JOIN', struct.pack('<Q', REQUEST) + name('positions') + name('writers'))
+    yield 'join', 'client none', 'join group writers; the membership began with request 40', \
+        frame('JOIN', struct.pack('<QQ', REQUEST, MEMBER) + name('positions') + name('writers'))
     yield 'joined', 'router none', 'member of group 3', \
         frame('JOINED', struct.pack('<QIII4x', REQUEST, GROUP, 4, 65536), topic=TOPIC)
     yield 'assign', 'router none', 'term 9 of shard 1 begins at offset 1000; offsets below 1010 may come a second time', \
-        frame('ASSIGN', struct.pack('<QQQIII4x', INCARNATION, 1000, 1010, GROUP, TERM, 3000), **place)
+        frame('ASSIGN', struct.pack('<QQQQIII4x', INCARNATION, 1000, 1010, MEMBER, GROUP, TERM, 3000), **place)
     yield 'deliver', 'router none', 'offsets 1000 to 1003 in two runs', deliver(1000, 1004, runs)
     yield 'deliver-redelivered', 'router none', 'the same, perhaps a second time', deliver(1000, 1004, runs, REDELIVERED)
     yield 'deliver-skipped-tail', 'router none', 'offsets 1000 to 1003, and 1004 to 1009 were filtered', \
@@ -190,8 +190,11 @@ def delivery_frames():
     yield 'revoke', 'router none', 'stop handing out term 9', frame('REVOKE', struct.pack('<QII', 0, GROUP, TERM), **place)
     yield 'revoked', 'client none', 'settled up to 1002, nothing of term 9 follows', \
         frame('REVOKED', struct.pack('<QII', 1002, GROUP, TERM), **place)
-    yield 'leave', 'client none', 'leave group 3', frame('LEAVE', struct.pack('<II', GROUP, 0))
-    yield 'left', 'router none', 'left group 3', frame('LEFT', struct.pack('<II', GROUP, 0))
+    yield 'leave', 'client none', 'end membership 40', frame('LEAVE', struct.pack('<QQI4x', REQUEST + 1, MEMBER, GROUP))
+    yield 'left', 'router none', 'membership 40 is over, as was asked', \
+        frame('LEFT', struct.pack('<QQI4x', REQUEST + 1, MEMBER, GROUP))
+    yield 'left-unasked', 'router none', 'membership 40 is over: its group ended', \
+        frame('LEFT', struct.pack('<QQI4x', 0, MEMBER, GROUP))
 
 
 def bad_headers():

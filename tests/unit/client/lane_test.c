@@ -380,10 +380,12 @@ static struct weir_consumer *consumer;
 
 static void assign(uint64_t position)
 {
+	const struct weir_join *join = (const void *)last_body[WEIR_KIND_JOIN];
 	struct {
 		struct weir_assign assign;
 		struct weir_assign_place place;
-	} body = { .assign = { .incarnation = INCARNATION, .group = GROUP, .term = 1, .lease_ms = 5000 },
+	} body = { .assign = { .incarnation = INCARNATION, .member = join->member, .group = GROUP, .term = 1,
+			       .lease_ms = 5000 },
 		   .place = { .position = position } };
 	answer((struct weir_frame_header){ .kind = WEIR_KIND_ASSIGN, .flags = WEIR_FLAG_IN_PLACE, .session = SESSION,
 					   .topic = TOPIC },

@@ -275,6 +275,20 @@ struct weir_producer_counts rig_counts(const struct weir_producer *producer)
 	return counts;
 }
 
+void rig_joined(struct rig *rig, uint64_t request, uint32_t group)
+{
+	struct weir_joined joined = {
+		.request = request, .group = group, .shards = rig->shards, .event_max = rig->event_max };
+	struct weir_frame_header header = { .kind = WEIR_KIND_JOINED, .session = rig->session, .topic = RIG_TOPIC };
+	rig_give(rig, header, &joined, sizeof(joined));
+}
+
+void rig_left(struct rig *rig, uint64_t member)
+{
+	struct weir_leave left = { .member = member, .group = RIG_GROUP };
+	rig_give(rig, (struct weir_frame_header){ .kind = WEIR_KIND_LEFT, .session = rig->session }, &left, sizeof(left));
+}
+
 struct weir_consumer *rig_consumer(struct rig *rig, const struct weir_consumer_options *options)
 {
 	struct weir_consumer *consumer = NULL;
@@ -284,10 +298,8 @@ struct weir_consumer *rig_consumer(struct rig *rig, const struct weir_consumer_o
 	const struct weir_frame_header *frame = rig_sent(rig, WEIR_KIND_JOIN, 0);
 	cr_assert_not_null(frame, "no join");
 	const struct weir_join *join = (const void *)(frame + 1);
-	struct weir_joined joined = {
-		.request = join->request, .group = RIG_GROUP, .shards = rig->shards, .event_max = rig->event_max };
-	struct weir_frame_header header = { .kind = WEIR_KIND_JOINED, .session = rig->session, .topic = RIG_TOPIC };
-	rig_give(rig, header, &joined, sizeof(joined));
+	rig->member = join->member;
+	rig_joined(rig, join->request, RIG_GROUP);
 	cr_assert_eq(weir_core_consumer_state(consumer), 0);
 	rig_clear(rig);
 	return consumer;
@@ -305,6 +317,7 @@ void rig_assign(struct rig *rig, uint16_t shard, uint32_t term, uint64_t from, u
 		.incarnation = rig->incarnation,
 		.from = from,
 		.redelivered_to = redelivered_to,
+		.member = rig->member,
 		.group = RIG_GROUP,
 		.term = term,
 		.lease_ms = 3000,

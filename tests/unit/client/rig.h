@@ -33,6 +33,7 @@ struct rig {
 	uint32_t shards, event_max;
 	uint64_t opened_next, opened_limit; // what streams are opened with
 	uint64_t incarnation;
+	uint64_t member; // of the consumer that joined last
 	uint8_t ack_min;
 	bool is_full; // the output takes nothing
 	uint32_t count; // frames sent since the last rig_clear()
@@ -73,6 +74,9 @@ uint64_t rig_round_trip_ns(struct rig *rig); // smoothed
 
 // A connected member of the group.
 struct weir_consumer *rig_consumer(struct rig *rig, const struct weir_consumer_options *options);
+// The router's answer to a join, and its word that a membership is over.
+void rig_joined(struct rig *rig, uint64_t request, uint32_t group);
+void rig_left(struct rig *rig, uint64_t member);
 void rig_assign(struct rig *rig, uint16_t shard, uint32_t term, uint64_t from, uint64_t redelivered_to);
 // A deliver frame of `count` events [from, from + count) with `size` bytes of payload, each byte its offset;
 // to = from + count + skipped.

@@ -125,6 +125,7 @@ Test(command, joining_what_does_not_exist_is_told_by_name)
 	cr_assert_eq(error->kind, WEIR_KIND_JOIN);
 	cr_assert_str_eq(error->name, "nobody");
 	strcpy(body.topic, "nothing");
+	body.request++;
 	rig_send(&client, &header, &body, sizeof(body));
 	error = (const void *)(rig_last(&client, WEIR_KIND_ERROR) + 1);
 	cr_assert_eq(error->reason, WEIR_R_NO_TOPIC);

@@ -30,7 +30,8 @@ struct consumer *consumer_create(struct rig *rig, uint16_t worker, uint16_t numb
 void consumer_join(struct consumer *consumer)
 {
 	struct weir_frame_header header = { .kind = WEIR_KIND_JOIN };
-	struct weir_join join = { .request = 99, .topic = TOPIC_NAME, .group = GROUP_NAME };
+	struct weir_join join = {
+		.request = ++consumer->asked, .member = consumer->member, .topic = TOPIC_NAME, .group = GROUP_NAME };
 	rig_send(&consumer->client, &header, &join, sizeof(join));
 	rig_run(consumer->client.rig);
 }
@@ -38,7 +39,7 @@ void consumer_join(struct consumer *consumer)
 void consumer_leave(struct consumer *consumer)
 {
 	struct weir_frame_header header = { .kind = WEIR_KIND_LEAVE };
-	struct weir_leave leave = { .group = RIG_GROUP };
+	struct weir_leave leave = { .request = ++consumer->asked, .member = consumer->member, .group = RIG_GROUP };
 	rig_send(&consumer->client, &header, &leave, sizeof(leave));
 	rig_run(consumer->client.rig);
 }

@@ -33,6 +33,8 @@ struct consumer {
 	bool is_deaf;      // looks at nothing
 	bool keeps;        // does not answer revoke
 	bool has_left;
+	uint64_t asked;  // number of the last join or leave
+	uint64_t member; // of the membership
 	uint8_t assembly[64 * 1024];
 	uint64_t first_payload[CONSUMER_SHARDS][CONSUMER_EVENTS]; // by offset: first 8 bytes of the payload
 };

@@ -243,8 +243,9 @@ Test(engine, a_frame_that_comes_before_the_shard_is_refused_moving)
 
 static void join(struct rig_client *client)
 {
+	static uint64_t asked;
 	struct weir_frame_header header = { .kind = WEIR_KIND_JOIN };
-	const struct weir_join body = { .request = 31, .topic = "positions", .group = "map" };
+	const struct weir_join body = { .request = ++asked, .topic = "positions", .group = "map" };
 	rig_send(client, &header, &body, sizeof(body));
 	rig_run(client->rig);
 }

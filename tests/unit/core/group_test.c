@@ -138,6 +138,83 @@ Test(group, joining_again_changes_nothing, .init = setup)
 	cr_assert_eq(holders_look(), 0);
 }
 
+// Late copies and lives of one membership, frame by frame.
+static uint32_t ask(struct consumer *member, uint64_t request, uint64_t name)
+{
+	struct weir_frame_header header = { .kind = WEIR_KIND_JOIN };
+	struct weir_join join = { .request = request, .member = name, .topic = "positions", .group = "map" };
+	uint32_t joined = rig_count(&member->client, WEIR_KIND_JOINED);
+	rig_send(&member->client, &header, &join, sizeof(join));
+	run();
+	return rig_count(&member->client, WEIR_KIND_JOINED) - joined;
+}
+
+static struct weir_leave leave(struct consumer *member, uint64_t request, uint64_t name)
+{
+	struct weir_frame_header header = { .kind = WEIR_KIND_LEAVE };
+	struct weir_leave leave = { .request = request, .member = name };
+	rig_send(&member->client, &header, &leave, sizeof(leave));
+	run();
+	return *(const struct weir_leave *)(const void *)(rig_last(&member->client, WEIR_KIND_LEFT) + 1);
+}
+
+Test(group, a_late_join_of_an_earlier_membership_changes_nothing, .init = setup)
+{
+	struct consumer *member = member_add();
+	cr_assert_eq(ask(member, 20, 0), 1);
+	cr_assert_eq(leave(member, 22, 0).request, 22);
+	const struct weir_worker_row *row = &rig->workers[0].row;
+	uint64_t late = row->refused[WEIR_R_LATE];
+	cr_assert_eq(ask(member, 21, 0), 0);
+	cr_assert_eq(ask(member, 20, 0), 0);
+	cr_assert_eq(row->refused[WEIR_R_LATE], late + 2);
+	holders_look();
+	cr_assert_eq(held_by(0), 0);
+}
+
+Test(group, a_late_leave_of_an_earlier_membership_changes_nothing, .init = setup)
+{
+	struct consumer *member = member_add();
+	cr_assert_eq(leave(member, 20, 0).member, 0);
+	cr_assert_eq(ask(member, 21, 21), 1);
+	holders_look();
+	cr_assert_eq(held_by(0), SHARDS);
+	struct weir_leave left = leave(member, 20, 0);
+	cr_assert_eq(left.member, 0, "answered, for that one is over");
+	holders_look();
+	cr_assert_eq(held_by(0), SHARDS);
+}
+
+// Its leave was lost, or it forgot: what it had is of no use to it.
+Test(group, a_member_that_begins_anew_gets_its_shards_in_new_terms, .init = setup)
+{
+	struct consumer *member = member_add();
+	uint32_t term = member->shards[3].term;
+	cr_assert_eq(ask(member, 30, 30), 0, "the old one ends first");
+	cr_assert_eq(ask(member, 31, 30), 1);
+	cr_assert_gt(member->shards[3].term, term);
+	const struct weir_assign *assign = (const void *)(rig_last(&member->client, WEIR_KIND_ASSIGN) + 1);
+	cr_assert_eq(assign->member, 30);
+}
+
+Test(group, members_are_told_when_their_group_ends, .init = setup_two_workers)
+{
+	member_add();
+	member_add();
+	struct weir_message end = { .kind = WEIR_MESSAGE_GROUP_TEARDOWN, .from = WEIR_FROM_CONTROL, .topic = RIG_TOPIC,
+				    .group = RIG_GROUP };
+	weir_engine_message(rig->workers[0].engine, &end, rig->now_ns);
+	run();
+	for (uint32_t i = 0; i < 2; i++) {
+		const struct weir_frame_header *frame = rig_last(&members[i]->client, WEIR_KIND_LEFT);
+		cr_assert_not_null(frame);
+		const struct weir_leave *left = (const void *)(frame + 1);
+		cr_assert_eq(left->request, 0, "nobody asked");
+		cr_assert_eq(left->member, members[i]->member);
+		cr_assert_eq(left->group, RIG_GROUP);
+	}
+}
+
 Test(group, leaving_what_one_is_no_member_of_is_answered, .init = setup)
 {
 	member_add();

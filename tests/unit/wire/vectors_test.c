@@ -120,7 +120,12 @@ Test(vectors, have_their_fields_where_the_structs_have_them)
 
 	const struct weir_assign *assign = (const void *)(find(&vector, "assign") + 1);
 	cr_expect(assign->incarnation == 0xc0c1c2c3c4c5c6c7ull && assign->from == 1000 && assign->redelivered_to == 1010);
-	cr_expect(assign->group == 3 && assign->term == 9 && assign->lease_ms == 3000);
+	cr_expect(assign->group == 3 && assign->term == 9 && assign->lease_ms == 3000 && assign->member == 40);
+
+	const struct weir_join *join = (const void *)(find(&vector, "join") + 1);
+	cr_expect(join->request == 42 && join->member == 40 && strcmp(join->topic, "positions") == 0);
+	const struct weir_leave *leave = (const void *)(find(&vector, "leave") + 1);
+	cr_expect(leave->request == 43 && leave->member == 40 && leave->group == 3);
 
 	const struct weir_report_entry *report = (const void *)(find(&vector, "report") + 1);
 	cr_expect(report[1].shard == 2 && report[1].flags == WEIR_REPORT_GAP && report[1].stream == 6 && report[1].term == 2);

@@ -235,7 +235,8 @@ static uint32_t topic_id(struct talk *talk, const char *name)
 
 static void join(struct talk *talk, const char *topic, const char *group)
 {
-	struct weir_join ask = { .request = 2 };
+	static uint64_t asked;
+	struct weir_join ask = { .request = ++asked };
 
 	memcpy(ask.topic, topic, strlen(topic));
 	memcpy(ask.group, group, strlen(group));
