@@ -1,9 +1,10 @@
 // The smallest consumer: a member of group "map", prints a thousand events and leaves. Start several: they share the
 // shards, each vehicle stays with one of them, in order.
+//   cc consumer.c -o consumer $(pkg-config --cflags --libs weir)
 #include <stdio.h>
 #include <string.h>
 
-#include "client/weir.h"
+#include <weir.h>
 
 int main(int count, char **arguments)
 {

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # The smallest consumer: joins a group and writes each event's payload as a line, until it is ended or has written
-# COUNT of them.  consumer.py HOST[:PORT] TOPIC GROUP [COUNT]
+# COUNT of them.  consumer.py udp://HOST[:PORT] TOPIC GROUP [COUNT]
 import signal
 import struct
 import sys
@@ -151,7 +151,7 @@ class Consumer:  # section 11
 
 def main():
     if len(sys.argv) not in (4, 5):
-        sys.exit('usage: consumer.py HOST[:PORT] TOPIC GROUP [COUNT]')
+        sys.exit('usage: consumer.py udp://HOST[:PORT] TOPIC GROUP [COUNT]')
     left = int(sys.argv[4]) if len(sys.argv) == 5 else sys.maxsize
     is_ended = []
     signal.signal(signal.SIGTERM, lambda *_: is_ended.append(True))

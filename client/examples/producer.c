@@ -1,9 +1,10 @@
 // The smallest producer: publishes positions of a few vehicles, each vehicle's in order.
+//   cc producer.c -o producer $(pkg-config --cflags --libs weir)
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "client/weir.h"
+#include <weir.h>
 
 int main(int count, char **arguments)
 {

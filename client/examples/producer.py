@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # The smallest producer: publishes each line of standard input as an event, keyed by its first word, and returns when
-# all of them are in the router's log.  producer.py HOST[:PORT] TOPIC < lines
+# all of them are in the router's log.  producer.py udp://HOST[:PORT] TOPIC < lines
 import collections
 import struct
 import sys
@@ -78,7 +78,7 @@ def pump(session, stream):
 
 def main():
     if len(sys.argv) != 3:
-        sys.exit('usage: producer.py HOST[:PORT] TOPIC < lines')
+        sys.exit('usage: producer.py udp://HOST[:PORT] TOPIC < lines')
     session = Session(sys.argv[1])
     topic, shards, _, event_max = session.topic(sys.argv[2])
     for line in sys.stdin.buffer:

@@ -2,6 +2,8 @@
 # nothing but the standard library; section numbers are that page's. One thread, one socket.
 import collections
 import os
+import re
+import signal
 import socket
 import struct
 import sys
@@ -72,21 +74,38 @@ def field(name):
     return name.encode().ljust(64, b'\0')
 
 
+# [udp://]HOST[:PORT], an IPv6 address in brackets. Returns what a socket is made of, and where it goes.
+def resolve(address):
+    match = re.fullmatch(r'(?:udp://)?(?:\[([^]]+)\]|([^:/]+))(?::(\d+))?', address)
+    if not match:
+        sys.exit(f'{address}: not an address of a router; write udp://HOST[:PORT]')
+    try:
+        family, kind, _, _, where = socket.getaddrinfo(match[1] or match[2], match[3] or '9347', type=socket.SOCK_DGRAM)[0]
+    except OSError as error:
+        sys.exit(f'{address}: {error.strerror}; check the name or write its address')
+    return family, kind, where
+
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C needs no explanation
+
+
 class Session:  # section 6
-    def __init__(self, address, frame_size=1472):
-        host, _, port = address.partition(':')
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    def __init__(self, address, frame_size=1472, wait_s=10):
+        family, kind, where = resolve(address)
+        self.socket = socket.socket(family, kind)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        self.socket.connect((host, int(port or 9347)))
+        self.socket.connect(where)
         self.id, self.ping_s, self.lease_s = 0, 0.5, 3.0
         self.heard = self.sent = self.asked = self.pinged = self.proven = time.monotonic()
         self.pings, self.is_answered, self.numbers = 0, True, 0
         self.nonce, self.producer, self.frame_size = os.urandom(8), os.urandom(8), frame_size
-        cookie, wait_s = bytes(8), 0.1
+        cookie, again_s, end = bytes(8), 0.1, time.monotonic() + wait_s
         while not self.id:
+            if time.monotonic() > end:
+                sys.exit(f'{address}: no answer for {wait_s} s; is the router running and reachable?')
             self.hello(cookie)
-            frame = self.receive(wait_s)
-            wait_s = min(2 * wait_s, 2) if frame is None else wait_s
+            frame = self.receive(again_s)
+            again_s = min(2 * again_s, 2) if frame is None else again_s
             if frame and frame.kind == CHALLENGE and frame.body[:8] == self.nonce:
                 cookie = frame.body[8:16]
             elif frame and frame.kind == WELCOME and frame.body[:8] == self.nonce:

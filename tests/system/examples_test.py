@@ -1,14 +1,16 @@
 # The examples do what they show, also with each other: a producer and a consumer in Python, written from the protocol page
-# alone, and weircat, which is built on libweir.
+# alone, weircat, which is built on libweir, and a producer and a consumer in C, built as a user of the installed library builds
+# them.
 #
 #   producers ---- weir, 1 worker ---- consumers
 import os
+import shutil
 import signal
 
 from judge import check, check_equal, check_ledger
-from lab import TOP, program, topic, wait_until
+from lab import BUILD, TOP, program, run, topic, wait_until
 
-SECONDS = 12
+SECONDS = 18
 LINES = [f'vehicle{number % 7} at {number}' for number in range(300)]
 
 
@@ -42,23 +44,59 @@ def carry(lab, subscriber, publisher):
     router.stop()
 
 
-def plain(address):
-    return address.removeprefix('udp://')
-
-
 def weircat(verb, address):
     more = ['--group', 'all'] if verb == 'subscribe' else ['--key', 'field:1']
     return [program('weircat'), verb, 'positions', '--router', address, *more]
 
 
 def test_python_to_python(lab):
-    carry(lab, lambda a: python('consumer.py', plain(a), 'positions', 'all'),
-          lambda a: python('producer.py', plain(a), 'positions'))
+    carry(lab, lambda a: python('consumer.py', a, 'positions', 'all'),
+          lambda a: python('producer.py', a, 'positions'))
 
 
 def test_python_to_weircat(lab):
-    carry(lab, lambda a: weircat('subscribe', a), lambda a: python('producer.py', plain(a), 'positions'))
+    carry(lab, lambda a: weircat('subscribe', a), lambda a: python('producer.py', a, 'positions'))
 
 
 def test_weircat_to_python(lab):
-    carry(lab, lambda a: python('consumer.py', plain(a), 'positions', 'all'), lambda a: weircat('publish', a))
+    carry(lab, lambda a: python('consumer.py', a, 'positions', 'all'), lambda a: weircat('publish', a))
+
+
+def test_mistakes_are_said_without_a_traceback(lab):
+    lab.host('producers')
+    for address, said in (('tcp://127.0.0.1', 'not an address'), ('udp://', 'not an address'), ('a:b:c', 'not an address'),
+                          ('udp://no-such-host.invalid', 'no-such-host.invalid')):
+        for words in (python('producer.py', address, 'positions'), python('consumer.py', address, 'positions', 'all')):
+            answer = run(*words, check=False)
+            check(answer.returncode == 1 and said in answer.stderr and 'Traceback' not in answer.stderr, answer.stderr)
+
+
+# As `meson install` leaves it, in a folder of its own: header, library, and the file that tells compilers where they are.
+def install(lab):
+    root = lab.path('root')
+    shutil.rmtree(root, ignore_errors=True)
+    run('meson', 'install', '-C', BUILD, '--no-rebuild', '--quiet', '--destdir', root, '--tags', 'devel,runtime', timeout_s=60)
+    found = [folder for folder, _, names in os.walk(root) if 'weir.pc' in names]
+    check_equal(len(found), 1, 'installed files weir.pc')
+    return {**os.environ, 'PKG_CONFIG_SYSROOT_DIR': root, 'PKG_CONFIG_PATH': found[0],
+            'LD_LIBRARY_PATH': os.path.dirname(found[0])}
+
+
+def test_c_examples_with_the_installed_library(lab):
+    left, right = lab.host('producers'), lab.host('consumers')
+    environment = install(lab)
+    for role in ('producer', 'consumer'):
+        source = shutil.copy(os.path.join(TOP, 'client', 'examples', role + '.c'), lab.folder)
+        run('env', *(f'{name}={value}' for name, value in environment.items() if name.startswith('PKG')), 'sh', '-ec',
+            f'cc -Wall -Wextra -Werror {source} -o {lab.path(role)} $(pkg-config --cflags --libs weir)')
+    router = lab.router([topic('positions', groups=('map',))]).start()
+    library = 'LD_LIBRARY_PATH=' + environment['LD_LIBRARY_PATH']
+    consumer = lab.start('consumer', ['env', library, lab.path('consumer'), router.address(right)], right)
+    lab.start('producer', ['env', library, lab.path('producer'), router.address(left)], left).wait(20)
+    consumer.wait(20)
+    lines = consumer.out().splitlines()
+    for vehicle in range(10):
+        mine = [line for line in lines if line.startswith(f'vehicle {vehicle} ')]
+        check_equal(mine, [f'vehicle {vehicle} step {step}' for step in range(100)], f'lines of vehicle {vehicle}')
+    check_ledger(router, 'positions', 1000)
+    router.stop()
