@@ -1,5 +1,5 @@
 // weircat subscribe --per-key: one file per key, named after the subject (what `publish --key file` sends) or the key.
-// At most OPEN_MAX files are open at a time; the one that was not used for longest makes room.
+// At most OPEN_MAX files are open at a time, or as many as the process may; the one that was not used for longest makes room.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio_ext.h>
@@ -78,33 +78,65 @@ static int keyfile_close(struct keyfile *file)
 	return error;
 }
 
+// The open file that was not used for longest. NULL: none is open.
+static struct keyfile *keyfile_oldest(struct cat_keyfiles *files)
+{
+	struct keyfile *oldest = NULL;
+	for (uint32_t i = 0; i < OPEN_MAX; i++) {
+		struct keyfile *file = &files->files[i];
+		if (file->out && (!oldest || file->used < oldest->used))
+			oldest = file;
+	}
+	return oldest;
+}
+
+// A descriptor or -errno. Where the process may have no more, the oldest files are closed until it may.
+static int keyfile_open(struct cat_keyfiles *files, const char *name)
+{
+	for (;;) {
+		int fd = openat(files->folder, name, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0666);
+		if (fd >= 0)
+			return fd;
+		int error = -errno;
+		struct keyfile *oldest = error == -EMFILE || error == -ENFILE ? keyfile_oldest(files) : NULL;
+		if (!oldest)
+			return error;
+		error = keyfile_close(oldest);
+		if (error)
+			return error;
+	}
+}
+
 static struct keyfile *keyfile_get(struct cat_keyfiles *files, const char *name, int *error)
 {
 	if (files->last && files->last->out && strcmp(files->last->name, name) == 0)
 		return files->last;
-	struct keyfile *oldest = &files->files[0];
+	struct keyfile *unused = NULL;
 	for (uint32_t i = 0; i < OPEN_MAX; i++) {
 		struct keyfile *file = &files->files[i];
 		if (file->out && strcmp(file->name, name) == 0)
 			return file;
-		if (oldest->out && (!file->out || file->used < oldest->used))
-			oldest = file;
+		if (!file->out)
+			unused = file;
 	}
-	*error = oldest->out ? keyfile_close(oldest) : 0;
-	int fd = *error ? -1 : openat(files->folder, name, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0666);
+	if (!unused) {
+		unused = keyfile_oldest(files);
+		*error = keyfile_close(unused);
+	}
+	int fd = *error ? -1 : keyfile_open(files, name);
 	if (fd < 0) {
-		*error = *error ? *error : -errno;
+		*error = *error ? *error : fd;
 		return NULL;
 	}
-	oldest->out = fdopen(fd, "a");
-	if (!oldest->out) {
+	unused->out = fdopen(fd, "a");
+	if (!unused->out) {
 		*error = -errno;
 		close(fd);
 		return NULL;
 	}
-	__fsetlocking(oldest->out, FSETLOCKING_BYCALLER); // one thread writes
-	snprintf(oldest->name, sizeof(oldest->name), "%s", name);
-	return oldest;
+	__fsetlocking(unused->out, FSETLOCKING_BYCALLER); // one thread writes
+	snprintf(unused->name, sizeof(unused->name), "%s", name);
+	return unused;
 }
 
 int cat_keyfiles_write(struct cat_keyfiles *files, const struct weir_view *view, const char *subject, size_t subject_size)

@@ -231,6 +231,11 @@ static int lines_publish(struct publisher *publisher)
 			seen = 0;
 		} else if (publisher->is_over) {
 			return left ? line_publish(publisher, line, left, CAT_MARK_UNENDED) : 0;
+		} else if (publisher->options->key == CAT_KEY_FILE && left >= READ_SIZE) {
+			// Pieces need not wait for the line's end: a line may be longer than memory.
+			error = line_publish(publisher, line, left, CAT_MARK_UNENDED);
+			publisher->at += left;
+			seen = 0;
 		} else {
 			seen = left;
 			error = input_more(publisher);

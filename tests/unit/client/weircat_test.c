@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -145,17 +146,22 @@ Test(weircat, names_stay_in_the_folder)
 	cr_assert_eq(files_remove(), 7);
 }
 
-Test(weircat, more_keys_than_open_files_lose_nothing)
+static void many_keys_check(int rounds, int keys)
 {
 	struct cat_keyfiles *files = cat_keyfiles_open(folder);
-	for (int round = 0; round < 3; round++) {
-		for (int i = 0; i < 600; i++) {
+	for (int round = 0; round < rounds; round++) {
+		for (int i = 0; i < keys; i++) {
 			char name[16];
 			snprintf(name, sizeof(name), "file%d", i);
 			write_text(files, name, name, 0);
 		}
 	}
 	cr_assert_eq(cat_keyfiles_close(files), 0);
+}
+
+Test(weircat, more_keys_than_open_files_lose_nothing)
+{
+	many_keys_check(3, 600);
 	content_check("file0", "file0\nfile0\nfile0\n");
 	content_check("file599", "file599\nfile599\nfile599\n");
 	cr_assert_eq(files_remove(), 600);
@@ -176,6 +182,18 @@ Test(weircat, json_has_numbers_of_64_bits_as_strings)
 			       "\"append_ns\":\"0x00000000000000ff\",\"redelivered\":false,\"subject\":\"a\\\"b\","
 			       "\"payload\":\"x\"}\n");
 	free(text);
+}
+
+Test(weircat, fewer_descriptors_than_keys_lose_nothing)
+{
+	struct rlimit limit;
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = 16;
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	many_keys_check(3, 100);
+	content_check("file0", "file0\nfile0\nfile0\n");
+	content_check("file99", "file99\nfile99\nfile99\n");
+	cr_assert_eq(files_remove(), 100);
 }
 
 static void json_check(const void *payload, uint32_t size, const char *wanted)
