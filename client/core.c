@@ -362,6 +362,27 @@ void weir_core_too_large(struct weir_core *core, size_t size, uint64_t now_ns)
 	core_due(core, session->due_ns);
 }
 
+bool weir_core_is_seeking(const struct weir_core *core)
+{
+	return core->session.state == SESSION_HELLO && core->session.cookie == 0;
+}
+
+bool weir_core_is_unheard(const struct weir_core *core)
+{
+	const struct session *session = &core->session;
+	return session->state == SESSION_READY && session->is_ping_open &&
+	       core->now_ns - session->asked_ns >= session->ping_ns / 2;
+}
+
+void weir_core_path_moved(struct weir_core *core, uint64_t now_ns)
+{
+	clock_set(core, now_ns);
+	if (core->session.state != SESSION_READY)
+		return;
+	core->session.is_answer_due = true;
+	core_due(core, core->now_ns);
+}
+
 void weir_core_path_up(struct weir_core *core, uint64_t now_ns)
 {
 	clock_set(core, now_ns);

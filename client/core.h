@@ -75,6 +75,13 @@ bool weir_core_is_urgent(const struct weir_core *core);
 // A datagram of this size was too large for the path (the transport's EMSGSIZE): step down.
 void weir_core_too_large(struct weir_core *core, size_t size, uint64_t now_ns);
 
+// Nobody has answered yet: hellos may go to whoever could be the router.
+bool weir_core_is_seeking(const struct weir_core *core);
+// The session lives, but the router has owed the answer to a ping for longer than it should.
+bool weir_core_is_unheard(const struct weir_core *core);
+// From now on the client sends from another address: the router is told at once.
+void weir_core_path_moved(struct weir_core *core, uint64_t now_ns);
+
 // A lane was set up: what waited for it goes at once. It ended: so did the session.
 void weir_core_path_up(struct weir_core *core, uint64_t now_ns);
 void weir_core_path_down(struct weir_core *core, uint64_t now_ns);

@@ -274,7 +274,10 @@ static int connect_to(struct lane *lane)
 
 static void lane_connect(struct lane *lane, struct weir_core *core, uint64_t now_ns)
 {
-	if (connect_to(lane)) {
+	int error = connect_to(lane);
+	lane->transport.generation++;
+	if (error) {
+		lane->transport.error = error;
 		lane_down(lane, core, now_ns);
 		return;
 	}
@@ -366,6 +369,7 @@ static void greeting_poll(struct lane *lane, struct weir_core *core, uint64_t no
 	close(fds[0]);
 	close(fds[1]);
 	lane->state = LANE_UP;
+	lane->transport.generation++;
 	lane->checked_ns = now_ns;
 	weir_core_path_up(core, now_ns);
 }
@@ -610,7 +614,12 @@ static void lane_close(struct weir_transport *transport)
 	free(lane);
 }
 
+static void tend(struct weir_transport *transport, struct weir_core *core, uint64_t now_ns)
+{
+}
+
 static const struct weir_transport_ops OPS = {
+	.tend = tend,
 	.send = lane_send,
 	.receive = lane_receive,
 	.wait_on = wait_on,

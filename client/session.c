@@ -26,6 +26,9 @@ static void step_down(struct session *session)
 {
 	session->tries = 0;
 	session->step = (session->step + 1) % session->step_count;
+	// Whoever challenged once does not answer at any size: it is anybody's turn again.
+	if (session->step == 0)
+		session->cookie = 0;
 }
 
 void session_init(struct weir_core *core, const struct weir_core_options *options, uint64_t now_ns)

@@ -10,9 +10,11 @@
 struct pollfd;
 struct weir_transport;
 
-#define WEIR_TRANSPORT_FDS_MAX 2u
+#define WEIR_TRANSPORT_FDS_MAX 10u
 
 struct weir_transport_ops {
+	// Before each poll of the core: looks after the way to the router, as far as that is not the core's.
+	void (*tend)(struct weir_transport *transport, struct weir_core *core, uint64_t now_ns);
 	// A weir_core_output.send; context: the transport.
 	uint32_t (*send)(void *transport, const struct weir_datagram *datagrams, uint32_t count);
 	// One burst without waiting. Returns how many datagrams, or -errno of what cannot go on.
@@ -36,6 +38,8 @@ struct weir_transport {
 	uint32_t frame_size;   // default of the session
 	uint64_t due_ns;       // has something to do then; UINT64_MAX: never
 	uint64_t system_calls;
+	uint32_t generation; // grows when the descriptors to wait on become others, whatever their numbers
+	int error;           // -errno of what was last in the way of a session; 0: nothing is known
 };
 
 #endif

@@ -27,6 +27,7 @@ struct waiter {
 	int timer_fd;
 	bool is_used; // until then nobody looks at the timer
 	uint64_t armed_ns;
+	uint32_t generation; // of the transport's descriptors
 	struct pollfd watched[WEIR_TRANSPORT_FDS_MAX];
 };
 
@@ -76,12 +77,15 @@ static int waiter_open(struct waiter **waiter)
 	return 0;
 }
 
-// A lane's descriptors change when it is set up anew; those that are gone left the set with their end.
+// A transport's descriptors change; those that are gone left the set with their end, and their numbers may stand for others.
 static void waiter_watch(struct weir *weir)
 {
 	struct waiter *waiter = weir->waiter;
 	struct pollfd fds[WEIR_TRANSPORT_FDS_MAX];
 	uint32_t count = weir->transport->ops->wait_on(weir->transport, fds);
+	for (uint32_t i = 0; waiter->generation != weir->transport->generation && i < WEIR_TRANSPORT_FDS_MAX; i++)
+		waiter->watched[i].fd = -1;
+	waiter->generation = weir->transport->generation;
 	for (uint32_t i = 0; i < count; i++) {
 		struct epoll_event event = { .events = (uint32_t)fds[i].events };
 		if (fds[i].fd == waiter->watched[i].fd && fds[i].events == waiter->watched[i].events)
@@ -156,6 +160,7 @@ err_free:
 
 static void run(struct weir *weir, uint64_t now_ns)
 {
+	weir->transport->ops->tend(weir->transport, weir->core, now_ns);
 	weir_core_poll(weir->core, now_ns, &weir->output);
 	uint32_t size = weir->transport->ops->too_large(weir->transport);
 	if (size)
@@ -288,6 +293,11 @@ int weir_fd(const struct weir *weir)
 enum weir_state weir_state(const struct weir *weir)
 {
 	return weir_core_state(weir->core);
+}
+
+int weir_error(const struct weir *weir)
+{
+	return weir_state(weir) == WEIR_STATE_READY ? 0 : weir->transport->error;
 }
 
 void weir_statistics(const struct weir *weir, struct weir_statistics *statistics)

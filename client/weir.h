@@ -1,6 +1,7 @@
-// libweir: publish events to a weir router and consume them. One socket per client, no threads of its own, no locks: a
-// client and everything opened from it belongs to one thread at a time. All calls return at once unless they take a
-// timeout. Times in milliseconds or nanoseconds as the name says, sizes in bytes, errors as -errno.
+// libweir: publish events to a weir router and consume them. One session per client, no locks, no threads of its own but one
+// that lives as long as a host name is looked up: a client and everything opened from it belongs to one thread at a time.
+// All calls return at once unless they take a timeout. Times in milliseconds or nanoseconds as the name says, sizes in bytes,
+// errors as -errno.
 //
 //   struct weir *weir;
 //   weir_open(&weir, "udp://10.0.0.1:9347", NULL);
@@ -43,11 +44,13 @@ struct weir_options {
 	uint32_t lane_bytes;          // shared with the router for frames, lanes only; default 16 MiB
 };
 
-// Address of a router: "udp://HOST[:PORT]" with an IPv4 address, an [IPv6] address or a host name (its IPv4 address when
-// it has one); port 9347. Or "unix:PATH", the socket of a router on this machine (/run/weir/weir.sock): a lane through
-// shared memory. Events of lossless topics are then handed out where they lie in the router's log.
-// Returns at once; the session comes up while weir_poll() or any call with a timeout runs. options are copied.
-// -EINVAL malformed address, -EADDRNOTAVAIL, -EACCES may not use the lane's socket, -ENOMEM, or socket()'s.
+// Address of a router: "udp://HOST[:PORT]" with an IPv4 address, an [IPv6] address or a host name, of whose addresses the first
+// that answers is taken (up to 8, IPv4 and IPv6 in turn); port 9347. Or "unix:PATH", the socket of a router on this machine
+// (/run/weir/weir.sock): a lane through shared memory. Events of lossless topics are then handed out where they lie
+// in the router's log.
+// Returns at once; the session comes up while weir_poll() or any call with a timeout runs. Names are looked up meanwhile, and
+// anew whenever no router answers. options are copied.
+// -EINVAL malformed address, -EACCES may not use the lane's socket, -ENOMEM, or socket()'s and bind()'s.
 int weir_open(struct weir **weir, const char *address, const struct weir_options *options);
 
 // Flushes producers, settles nothing on its own, leaves groups, ends streams and the session; waits at most timeout_ms.
@@ -68,6 +71,10 @@ enum weir_state {
 	WEIR_STATE_LOST, // the lease passed without a word from the router: hello again is under way
 };
 enum weir_state weir_state(const struct weir *weir);
+
+// Unless the state is READY, what was last in the way, as far as this host knows: -ENXIO there is no host of that name,
+// -EBUSY no name server answers, -ECONNREFUSED nobody listens there, -ENETUNREACH, ...; 0: nothing but silence.
+int weir_error(const struct weir *weir);
 
 // Monotonic counters since weir_open().
 struct weir_statistics {

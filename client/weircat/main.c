@@ -241,6 +241,38 @@ static int options_parse(struct cat_options *options, int count, char **argument
 	return words_take(options, count - optind, arguments + optind, is_publish);
 }
 
+bool cat_is_hopeless(const struct weir *weir)
+{
+	return weir_error(weir) == -ENXIO;
+}
+
+int cat_no_answer(const struct cat_options *options, const struct weir *weir)
+{
+	int error = weir_error(weir);
+	switch (error) {
+	case 0:
+		return cat_fail(options, "%s: no answer for %d ms; is the router running and reachable?", options->router,
+				options->wait_ms);
+	case -ENXIO:
+		return cat_fail(options, "%s: no such host; check the name or write its address", options->router);
+	case -EBUSY:
+		return cat_fail(options, "%s: no name server answers; see /etc/resolv.conf or write the host's address",
+				options->router);
+	case -ECONNREFUSED:
+	case -ENOENT:
+		return cat_fail(options, "%s: nobody listens there; is the router running, and is this its address?",
+				options->router);
+	case -ENETUNREACH:
+	case -EHOSTUNREACH:
+	case -ENETDOWN:
+	case -EADDRNOTAVAIL:
+		return cat_fail(options, "%s: %s; see this host's addresses and routes", options->router, strerror(-error));
+	default:
+		return cat_fail(options, "%s: no answer for %d ms, last error: %s", options->router, options->wait_ms,
+				strerror(-error));
+	}
+}
+
 // 0, or CAT_FAILED after saying why.
 static int client_open(const struct cat_options *options, struct weir **weir)
 {
@@ -254,8 +286,6 @@ static int client_open(const struct cat_options *options, struct weir **weir)
 				options->router);
 	case -EACCES:
 		return cat_fail(options, "%s: this user may not connect there; see the socket's mode", options->router);
-	case -EADDRNOTAVAIL:
-		return cat_fail(options, "%s: no such host; check the name or write its address", options->router);
 	default:
 		return cat_fail(options, "%s: cannot open a socket: %s", options->router, strerror(-error));
 	}

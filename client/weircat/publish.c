@@ -316,13 +316,15 @@ static int file_publish(struct publisher *publisher, const char *path)
 
 // ---- All of it ----
 
-static int topic_wait(const struct cat_options *options, struct weir_producer *producer)
+static int topic_wait(const struct publisher *publisher)
 {
+	const struct cat_options *options = publisher->options;
+	struct weir_producer *producer = publisher->producer;
 	uint64_t deadline_ns = lib_deadline_in_ms(options->wait_ms);
 	struct weir_producer_counts counts;
 	int error = -ETIMEDOUT;
 	// In steps, because a signal does not end the wait.
-	for (int left_ms = 1; left_ms && error == -ETIMEDOUT && !cat_stopped();) {
+	for (int left_ms = 1; left_ms && error == -ETIMEDOUT && !cat_stopped() && !cat_is_hopeless(publisher->weir);) {
 		left_ms = lib_deadline_left_ms(deadline_ns);
 		error = weir_producer_wait(producer, left_ms < STEP_MS ? left_ms : STEP_MS);
 	}
@@ -335,8 +337,7 @@ static int topic_wait(const struct cat_options *options, struct weir_producer *p
 	case -ENOENT:
 		return cat_fail(options, "topic %s: not in the router's topology; add it and apply", options->topic);
 	case -ETIMEDOUT:
-		return cat_fail(options, "%s: no answer for %d ms; is the router running and reachable?", options->router,
-				options->wait_ms);
+		return cat_no_answer(options, publisher->weir);
 	case -EPROTO:
 		return cat_fail(options, "topic %s: refused: %s", options->topic, weir_refusal_text(counts.last_refusal));
 	default:
@@ -423,7 +424,7 @@ int cat_publish(const struct cat_options *options, struct weir *weir)
 		free(publisher.buffer);
 		return cat_fail(options, "topic %s: %s", options->topic, cat_name_error(error));
 	}
-	int status = topic_wait(options, publisher.producer);
+	int status = topic_wait(&publisher);
 	bool is_open = status == 0;
 	if (is_open)
 		status = inputs_publish(&publisher);

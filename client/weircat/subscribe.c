@@ -6,9 +6,11 @@
 #include <unistd.h>
 
 #include "client/weircat/writer.h"
+#include "lib/clock.h"
 
 #define PAUSE_MAX_MS 20      // between two looks at a writer that is behind
 #define LOOK_NS 100000000ull // between two looks at the assignments meanwhile
+#define STEP_MS 100          // between two looks whether a signal came
 #define GRACE_MS 1000        // for an output that stands still, once somebody wants to go
 
 struct subscriber {
@@ -183,13 +185,20 @@ static int join(struct subscriber *subscriber)
 	int error = weir_consumer_open(&subscriber->consumer, subscriber->weir, options->topic, options->group, &by_hand);
 	if (error)
 		return cat_fail(options, "topic %s, group %s: %s", options->topic, options->group, cat_name_error(error));
-	error = weir_consumer_wait(subscriber->consumer, options->wait_ms);
+	uint64_t deadline_ns = lib_deadline_in_ms(options->wait_ms);
+	error = -ETIMEDOUT;
+	// In steps, because a signal does not end the wait.
+	for (int left_ms = 1; left_ms && error == -ETIMEDOUT && !cat_stopped() && !cat_is_hopeless(subscriber->weir);) {
+		left_ms = lib_deadline_left_ms(deadline_ns);
+		error = weir_consumer_wait(subscriber->consumer, left_ms < STEP_MS ? left_ms : STEP_MS);
+	}
+	if (error == -ETIMEDOUT && cat_stopped())
+		return CAT_FAILED;
 	if (error == -ENOENT)
 		return cat_fail(options, "topic %s, group %s: not in the router's topology; add them and apply", options->topic,
 				options->group);
 	if (error == -ETIMEDOUT)
-		return cat_fail(options, "%s: no answer for %d ms; is the router running and reachable?", options->router,
-				options->wait_ms);
+		return cat_no_answer(options, subscriber->weir);
 	return error ? cat_fail(options, "%s: %s", options->router, strerror(-error)) : 0;
 }
 

@@ -59,6 +59,10 @@ void cat_say(const struct cat_options *options, const char *format, ...) __attri
 int cat_fail(const struct cat_options *options, const char *format, ...) __attribute__((format(printf, 2, 3)));
 // What weir_producer_open() and weir_consumer_open() mean by an error.
 const char *cat_name_error(int error);
+// Waiting is for nothing: there is no host of that name.
+bool cat_is_hopeless(const struct weir *weir);
+// The router did not answer: why, as far as this host knows, and what to do. Returns CAT_FAILED.
+int cat_no_answer(const struct cat_options *options, const struct weir *weir);
 int cat_publish(const struct cat_options *options, struct weir *weir);
 int cat_subscribe(const struct cat_options *options, struct weir *weir);
 
