@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,6 +19,7 @@
 #include "control/daemon/router.h"
 #include "control/daemon/say.h"
 #include "control/daemon/server.h"
+#include "control/daemon/signals.h"
 #include "lib/standard.h"
 
 #define FILES_MAX 65536u // descriptors, when nobody limits them below
@@ -82,15 +82,13 @@ static struct weir_topology *topology_of(const struct daemon *daemon, json_t *ar
 	return topology;
 }
 
-static json_t *apply(struct daemon *daemon, json_t *arguments, struct weir_trouble *trouble)
+// NULL: *trouble was said.
+static json_t *apply_topology(struct daemon *daemon, struct weir_topology *topology, const char *file,
+			      struct weir_trouble *trouble)
 {
-	const char *file = json_string_value(json_object_get(arguments, "file"));
-	struct weir_topology *topology = topology_of(daemon, arguments, trouble);
 	struct weir_outcome outcome;
 	json_t *answer = NULL;
 
-	if (!topology)
-		return NULL;
 	if (weir_router_apply(daemon->router, topology, &outcome, trouble) == 0) {
 		answer = weir_answer_outcome(&outcome);
 		weir_say(WEIR_SAY_INFO, "applied %s: %u changes in %.1f ms, revision %llu", file ? file : "a topology",
@@ -100,6 +98,14 @@ static json_t *apply(struct daemon *daemon, json_t *arguments, struct weir_troub
 	}
 	weir_outcome_fini(&outcome);
 	return answer;
+}
+
+static json_t *apply(struct daemon *daemon, json_t *arguments, struct weir_trouble *trouble)
+{
+	const char *file = json_string_value(json_object_get(arguments, "file"));
+	struct weir_topology *topology = topology_of(daemon, arguments, trouble);
+
+	return topology ? apply_topology(daemon, topology, file, trouble) : NULL;
 }
 
 static json_t *plan(struct daemon *daemon, json_t *arguments, struct weir_trouble *trouble)
@@ -196,17 +202,14 @@ static void say_start(const struct weir_router *router)
 		 router->topology->worker_count, router->topology->port_count, router->topic_count);
 }
 
-// Signals are read from a descriptor; blocked before any thread starts, so that every thread inherits it.
-static int block_signals(void)
+// What is wrong with the file is said, and the router goes on with what it has.
+static void reload(struct daemon *daemon)
 {
-	sigset_t set;
+	struct weir_topology *topology = load(&daemon->options);
+	struct weir_trouble trouble;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
-		return -errno;
-	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (topology)
+		json_decref(apply_topology(daemon, topology, daemon->options.config, &trouble));
 }
 
 static void take_lane(void *context, int fd)
@@ -227,17 +230,20 @@ static int watch(struct daemon *daemon)
 	return daemon->wake_fd < 0 ? -errno : 0;
 }
 
-static void serve(struct daemon *daemon)
+// Until a signal says so: its number.
+static int serve(struct daemon *daemon)
 {
-	struct signalfd_siginfo signal;
 	uint64_t sampled = now_ns();
 	int lanes_ms = -1;
+	int signal;
 
 	weir_router_sample(daemon->router, sampled);
-	while (read(daemon->signal_fd, &signal, sizeof(signal)) != sizeof(signal)) {
+	while ((signal = weir_signals_take(daemon->signal_fd)) == 0 || signal == SIGHUP) {
 		uint64_t time_ns = now_ns();
 		int wait_ms;
 
+		if (signal == SIGHUP)
+			reload(daemon);
 		if (time_ns - sampled >= SAMPLE_NS) {
 			weir_router_settle(daemon->router);
 			weir_router_sample(daemon->router, time_ns);
@@ -247,7 +253,7 @@ static void serve(struct daemon *daemon)
 		weir_server_run(daemon->server, daemon->wake_fd, lanes_ms >= 0 && lanes_ms < wait_ms ? lanes_ms : wait_ms);
 		lanes_ms = weir_lanes_run(daemon->lanes);
 	}
-	weir_say(WEIR_SAY_INFO, "ending on %s", strsignal((int)signal.ssi_signo));
+	return signal;
 }
 
 // Connections of local clients: on the control socket, and on one of their own when the topology says so.
@@ -313,7 +319,7 @@ static int run(struct daemon *daemon, struct weir_machine *machine, struct weir_
 		return EXIT_HOST;
 	}
 	say_start(daemon->router);
-	serve(daemon);
+	weir_say(WEIR_SAY_INFO, "ending on %s", strsignal(serve(daemon)));
 	weir_server_destroy(daemon->server);
 	weir_router_stop(daemon->router);
 	end_lanes(daemon);
@@ -379,7 +385,7 @@ int main(int count, char **words)
 	if (result != 0)
 		return lib_output_end("weir", result > 0 ? 0 : EXIT_CONFIG, EXIT_HOST);
 	raise_limit_of_files();
-	daemon.signal_fd = block_signals();
+	daemon.signal_fd = weir_signals_open();
 	if (daemon.signal_fd < 0) {
 		weir_say(WEIR_SAY_ERROR, "signals: cannot read them: %s. Fix: raise the limit of open files",
 			 strerror(-daemon.signal_fd));
