@@ -104,6 +104,11 @@ char *weir_api_lines_take(struct weir_api_lines *lines)
 	return line;
 }
 
+bool weir_api_lines_has(const struct weir_api_lines *lines)
+{
+	return lines->bytes && memchr(lines->bytes + lines->scanned, '\n', lines->used - lines->scanned);
+}
+
 void weir_api_lines_fini(struct weir_api_lines *lines)
 {
 	free(lines->bytes);

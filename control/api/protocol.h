@@ -53,6 +53,8 @@ char *weir_api_lines_room(struct weir_api_lines *lines, size_t *size);
 void weir_api_lines_add(struct weir_api_lines *lines, size_t size);
 // Takes the first whole line: a zero-ended string to free(), or NULL.
 char *weir_api_lines_take(struct weir_api_lines *lines);
+// Whether there is a whole one.
+bool weir_api_lines_has(const struct weir_api_lines *lines);
 void weir_api_lines_fini(struct weir_api_lines *lines);
 
 // One line with its newline, to free(). NULL without memory.

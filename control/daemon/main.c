@@ -14,6 +14,7 @@
 #include "control/daemon/config.h"
 #include "control/daemon/instance.h"
 #include "control/daemon/lanes.h"
+#include "control/daemon/listener.h"
 #include "control/daemon/machine.h"
 #include "control/daemon/options.h"
 #include "control/daemon/router.h"
@@ -34,7 +35,7 @@ struct daemon {
 	struct weir_server *server;
 	struct weir_reaper *reaper;
 	struct weir_lanes *lanes;
-	int lanes_fd; // listens for lanes alone, -1: does not
+	struct weir_listener lanes_listener; // for lanes alone; fd -1: there is none
 	int signal_fd;
 	int wake_fd; // readable with a signal, or when there is something to do for lanes
 };
@@ -267,10 +268,10 @@ static int serve_lanes(struct daemon *daemon, struct weir_trouble *trouble)
 	if (err)
 		return err;
 	if (mode) {
-		daemon->lanes_fd = weir_server_listen(daemon->instance.lanes_path, mode, WEIR_LANES_GREETING_MAX, trouble);
-		if (daemon->lanes_fd < 0)
-			return daemon->lanes_fd;
-		err = weir_lanes_listen(daemon->lanes, daemon->lanes_fd);
+		err = weir_listener_open(&daemon->lanes_listener, daemon->instance.lanes_path, mode, WEIR_LANES_GREETING_MAX,
+					 trouble);
+		if (!err)
+			err = weir_lanes_listen(daemon->lanes, daemon->lanes_listener.fd);
 	}
 	return err ? err : watch(daemon);
 }
@@ -279,10 +280,7 @@ static void end_lanes(struct daemon *daemon)
 {
 	weir_lanes_destroy(daemon->lanes);
 	weir_reaper_destroy(daemon->reaper);
-	if (daemon->lanes_fd >= 0) {
-		close(daemon->lanes_fd);
-		unlink(daemon->instance.lanes_path);
-	}
+	weir_listener_close(&daemon->lanes_listener);
 	if (daemon->wake_fd >= 0)
 		close(daemon->wake_fd);
 }
@@ -296,6 +294,9 @@ static int run(struct daemon *daemon, struct weir_machine *machine, struct weir_
 		.handler = handle,
 		.lane = take_lane,
 		.context = daemon,
+		.silent_ms = WEIR_SERVER_SILENT_MS,
+		.idle_ms = WEIR_SERVER_IDLE_MS,
+		.reading_ms = WEIR_SERVER_READING_MS,
 	};
 	struct weir_trouble trouble;
 	int err;
@@ -377,7 +378,7 @@ static void raise_limit_of_files(void)
 
 int main(int count, char **words)
 {
-	struct daemon daemon = { .signal_fd = -1, .wake_fd = -1, .lanes_fd = -1 };
+	struct daemon daemon = { .signal_fd = -1, .wake_fd = -1, .lanes_listener = { .fd = -1 } };
 	int result;
 
 	lib_standard_open();

@@ -1,5 +1,6 @@
 // A poll loop over a listening socket and its connections. A client that does not read its answer keeps it in memory and
-// is not served further; one that sends an endless line is cut off. Control thread.
+// is not served further; one that sends an endless line, says nothing or reads nothing for long is cut off, and who is idle
+// gives way when places or descriptors run out. Control thread.
 #include "control/daemon/server.h"
 
 #include <errno.h>
@@ -9,97 +10,57 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "control/api/protocol.h"
+#include "control/daemon/listener.h"
+#include "lib/clock.h"
 
+#define LISTENER UINT32_MAX // instead of a client's place
+#define WAKER (UINT32_MAX - 1)
 #define LANE_LETTER 'W' // a local client's first byte (wire/lane.h); JSON never begins so
+
+#define MS 1000000ull
+#define YIELDS_NS (1000 * MS) // idle for so long, a client gives way to one who knocks
+#define DEAF_NS (100 * MS)    // nobody is heard for so long when the router has no descriptor for who knocks
+#define ANSWER_PATIENCE 6u    // times reading_ms: the whole of an answer
 
 struct client {
 	int fd; // -1: free
 	bool is_heard; // its first byte was looked at
+	bool has_asked; // a whole request
 	struct weir_api_lines lines;
 	char *answer; // being sent
 	size_t answer_size;
 	size_t answer_sent;
+	uint64_t moved_ns;  // when it came, had asked or got something
+	uint64_t answer_ns; // when the answer was begun
 };
 
 struct weir_server {
 	struct weir_server_config config;
-	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
-	int fd;
+	struct weir_listener listener;
+	uint64_t deaf_ns; // until then
+	bool is_short; // of descriptors, not said yet
 	struct client clients[WEIR_SERVER_CLIENTS_MAX];
 };
-
-static int refuse(struct weir_trouble *trouble, const char *path, const char *action, const char *fix, int err)
-{
-	char object[160];
-
-	snprintf(object, sizeof(object), "socket %s", path);
-	weir_trouble_set(trouble, object, action, fix, "%s", strerror(-err));
-	return err;
-}
-
-// Whether somebody answers on the socket file.
-static bool is_alive(const char *path)
-{
-	int fd = weir_api_connect(path);
-
-	if (fd >= 0)
-		close(fd);
-	return fd >= 0 || fd == -EAGAIN;
-}
-
-int weir_server_listen(const char *path, uint32_t mode, uint32_t queue, struct weir_trouble *trouble)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	mode_t mask;
-	int fd, err;
-
-	if (strlen(path) >= sizeof(address.sun_path))
-		return refuse(trouble, path, "listen there", "use a shorter path", -ENAMETOOLONG);
-	memcpy(address.sun_path, path, strlen(path) + 1);
-	if (is_alive(path))
-		return refuse(trouble, path, "listen there", "give this weir another --instance or --socket", -EADDRINUSE);
-	unlink(path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return refuse(trouble, path, "make a socket", "raise the limit of open files", -errno);
-	// Nobody may connect between bind and chmod.
-	mask = umask(0777);
-	err = bind(fd, (const struct sockaddr *)&address, sizeof(address)) ? -errno : 0;
-	umask(mask);
-	if (err) {
-		close(fd);
-		return refuse(trouble, path, "bind it", "check that the directory exists and may be written", err);
-	}
-	if (chmod(path, mode) != 0 || listen(fd, (int)queue) != 0) {
-		err = -errno;
-		close(fd);
-		return refuse(trouble, path, "listen there", "check the directory's permissions", err);
-	}
-	return fd;
-}
 
 int weir_server_create(struct weir_server **out, const struct weir_server_config *config, struct weir_trouble *trouble)
 {
 	struct weir_server *server = calloc(1, sizeof(*server));
+	int err;
 
+	weir_trouble_set(trouble, "control socket", "listen there", "free some memory", "out of memory");
 	if (!server)
-		return refuse(trouble, config->path, "listen there", "free some memory", -ENOMEM);
+		return -ENOMEM;
 	server->config = *config;
 	for (uint32_t i = 0; i < WEIR_SERVER_CLIENTS_MAX; i++)
 		server->clients[i].fd = -1;
-	server->fd = weir_server_listen(config->path, config->mode, WEIR_SERVER_CLIENTS_MAX, trouble);
-	if (server->fd < 0) {
-		int err = server->fd;
-
+	err = weir_listener_open(&server->listener, config->path, config->mode, WEIR_SERVER_CLIENTS_MAX, trouble);
+	if (err) {
 		free(server);
 		return err;
 	}
-	memcpy(server->path, config->path, strlen(config->path) + 1);
 	*out = server;
 	return 0;
 }
@@ -121,25 +82,90 @@ void weir_server_destroy(struct weir_server *server)
 		if (server->clients[i].fd >= 0)
 			hang_up(&server->clients[i]);
 	}
-	close(server->fd);
-	unlink(server->path);
+	weir_listener_close(&server->listener);
 	free(server);
 }
 
-static void take(struct weir_server *server)
+// ---- Who gets a place ----
+
+// For whom nothing is to be done, the longest; NULL: everybody is busy, or has just come.
+static struct client *longest_idle(struct weir_server *server, uint64_t now_ns)
 {
+	struct client *found = NULL;
+
 	for (uint32_t i = 0; i < WEIR_SERVER_CLIENTS_MAX; i++) {
 		struct client *client = &server->clients[i];
 
-		if (client->fd >= 0)
-			continue;
-		client->fd = accept4(server->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-		if (client->fd < 0) {
-			client->fd = -1;
-			return;
+		if (client->fd >= 0 && !client->answer && now_ns - client->moved_ns >= YIELDS_NS &&
+		    (!found || client->moved_ns < found->moved_ns))
+			found = client;
+	}
+	return found;
+}
+
+static struct client *free_place(struct weir_server *server)
+{
+	for (uint32_t i = 0; i < WEIR_SERVER_CLIENTS_MAX; i++) {
+		if (server->clients[i].fd < 0)
+			return &server->clients[i];
+	}
+	return NULL;
+}
+
+static bool is_short_of(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+// One who knocked. Who says nothing gives way, its place or, where there is no other, its descriptor. false: nobody more.
+static bool take_one(struct weir_server *server, uint64_t now_ns)
+{
+	struct client *place = free_place(server);
+	struct client *idle = longest_idle(server, now_ns);
+	int fd;
+
+	if (!place && idle) {
+		hang_up(idle);
+		place = idle;
+		idle = longest_idle(server, now_ns);
+	}
+	if (!place)
+		return false;
+	fd = accept4(server->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd < 0 && is_short_of(errno) && idle) {
+		hang_up(idle);
+		fd = accept4(server->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	}
+	if (fd < 0) {
+		// They go on knocking: hearing them all the time would leave no time for anything else.
+		if (is_short_of(errno)) {
+			server->deaf_ns = now_ns + DEAF_NS;
+			server->is_short = true;
 		}
+		return errno == ECONNABORTED || errno == EINTR;
+	}
+	*place = (struct client){ .fd = fd, .moved_ns = now_ns };
+	return true;
+}
+
+// Who neither asks nor reads is not waited for.
+static void hang_up_late(struct weir_server *server, uint64_t now_ns)
+{
+	const struct weir_server_config *config = &server->config;
+
+	for (uint32_t i = 0; i < WEIR_SERVER_CLIENTS_MAX; i++) {
+		struct client *client = &server->clients[i];
+		uint32_t patience_ms = client->answer ? config->reading_ms : client->has_asked ? config->idle_ms : config->silent_ms;
+
+		if (client->fd < 0)
+			continue;
+		if (now_ns - client->moved_ns >= patience_ms * MS ||
+		    (client->answer && now_ns - client->answer_ns >= ANSWER_PATIENCE * config->reading_ms * MS))
+			hang_up(client);
 	}
 }
+
+// ---- Requests and answers ----
 
 static json_t *refusal_of(const struct weir_trouble *trouble, json_t *arguments)
 {
@@ -183,6 +209,7 @@ static bool send_answer(struct client *client)
 		if (sent < 0)
 			return errno == EAGAIN || errno == EINTR;
 		client->answer_sent += (size_t)sent;
+		client->moved_ns = lib_clock_ns();
 		if (client->answer_sent == client->answer_size) {
 			free(client->answer);
 			client->answer = NULL;
@@ -191,21 +218,28 @@ static bool send_answer(struct client *client)
 	return true;
 }
 
-static bool answer_lines(struct weir_server *server, struct client *client)
+// One request a turn, so that a client that sends many has no more of the thread than others. false: cut it off.
+static bool answer_line(struct weir_server *server, struct client *client)
 {
-	char *line;
+	char *line = client->answer ? NULL : weir_api_lines_take(&client->lines);
+	json_t *answer;
 
-	while (!client->answer && (line = weir_api_lines_take(&client->lines)) != NULL) {
-		json_t *answer = answer_to(server, line);
+	if (!line)
+		return true;
+	answer = answer_to(server, line);
+	free(line);
+	client->answer = answer ? weir_api_print(answer, &client->answer_size) : NULL;
+	client->answer_sent = 0;
+	client->has_asked = true;
+	client->moved_ns = lib_clock_ns();
+	client->answer_ns = client->moved_ns;
+	json_decref(answer);
+	return client->answer && send_answer(client);
+}
 
-		free(line);
-		client->answer = answer ? weir_api_print(answer, &client->answer_size) : NULL;
-		client->answer_sent = 0;
-		json_decref(answer);
-		if (!client->answer || !send_answer(client))
-			return false;
-	}
-	return true;
+static bool has_request(const struct client *client)
+{
+	return client->fd >= 0 && !client->answer && weir_api_lines_has(&client->lines);
 }
 
 // Whether it wants a lane and was given away. Descriptors that lie behind the byte are left there.
@@ -238,29 +272,65 @@ static bool serve(struct weir_server *server, struct client *client, short event
 		if (got > 0)
 			weir_api_lines_add(&client->lines, (size_t)got);
 	}
-	return answer_lines(server, client);
+	return answer_line(server, client);
+}
+
+// Descriptors alone, no gaps: poll() refuses more than the process may have open. Returns how many.
+static nfds_t who_to_wait_for(struct weir_server *server, int wake_fd, uint64_t now_ns, struct pollfd *fds, uint32_t *whose)
+{
+	nfds_t count = 0;
+
+	// Who knocks is heard when there is a place, not all the time.
+	if (now_ns >= server->deaf_ns && (free_place(server) || longest_idle(server, now_ns))) {
+		whose[count] = LISTENER;
+		fds[count++] = (struct pollfd){ .fd = server->listener.fd, .events = POLLIN };
+	}
+	if (wake_fd >= 0) {
+		whose[count] = WAKER;
+		fds[count++] = (struct pollfd){ .fd = wake_fd, .events = POLLIN };
+	}
+	for (uint32_t i = 0; i < WEIR_SERVER_CLIENTS_MAX; i++) {
+		const struct client *client = &server->clients[i];
+
+		if (client->fd < 0)
+			continue;
+		whose[count] = i;
+		fds[count++] = (struct pollfd){ .fd = client->fd, .events = client->answer ? POLLOUT : POLLIN };
+	}
+	return count;
 }
 
 void weir_server_run(struct weir_server *server, int wake_fd, int timeout_ms)
 {
 	struct pollfd fds[2 + WEIR_SERVER_CLIENTS_MAX];
+	uint32_t whose[2 + WEIR_SERVER_CLIENTS_MAX];
+	nfds_t count;
+	bool has_knock = false;
 
-	fds[0] = (struct pollfd){ .fd = -1, .events = POLLIN };
-	fds[1] = (struct pollfd){ .fd = wake_fd, .events = POLLIN };
-	for (uint32_t i = 0; i < WEIR_SERVER_CLIENTS_MAX; i++) {
-		const struct client *client = &server->clients[i];
-
-		fds[2 + i] = (struct pollfd){ .fd = client->fd, .events = client->answer ? POLLOUT : POLLIN };
-		// Who knocks is heard when there is a place, not all the time.
-		if (client->fd < 0)
-			fds[0].fd = server->fd;
+	hang_up_late(server, lib_clock_ns());
+	count = who_to_wait_for(server, wake_fd, lib_clock_ns(), fds, whose);
+	for (nfds_t i = 0; i < count; i++) {
+		if (whose[i] < WEIR_SERVER_CLIENTS_MAX && has_request(&server->clients[whose[i]]))
+			timeout_ms = 0;
 	}
-	if (poll(fds, 2 + WEIR_SERVER_CLIENTS_MAX, timeout_ms) <= 0)
+	if (poll(fds, count, timeout_ms) < 0)
 		return;
-	for (uint32_t i = 0; i < WEIR_SERVER_CLIENTS_MAX; i++) {
-		if (fds[2 + i].fd >= 0 && fds[2 + i].revents && !serve(server, &server->clients[i], fds[2 + i].revents))
-			hang_up(&server->clients[i]);
+	for (nfds_t i = 0; i < count; i++) {
+		struct client *client = whose[i] < WEIR_SERVER_CLIENTS_MAX ? &server->clients[whose[i]] : NULL;
+
+		if (whose[i] == LISTENER)
+			has_knock = fds[i].revents & POLLIN;
+		else if (client && (fds[i].revents || has_request(client)) && !serve(server, client, fds[i].revents))
+			hang_up(client);
 	}
-	if (fds[0].revents & POLLIN)
-		take(server);
+	for (uint32_t i = 0; has_knock && i < WEIR_SERVER_CLIENTS_MAX; i++)
+		has_knock = take_one(server, lib_clock_ns());
+}
+
+bool weir_server_is_short(struct weir_server *server)
+{
+	bool is_short = server->is_short;
+
+	server->is_short = false;
+	return is_short;
 }

@@ -3,6 +3,7 @@
 #ifndef WEIR_DAEMON_SERVER_H
 #define WEIR_DAEMON_SERVER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <jansson.h>
@@ -10,7 +11,7 @@
 #include "control/api/command.h"
 #include "control/model/trouble.h"
 
-#define WEIR_SERVER_CLIENTS_MAX 64u // further connections wait in the socket's queue
+#define WEIR_SERVER_CLIENTS_MAX 64u // further ones take the place of who is idle, or wait in the socket's queue
 
 struct weir_server;
 
@@ -25,17 +26,25 @@ struct weir_server_config {
 	// is read like any other.
 	void (*lane)(void *context, int fd);
 	void *context;
+	// How long a client may say nothing before its first request and after an answer, and take nothing of an answer.
+	uint32_t silent_ms;
+	uint32_t idle_ms;
+	uint32_t reading_ms;
 };
 
-// A listening socket with that file mode; the caller closes it and removes the file. -errno with *trouble.
-int weir_server_listen(const char *path, uint32_t mode, uint32_t queue, struct weir_trouble *trouble);
+#define WEIR_SERVER_SILENT_MS 10000u
+#define WEIR_SERVER_IDLE_MS 600000u
+#define WEIR_SERVER_READING_MS 10000u
 
-// Binds and listens. A socket file that nobody listens on any more is replaced. 0 or -errno with *trouble.
+// Binds and listens (control/daemon/listener.h). 0 or -errno with *trouble.
 int weir_server_create(struct weir_server **server, const struct weir_server_config *config, struct weir_trouble *trouble);
 // Closes connections, removes the file. NULL is allowed.
 void weir_server_destroy(struct weir_server *server);
 
 // Waits at most timeout_ms for clients or for `wake_fd` to become readable, and serves the clients.
 void weir_server_run(struct weir_server *server, int wake_fd, int timeout_ms);
+
+// Whether somebody knocked since the last call for whom there was no descriptor.
+bool weir_server_is_short(struct weir_server *server);
 
 #endif

@@ -19,7 +19,7 @@
 #include "control/daemon/config.h"
 #include "control/daemon/lanes.h"
 #include "control/daemon/machine.h"
-#include "control/daemon/server.h"
+#include "control/daemon/listener.h"
 #include "dataplane/io/lane.h"
 #include "tests/support/raw_lane.h"
 #include "wire/key.h"
@@ -37,7 +37,7 @@ struct storm {
 	struct weir_lanes *lanes;
 	char counters[64];
 	char path[64];
-	int listener;
+	struct weir_listener listener;
 	uint64_t seed;
 	uint64_t end_ms;
 	atomic_bool is_over;
@@ -579,8 +579,9 @@ static int begin(struct storm *storm)
 	if (!err)
 		err = weir_lanes_create(&storm->lanes, storm->router, storm->reaper, &trouble);
 	if (!err) {
-		storm->listener = weir_server_listen(storm->path, 0600, 64, &trouble);
-		err = storm->listener < 0 ? storm->listener : weir_lanes_listen(storm->lanes, storm->listener);
+		err = weir_listener_open(&storm->listener, storm->path, 0600, 64, &trouble);
+		if (!err)
+			err = weir_lanes_listen(storm->lanes, storm->listener.fd);
 	}
 	if (err)
 		printf("# cannot start: %s: %s: %s\n", trouble.object, trouble.action, trouble.reason);
@@ -700,7 +701,6 @@ int main(int count, char **words)
 	weir_router_stop(storm.router);
 	weir_lanes_destroy(storm.lanes);
 	weir_reaper_destroy(storm.reaper);
-	close(storm.listener);
-	unlink(storm.path);
+	weir_listener_close(&storm.listener);
 	return !is_fine;
 }

@@ -17,7 +17,7 @@
 #include "control/daemon/config.h"
 #include "control/daemon/lanes.h"
 #include "control/daemon/machine.h"
-#include "control/daemon/server.h"
+#include "control/daemon/listener.h"
 #include "dataplane/io/lane.h"
 #include "tests/support/raw_lane.h"
 #include "wire/key.h"
@@ -34,7 +34,7 @@ struct fixture {
 	struct weir_lanes *lanes;
 	char counters[64];
 	char path[64];
-	int listener;
+	struct weir_listener listener;
 	uint64_t nonce;
 };
 
@@ -73,9 +73,8 @@ static void begin(struct fixture *fixture)
 		     trouble.object, trouble.action, trouble.reason);
 	cr_assert_eq(weir_reaper_create(&fixture->reaper, &trouble), 0);
 	cr_assert_eq(weir_lanes_create(&fixture->lanes, fixture->router, fixture->reaper, &trouble), 0, "%s", trouble.reason);
-	fixture->listener = weir_server_listen(fixture->path, 0600, 64, &trouble);
-	cr_assert_geq(fixture->listener, 0, "%s", trouble.reason);
-	cr_assert_eq(weir_lanes_listen(fixture->lanes, fixture->listener), 0);
+	cr_assert_eq(weir_listener_open(&fixture->listener, fixture->path, 0600, 64, &trouble), 0, "%s", trouble.reason);
+	cr_assert_eq(weir_lanes_listen(fixture->lanes, fixture->listener.fd), 0);
 }
 
 static void end(struct fixture *fixture)
@@ -83,8 +82,7 @@ static void end(struct fixture *fixture)
 	weir_router_stop(fixture->router);
 	weir_lanes_destroy(fixture->lanes);
 	weir_reaper_destroy(fixture->reaper);
-	close(fixture->listener);
-	unlink(fixture->path);
+	weir_listener_close(&fixture->listener);
 }
 
 static void run(struct fixture *fixture, uint32_t milliseconds)
