@@ -200,6 +200,9 @@ class Router:
 
     def start(self, timeout_s=20, stderr=None):
         self.launch(stderr)
+        return self.wait_ready(timeout_s)
+
+    def wait_ready(self, timeout_s=20):
         deadline = time.monotonic() + timeout_s
         while True:
             if not self.process.is_running():

@@ -340,6 +340,15 @@ static int check_room(const struct weir_router *router, const struct weir_topolo
 	return 0;
 }
 
+int weir_router_check(struct weir_router *router, struct weir_topology *topology, struct weir_plan *plan,
+		      struct weir_trouble *trouble)
+{
+	const struct weir_router_target target = { router, topology, plan };
+	int err = check_room(router, topology, trouble);
+
+	return err ? err : weir_memory_check(&target, trouble);
+}
+
 static int check_usable(struct weir_router *router, struct weir_trouble *trouble)
 {
 	weir_router_settle(router);
@@ -358,10 +367,8 @@ static int check_usable(struct weir_router *router, struct weir_trouble *trouble
 static int perform(struct weir_transaction *tx, struct weir_trouble *trouble)
 {
 	struct weir_router *router = tx->router;
-	int err = weir_memory_check(&tx->target, trouble);
+	int err = prepare(tx, trouble);
 
-	if (!err)
-		err = prepare(tx, trouble);
 	if (err) {
 		destroy_new(tx);
 		return err;
@@ -386,13 +393,12 @@ static int begin(struct weir_transaction *tx, struct weir_trouble *trouble)
 	int err = check_usable(router, trouble);
 
 	if (!err)
-		err = check_room(router, tx->target.topology, trouble);
-	if (!err)
 		err = weir_plan_create(&plan, router->machine, tx->target.topology, router->plan, trouble);
 	if (err)
 		return err;
 	tx->target.plan = plan;
-	return weir_diff_create(&tx->diff, router->topology, router->plan, tx->target.topology, plan, trouble);
+	err = weir_diff_create(&tx->diff, router->topology, router->plan, tx->target.topology, plan, trouble);
+	return err ? err : weir_router_check(router, tx->target.topology, plan, trouble);
 }
 
 int weir_router_apply(struct weir_router *router, struct weir_topology *topology, struct weir_outcome *outcome,

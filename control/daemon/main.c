@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "control/daemon/answer.h"
 #include "control/daemon/config.h"
+#include "control/daemon/files.h"
 #include "control/daemon/instance.h"
 #include "control/daemon/lanes.h"
 #include "control/daemon/listener.h"
@@ -23,7 +23,6 @@
 #include "control/daemon/signals.h"
 #include "lib/standard.h"
 
-#define FILES_MAX 65536u // descriptors, when nobody limits them below
 #define SAMPLE_NS 1000000000ull
 #define EXIT_HOST 1 // the host misses something, or the start failed
 #define EXIT_CONFIG 2 // command line or topology file
@@ -37,6 +36,7 @@ struct daemon {
 	struct weir_lanes *lanes;
 	struct weir_listener lanes_listener; // for lanes alone; fd -1: there is none
 	int signal_fd;
+	bool is_short; // of descriptors, and said so
 	int wake_fd; // readable with a signal, or when there is something to do for lanes
 };
 
@@ -123,7 +123,8 @@ static json_t *plan(struct daemon *daemon, json_t *arguments, struct weir_troubl
 	if (!topology)
 		return NULL;
 	if (weir_plan_create(&wanted, router->machine, topology, router->plan, trouble) == 0 &&
-	    weir_diff_create(&diff, router->topology, router->plan, topology, wanted, trouble) == 0)
+	    weir_diff_create(&diff, router->topology, router->plan, topology, wanted, trouble) == 0 &&
+	    weir_router_check(router, topology, wanted, trouble) == 0)
 		answer = weir_answer_plan(router->machine, topology, wanted, diff);
 	weir_diff_destroy(diff);
 	weir_plan_destroy(wanted);
@@ -231,6 +232,19 @@ static int watch(struct daemon *daemon)
 	return daemon->wake_fd < 0 ? -errno : 0;
 }
 
+// Once for as long as it lasts.
+static void say_short(struct daemon *daemon)
+{
+	bool is_short = weir_server_is_short(daemon->server);
+
+	if (is_short && !daemon->is_short)
+		weir_say(WEIR_SAY_WARNING,
+			 "control socket: cannot take a connection: all %llu descriptors are in use. Fix: raise the limit of open "
+			 "files (LimitNOFILE= of the service, ulimit -n)",
+			 (unsigned long long)weir_files_limit());
+	daemon->is_short = is_short;
+}
+
 // Until a signal says so: its number.
 static int serve(struct daemon *daemon)
 {
@@ -248,6 +262,7 @@ static int serve(struct daemon *daemon)
 		if (time_ns - sampled >= SAMPLE_NS) {
 			weir_router_settle(daemon->router);
 			weir_router_sample(daemon->router, time_ns);
+			say_short(daemon);
 			sampled = time_ns;
 		}
 		wait_ms = (int)((sampled + SAMPLE_NS - time_ns) / 1000000 + 1);
@@ -361,21 +376,6 @@ static int start(struct daemon *daemon)
 	return result;
 }
 
-// Each local client takes four descriptors: as many as are permitted at all.
-static void raise_limit_of_files(void)
-{
-	struct rlimit limit;
-	rlim_t most;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-		return;
-	most = limit.rlim_max < FILES_MAX ? limit.rlim_max : FILES_MAX;
-	if (limit.rlim_cur < most) {
-		limit.rlim_cur = most;
-		setrlimit(RLIMIT_NOFILE, &limit);
-	}
-}
-
 int main(int count, char **words)
 {
 	struct daemon daemon = { .signal_fd = -1, .wake_fd = -1, .lanes_listener = { .fd = -1 } };
@@ -385,7 +385,7 @@ int main(int count, char **words)
 	result = weir_options_parse(&daemon.options, count, words);
 	if (result != 0)
 		return lib_output_end("weir", result > 0 ? 0 : EXIT_CONFIG, EXIT_HOST);
-	raise_limit_of_files();
+	weir_files_raise_limit();
 	daemon.signal_fd = weir_signals_open();
 	if (daemon.signal_fd < 0) {
 		weir_say(WEIR_SAY_ERROR, "signals: cannot read them: %s. Fix: raise the limit of open files",

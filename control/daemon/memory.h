@@ -18,7 +18,11 @@ int weir_memory_read(uint32_t node, struct weir_memory *memory);
 // Text of a meminfo file (/proc/meminfo or a node's). Separate for tests.
 void weir_memory_parse(const char *text, struct weir_memory *memory);
 
-// Sums the new topics of the target by node. 0, or -ENOMEM with *trouble naming the first topic that does not fit.
+// Sums the new topics of the target by node and for the process's control groups, and the descriptors that their logs are. 0,
+// or -ENOMEM or -EMFILE with *trouble naming the first topic that does not fit.
 int weir_memory_check(const struct weir_router_target *target, struct weir_trouble *trouble);
+
+// Whether `need` bytes for workers can be had at all. 0, or -ENOMEM with *trouble.
+int weir_memory_check_start(uint64_t need, const struct weir_machine *machine, struct weir_trouble *trouble);
 
 #endif

@@ -189,6 +189,11 @@ static int open_dataplane(struct weir_router *router, const struct weir_router_o
 		.lanes_per_worker = topology->lanes_per_worker,
 	};
 	build_engine(&build->config.engine, router);
+	err = weir_memory_check_start(weir_dataplane_size(&build->config), router->machine, trouble);
+	if (err) {
+		free(build);
+		return err;
+	}
 	err = weir_dataplane_create(&router->dataplane, &build->config, &fault);
 	free(build);
 	if (err)

@@ -117,6 +117,11 @@ struct weir_router_options {
 int weir_router_start(struct weir_router **router, struct weir_machine *machine, struct weir_topology *topology,
 		      const struct weir_router_options *options, struct weir_trouble *trouble);
 
+// Whether there is room for what `topology` has more: memory, descriptors, room for events. Nothing is touched. 0 or -errno
+// with *trouble.
+int weir_router_check(struct weir_router *router, struct weir_topology *topology, struct weir_plan *plan,
+		      struct weir_trouble *trouble);
+
 // Makes the router run `topology`, which is taken over, also on failure. On failure nothing has changed and *trouble says
 // why. -EINPROGRESS: a worker did not answer in time; the change is kept `unfinished` until it has. *outcome is for
 // weir_outcome_fini().

@@ -75,6 +75,11 @@ static void parts_init(struct weir_engine *engine, struct weir_arena *arena)
 	engine->bounce = weir_arena_take(arena, WEIR_FRAME_MAX);
 }
 
+uint64_t weir_engine_size(const struct weir_engine_config *config)
+{
+	return memory_need(config) + weir_coordinator_need(config);
+}
+
 int weir_engine_create(struct weir_engine **engine, const struct weir_engine_config *config, const struct weir_engine_io *io)
 {
 	if (!config_is_valid(config))

@@ -112,6 +112,9 @@ struct weir_engine_config {
 	int node;                  // NUMA node of its memory, -1: any
 };
 
+// Bytes that weir_engine_create() takes.
+uint64_t weir_engine_size(const struct weir_engine_config *config);
+
 // Control thread; allocates everything the engine will ever need. io is copied. 0, -EINVAL, -ENOMEM.
 int weir_engine_create(struct weir_engine **engine, const struct weir_engine_config *config, const struct weir_engine_io *io);
 // Shards it still owns are destroyed.

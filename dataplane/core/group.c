@@ -610,6 +610,14 @@ void weir_coordinator_message(struct weir_coordinator *coordinator, const struct
 		returned(group, message, now_ns);
 }
 
+uint64_t weir_coordinator_need(const struct weir_engine_config *config)
+{
+	uint64_t members = (uint64_t)config->groups_max * config->members_max;
+
+	return sizeof(struct weir_coordinator) + config->groups_max * sizeof(struct group) + members * sizeof(struct member) +
+	       (config->groups_max + CHUNKS_EXTRA) * sizeof(struct chunk);
+}
+
 int weir_coordinator_create(struct weir_coordinator **coordinator, struct weir_engine *engine,
 			    const struct weir_engine_config *config)
 {

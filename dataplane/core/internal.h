@@ -100,6 +100,7 @@ void weir_reader_lane_over(struct weir_shard *shard, uint64_t lane, uint64_t ses
 
 // ---- group.c: coordinator ----
 struct weir_coordinator;
+uint64_t weir_coordinator_need(const struct weir_engine_config *config);
 int weir_coordinator_create(struct weir_coordinator **coordinator, struct weir_engine *engine,
 			    const struct weir_engine_config *config);
 void weir_coordinator_destroy(struct weir_coordinator *coordinator);

@@ -174,15 +174,22 @@ static int open_ports(struct weir_dataplane *dataplane, const struct weir_datapl
 	return open_lanes(dataplane, config, used, fault);
 }
 
+static uint32_t eal_memory_mb(const struct weir_dataplane_config *config)
+{
+	uint32_t megabytes = EAL_MB;
+
+	for (uint32_t i = 0; i < config->port_count; i++)
+		if (EAL_NEEDS(config->ports[i].kind))
+			megabytes += config->ports[i].queues * EAL_QUEUE_MB;
+	return megabytes;
+}
+
 static int start_eal(struct weir_dataplane *dataplane, const struct weir_dataplane_config *config, struct weir_fault *fault)
 {
 	struct weir_eal_config eal = { .instance = config->instance, .memory = config->memory };
 	int error;
 
-	eal.memory_mb = EAL_MB;
-	for (uint32_t i = 0; i < config->port_count; i++)
-		if (EAL_NEEDS(config->ports[i].kind))
-			eal.memory_mb += config->ports[i].queues * EAL_QUEUE_MB;
+	eal.memory_mb = eal_memory_mb(config);
 	for (uint32_t i = 0; i < config->port_count; i++)
 		if (config->ports[i].kind == WEIR_PORT_DPDK && config->ports[i].device && strchr(config->ports[i].device, ':'))
 			eal.needs_pci = true;
@@ -192,6 +199,15 @@ static int start_eal(struct weir_dataplane *dataplane, const struct weir_datapla
 	error = weir_eal_start(&eal, fault);
 	dataplane->has_eal = error == 0;
 	return error;
+}
+
+uint64_t weir_dataplane_size(const struct weir_dataplane_config *config)
+{
+	uint64_t size = config->worker_count * weir_engine_size(&config->engine) + weir_mesh_size(config->worker_count);
+
+	if (needs_eal(config, UINT16_MAX) && config->memory == WEIR_EAL_ORDINARY)
+		size += (uint64_t)eal_memory_mb(config) << 20;
+	return size;
 }
 
 int weir_dataplane_create(struct weir_dataplane **out, const struct weir_dataplane_config *config, struct weir_fault *fault)

@@ -38,6 +38,9 @@ struct weir_dataplane_config {
 	uint32_t lanes_per_worker;  // 0: no lanes; at most WEIR_LANE_PER_WORKER_MAX
 };
 
+// Bytes of ordinary memory that weir_dataplane_create() takes, but for a few MiB of each port and lane.
+uint64_t weir_dataplane_size(const struct weir_dataplane_config *config);
+
 // Opens everything, starts nothing. On failure everything is undone and *fault says what to do.
 int weir_dataplane_create(struct weir_dataplane **dataplane, const struct weir_dataplane_config *config,
 			  struct weir_fault *fault);

@@ -125,6 +125,14 @@ static int init_frame_rings(struct weir_mesh *mesh, const int *node)
 	return 0;
 }
 
+uint64_t weir_mesh_size(uint16_t workers)
+{
+	uint64_t parties = workers + 1u;
+
+	return (uint64_t)workers * workers * (sizeof(struct weir_frame_ring) + ring_size(workers)) +
+	       parties * parties * sizeof(struct weir_message_ring);
+}
+
 int weir_mesh_create(struct weir_mesh **out, uint16_t workers, const int *node)
 {
 	struct weir_mesh *mesh;

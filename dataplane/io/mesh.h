@@ -19,6 +19,8 @@ struct weir_mesh;
 #define WEIR_MESH_BUDGET (256u << 20) // bytes that all frame rings together may take
 
 // Control thread. node[w]: NUMA node of worker w, -1: any. -ENOMEM, -errno of eventfd.
+// Bytes that weir_mesh_create() takes.
+uint64_t weir_mesh_size(uint16_t workers);
 int weir_mesh_create(struct weir_mesh **mesh, uint16_t workers, const int *node);
 void weir_mesh_destroy(struct weir_mesh *mesh);
 

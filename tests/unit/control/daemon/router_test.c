@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -241,6 +242,21 @@ Test(router, a_port_in_use_is_refused_by_name_and_leaves_nothing, .timeout = 30)
 	cr_assert_lt(weir_router_start(&second, machine, topology_of(&fixture, BASE, &trouble), &options, &trouble), 0);
 	cr_assert(strstr(trouble.object, "29347"), "%s", trouble.object);
 	cr_assert_neq(access(counters, F_OK), 0, "the counters file stayed");
+	end(&fixture);
+}
+
+Test(router, shards_that_need_more_descriptors_than_there_are_are_refused_with_numbers, .timeout = 60)
+{
+	struct fixture fixture = { 0 };
+	struct rlimit limit;
+
+	begin(&fixture, BASE);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = 100;
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	refused(&fixture,
+		"topics: [{name: a, shards: 2, homes: {0: 0, 1: 1}, groups: [{name: g}]}, {name: b, shards: 90, log: 64KiB}]\n",
+		"topic b", "90 descriptors");
 	end(&fixture);
 }
 
