@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,19 +34,59 @@ static int taken(struct weir_trouble *trouble, const char *name, int fd)
 	return -EBUSY;
 }
 
+static int foreign(struct weir_trouble *trouble, const char *path, const char *what)
+{
+	char object[200];
+
+	snprintf(object, sizeof(object), "lock file %s", path);
+	weir_trouble_set(trouble, object, "take it", "remove what lies there, or give this weir another --instance",
+			 "%s lies there, and it stays", what);
+	return -EEXIST;
+}
+
+// What is ours holds a pid or nothing.
+static bool is_lock(int fd)
+{
+	char text[24];
+	ssize_t got = pread(fd, text, sizeof(text), 0);
+	size_t digits = 0;
+
+	while (got > 0 && digits < (size_t)got && text[digits] >= '0' && text[digits] <= '9')
+		digits++;
+	return got == 0 || (got < (ssize_t)sizeof(text) && digits > 0 && digits + 1 == (size_t)got && text[digits] == '\n');
+}
+
+static int open_lock(struct weir_instance *instance, struct weir_trouble *trouble)
+{
+	const char *path = instance->lock_path;
+	struct stat found;
+
+	// Nor are links followed: what is behind them would be written to. Nor does a pipe hold up the start.
+	instance->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
+	if (instance->lock < 0 && errno == ELOOP)
+		return foreign(trouble, path, "a symbolic link");
+	if (instance->lock < 0 && errno == EISDIR)
+		return foreign(trouble, path, "a directory");
+	if (instance->lock < 0)
+		return refuse(trouble, "write the lock file", "run weir as root, or let weir's user own the directory", -errno);
+	if (fstat(instance->lock, &found) == 0 && S_ISREG(found.st_mode) && is_lock(instance->lock))
+		return 0;
+	close(instance->lock);
+	return foreign(trouble, path, "something that is no lock file of weir");
+}
+
 // -EAGAIN: the file was removed by its last owner between open and lock, and a lock on it would be seen by nobody.
 static int lock(struct weir_instance *instance, const char *name, struct weir_trouble *trouble)
 {
 	struct stat locked;
 	struct stat named;
+	int err = open_lock(instance, trouble);
 
-	instance->lock = open(instance->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-	if (instance->lock < 0)
-		return refuse(trouble, "write the lock file", "run weir as root, or let weir's user own the directory", -errno);
+	if (err)
+		return err;
 	if (flock(instance->lock, LOCK_EX | LOCK_NB) != 0) {
-		int err = errno == EWOULDBLOCK ? taken(trouble, name, instance->lock)
-					       : refuse(trouble, "lock the lock file", "use a file system with locks", -errno);
-
+		err = errno == EWOULDBLOCK ? taken(trouble, name, instance->lock)
+					   : refuse(trouble, "lock the lock file", "use a file system with locks", -errno);
 		close(instance->lock);
 		return err;
 	}
@@ -88,6 +129,10 @@ int weir_instance_take(struct weir_instance *instance, const char *name, const c
 
 void weir_instance_release(struct weir_instance *instance)
 {
-	unlink(instance->lock_path);
+	struct stat locked;
+	struct stat named;
+
+	if (fstat(instance->lock, &locked) == 0 && lstat(instance->lock_path, &named) == 0 && locked.st_ino == named.st_ino)
+		unlink(instance->lock_path);
 	close(instance->lock);
 }

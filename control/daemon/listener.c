@@ -59,7 +59,7 @@ static int clear(const struct sockaddr_un *address, struct weir_trouble *trouble
 	if (lstat(path, &found) != 0)
 		return errno == ENOENT ? 0 : refuse(trouble, path, "look what lies there", "check the path", -errno);
 	if (!S_ISSOCK(found.st_mode)) {
-		refuse(trouble, path, "listen there", "name another path, or remove what lies there", -EEXIST);
+		refuse(trouble, path, "listen there", "name another path, or remove it", -EEXIST);
 		snprintf(trouble->reason, sizeof(trouble->reason), "%s lies there, and it stays", kind_of(found.st_mode));
 		return -EEXIST;
 	}
@@ -67,7 +67,7 @@ static int clear(const struct sockaddr_un *address, struct weir_trouble *trouble
 	if (err == -EADDRINUSE)
 		return refuse(trouble, path, "listen there", "give this weir another --instance or --socket", err);
 	if (err)
-		return refuse(trouble, path, "ask whether somebody listens there", "remove the file, or name another path", err);
+		return refuse(trouble, path, "ask who listens there", "remove the file, or name another path", err);
 	if (found.st_uid != geteuid()) {
 		refuse(trouble, path, "take it over", "remove the file if nobody needs it, or name another path", -EPERM);
 		snprintf(trouble->reason, sizeof(trouble->reason),

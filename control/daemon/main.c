@@ -239,8 +239,8 @@ static void say_short(struct daemon *daemon)
 
 	if (is_short && !daemon->is_short)
 		weir_say(WEIR_SAY_WARNING,
-			 "control socket: cannot take a connection: all %llu descriptors are in use. Fix: raise the limit of open "
-			 "files (LimitNOFILE= of the service, ulimit -n)",
+			 "control socket: cannot take a connection: all %llu descriptors are in use. Fix: raise the limit of "
+			 "open files (LimitNOFILE= of the service, ulimit -n)",
 			 (unsigned long long)weir_files_limit());
 	daemon->is_short = is_short;
 }

@@ -184,8 +184,8 @@ static int check_files(const struct weir_router_target *target, struct weir_trou
 		snprintf(object, sizeof(object), "topic %s", topic->name);
 		weir_trouble_set(trouble, object, "make its logs",
 				 "raise the limit of open files (LimitNOFILE= of the service, ulimit -n), or use fewer shards",
-				 "new topics need %llu descriptors, one a shard, %llu are in use and %u are kept for clients, where "
-				 "%llu are permitted",
+				 "new topics need %llu descriptors, one a shard, %llu are in use and %u are kept for clients, "
+				 "where %llu are permitted",
 				 (unsigned long long)need, (unsigned long long)used, WEIR_FILES_SPARE,
 				 (unsigned long long)limit);
 		trouble->mark = topic->mark;
@@ -252,8 +252,8 @@ int weir_memory_check_start(uint64_t need, const struct weir_machine *machine, s
 	if (fits(need, free))
 		return 0;
 	weir_trouble_set(trouble, "workers", "make what they work with",
-			 "lower limits (sessions_per_worker, park_frames, reassembly_slots, event_max, members_per_group), use fewer "
-			 "workers, or add memory",
+			 "lower limits (sessions_per_worker, park_frames, reassembly_slots, event_max, members_per_group), "
+			 "use fewer workers, or add memory",
 			 "they need %llu MiB of memory, and %s has %llu MiB left", mib(need), place, mib(free));
 	return -ENOMEM;
 }

@@ -69,7 +69,18 @@ static int shard_refused(struct weir_trouble *trouble, const struct weir_topolog
 		snprintf(reason, sizeof(reason), "not enough free hugepages on its node, and `hugepages: require` is set");
 		fix = "reserve more (/proc/sys/vm/nr_hugepages), make log smaller, or set `hugepages: prefer`";
 	}
+	if (err == -EMFILE || err == -ENFILE)
+		fix = "raise the limit of open files (LimitNOFILE= of the service, ulimit -n), or use fewer shards";
 	return refuse_topic(trouble, config, action, fix, reason, err);
+}
+
+static int rows_refused(struct weir_trouble *trouble, const struct weir_topology_topic *config)
+{
+	if (errno == EOVERFLOW)
+		return refuse_topic(trouble, config, "count its shards", "use fewer shards, or a second instance",
+				    "the router's limit of shards over all topics is reached", -ENOSPC);
+	return refuse_topic(trouble, config, "count its shards", "make room there (df /run/weir), or use fewer shards",
+			    "the file of counters in /run/weir cannot grow: its file system is full", -ENOSPC);
 }
 
 // The memories of a topic's shards, one for each node.
@@ -124,8 +135,7 @@ static int shards_create(struct weir_router_topic *topic, struct slabs *slabs, c
 
 		topic->rows[s] = weir_counters_shard_get(counters);
 		if (!topic->rows[s])
-			return refuse_topic(trouble, config, "count its shards", "use fewer shards, or a second instance",
-					    "the router's limit of shards over all topics is reached", -ENOSPC);
+			return rows_refused(trouble, config);
 		shard.row = topic->rows[s];
 		log->incarnation = shard.incarnation;
 		log->head = lanes ? weir_lane_head_get(lanes, shard.incarnation) : NULL;
@@ -237,9 +247,12 @@ int weir_router_group_create(struct weir_router_group **out, struct weir_router 
 	for (uint32_t s = 0; s < topic->shards; s++) {
 		group->rows[s] = weir_counters_group_get(counters);
 		if (!group->rows[s]) {
+			const char *reason = errno == EOVERFLOW ? "the router's limit of groups times shards is reached"
+								: "the file of counters in /run/weir cannot grow: its file "
+								  "system is full (df /run/weir)";
+
 			weir_router_group_destroy(router, group, topic->shards);
-			return refuse_group(trouble, topic, config, "the router's limit of groups times shards is reached",
-					    -ENOSPC);
+			return refuse_group(trouble, topic, config, reason, -ENOSPC);
 		}
 	}
 	memcpy(group->spec.name, config->name, sizeof(group->spec.name));

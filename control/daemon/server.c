@@ -155,10 +155,12 @@ static void hang_up_late(struct weir_server *server, uint64_t now_ns)
 
 	for (uint32_t i = 0; i < WEIR_SERVER_CLIENTS_MAX; i++) {
 		struct client *client = &server->clients[i];
-		uint32_t patience_ms = client->answer ? config->reading_ms : client->has_asked ? config->idle_ms : config->silent_ms;
+		uint32_t patience_ms = client->has_asked ? config->idle_ms : config->silent_ms;
 
 		if (client->fd < 0)
 			continue;
+		if (client->answer)
+			patience_ms = config->reading_ms;
 		if (now_ns - client->moved_ns >= patience_ms * MS ||
 		    (client->answer && now_ns - client->answer_ns >= ANSWER_PATIENCE * config->reading_ms * MS))
 			hang_up(client);

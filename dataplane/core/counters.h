@@ -22,8 +22,9 @@ struct weir_counters_header {
 	uint64_t magic;
 	uint32_t version;
 	uint32_t worker_rows;
-	uint32_t shard_rows;  // capacity
-	uint32_t group_rows;  // capacity
+	// Rows there are now; they grow. What lies behind them has no memory yet: it must not be touched.
+	_Atomic uint32_t shard_rows;
+	_Atomic uint32_t group_rows;
 	uint64_t worker_offset; // bytes from the start of the mapping
 	uint64_t shard_offset;
 	uint64_t group_offset;

@@ -11,7 +11,7 @@
 struct weir_counters;
 
 struct weir_counters_config {
-	const char *path;     // usually on tmpfs; a file left by a dead router is replaced
+	const char *path;     // usually on tmpfs; a file left by a dead router is replaced, nothing else is
 	uint32_t worker_rows;
 	uint32_t shard_rows;  // most shards of all topics together
 	uint32_t group_rows;  // most (group, shard) pairs together
@@ -23,7 +23,8 @@ int weir_counters_create(struct weir_counters **counters, const struct weir_coun
 // Removes the file.
 void weir_counters_destroy(struct weir_counters *counters);
 
-// Zeroed row with in_use set and its pages touched; NULL when all are taken.
+// Zeroed row with in_use set, its pages taken and touched. NULL: errno is EOVERFLOW when all are taken, else it says why the
+// file cannot grow.
 struct weir_worker_row *weir_counters_worker(struct weir_counters *counters, uint32_t worker);
 struct weir_shard_row *weir_counters_shard_get(struct weir_counters *counters);
 struct weir_group_row *weir_counters_group_get(struct weir_counters *counters);

@@ -76,7 +76,8 @@ static int create_heads(struct weir_lane_table *table, uint32_t shards)
 	table->heads_memory = memfd_create("weir-heads", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (table->heads_memory < 0)
 		return -errno;
-	if (ftruncate(table->heads_memory, (off_t)size) != 0)
+	// Workers write the heads, and may not fault for a page that cannot be had.
+	if (ftruncate(table->heads_memory, (off_t)size) != 0 || fallocate(table->heads_memory, 0, 0, (off_t)size) != 0)
 		return -errno;
 	table->heads = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, table->heads_memory, 0);
 	if (table->heads == MAP_FAILED) {

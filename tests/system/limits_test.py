@@ -31,7 +31,8 @@ class Group:
 
     def start(self, lab, router):
         script = f'echo $$ >{self.path}/cgroup.procs; exec "$@"'
-        return lab.start('weir', ['sh', '-c', script, 'sh', program('weir'), '--config', router.write()], netns=lab.router_netns)
+        command = ['sh', '-c', script, 'sh', program('weir'), '--config', router.write()]
+        return lab.start('weir', command, netns=lab.router_netns)
 
 
 def error_of(answer):
@@ -51,8 +52,8 @@ def test_what_does_not_fit_into_the_control_group_is_refused_with_numbers(lab):
         router.topology['topics'].pop()
         router.process = group.start(lab, router)
         router.wait_ready()
-        publish = [program('weircat'), 'publish', 'positions', '--router', router.address(producers)]
-        subprocess.run(['nsenter', f'--net=/run/netns/{producers.netns}', *publish], input=b'one\ntwo\n', check=True, timeout=20)
+        publish = ['nsenter', f'--net=/run/netns/{producers.netns}', program('weircat'), 'publish', 'positions']
+        subprocess.run([*publish, '--router', router.address(producers)], input=b'one\ntwo\n', check=True, timeout=20)
         router.topology['topics'].append(big)
         for command in ('plan', 'apply'):
             error = error_of(router.ctl(command, router.write('big.yaml'), check=False))

@@ -3,8 +3,10 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -81,7 +83,7 @@ Test(counters, a_second_router_replaces_the_file_of_a_dead_one)
 	cr_assert_eq(access(path, F_OK), 0);
 	cr_assert_eq(weir_counters_create(&counters, &config, NULL), 0);
 	cr_assert_eq(weir_counters_open(&view, path), 0);
-	cr_expect_eq(view.header->shard_rows, 8);
+	cr_expect_eq(view.header->shard_rows, 0, "none was taken");
 	weir_counters_close(&view);
 	weir_counters_destroy(counters);
 }
@@ -123,4 +125,106 @@ Test(counters, a_directory_that_is_not_there_is_named)
 	cr_expect_null(counters);
 	cr_expect(strstr(fault.object, "/nonexistent/weir.counters"));
 	cr_expect(fault.action[0] && fault.reason[0] && fault.fix[0]);
+}
+
+// A file system of 128 KiB at `folder`, for this process alone.
+static void mount_small(const char *folder)
+{
+	bool is_root = geteuid() == 0;
+	char map[32];
+	int fd;
+
+	snprintf(map, sizeof(map), "0 %u 1", (unsigned)geteuid());
+	if (unshare(is_root ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS) != 0)
+		cr_skip_test("neither root nor namespaces of users");
+	if (!is_root) {
+		fd = open("/proc/self/uid_map", O_WRONLY);
+		cr_assert_eq(write(fd, map, strlen(map)), (ssize_t)strlen(map));
+		close(fd);
+	}
+	cr_assert_eq(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	cr_assert_eq(mount("tmpfs", folder, "tmpfs", 0, "size=128k"), 0);
+}
+
+Test(counters, a_row_that_there_is_no_room_for_is_refused_before_it_is_touched)
+{
+	struct weir_counters_config config = { .path = path, .worker_rows = 2, .shard_rows = 4096, .group_rows = 4096 };
+	struct weir_counters *counters = NULL;
+	struct weir_fault fault = { 0 };
+	char folder[32] = "/tmp/weir-counters-XXXXXX";
+	uint32_t rows = 0;
+
+	cr_assert_not_null(mkdtemp(folder));
+	mount_small(folder);
+	snprintf(path, sizeof(path), "%s/c", folder);
+	cr_assert_eq(weir_counters_create(&counters, &config, &fault), 0, "%s", fault.reason);
+	while (weir_counters_shard_get(counters))
+		rows++;
+	cr_expect_eq(errno, ENOSPC);
+	cr_expect_gt(rows, 4);
+	cr_expect_lt(rows, 4096);
+	cr_expect_null(weir_counters_group_get(counters));
+	cr_expect_eq(errno, ENOSPC);
+	weir_counters_destroy(counters);
+	umount(folder);
+	rmdir(folder);
+}
+
+Test(counters, the_end_of_the_rows_is_told_from_the_end_of_the_room)
+{
+	struct weir_counters *counters = make(1);
+	struct weir_shard_row *row = weir_counters_shard_get(counters);
+
+	cr_assert_not_null(row);
+	cr_expect_null(weir_counters_shard_get(counters));
+	cr_expect_eq(errno, EOVERFLOW);
+	weir_counters_shard_put(counters, row);
+	cr_expect_eq(weir_counters_shard_get(counters), row);
+	weir_counters_destroy(counters);
+}
+
+static void stays(const char *says)
+{
+	struct weir_counters_config config = { .path = path, .worker_rows = 1 };
+	struct weir_counters *counters = NULL;
+	struct weir_fault fault = { 0 };
+	struct stat before;
+	struct stat after;
+
+	cr_assert_eq(lstat(path, &before), 0);
+	cr_expect_eq(weir_counters_create(&counters, &config, &fault), -EEXIST, "%s", says);
+	cr_expect(strstr(fault.object, path) && fault.fix[0], "%s", says);
+	cr_assert_eq(lstat(path, &after), 0);
+	cr_expect_eq(before.st_ino, after.st_ino, "%s", says);
+}
+
+Test(counters, what_is_no_counters_file_stays)
+{
+	int fd;
+
+	snprintf(path, sizeof(path), "/tmp/weir-counters-test.%d", (int)getpid());
+	fd = open(path, O_CREAT | O_WRONLY, 0644);
+	cr_assert_eq(write(fd, "three days of notes", 19), 19);
+	close(fd);
+	stays("a file");
+	unlink(path);
+	cr_assert_eq(symlink("/etc/hostname", path), 0);
+	stays("a link");
+	unlink(path);
+	cr_assert_eq(mkdir(path, 0755), 0);
+	stays("a directory");
+	rmdir(path);
+}
+
+Test(counters, the_end_removes_no_file_but_its_own)
+{
+	struct weir_counters *counters = make(1);
+	int fd;
+
+	cr_assert_eq(unlink(path), 0);
+	fd = open(path, O_CREAT | O_EXCL | O_WRONLY, 0644);
+	cr_assert_geq(fd, 0);
+	close(fd);
+	weir_counters_destroy(counters);
+	cr_expect_eq(unlink(path), 0, "it was removed");
 }
