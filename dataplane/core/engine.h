@@ -79,6 +79,8 @@ struct weir_engine_io {
 	const struct weir_lane_view *(*lane_find)(void *context, uint64_t lane);
 	// A head moved that the lane's client reads: it is woken at the end of the turn if it sleeps.
 	void (*lane_wake)(void *context, uint64_t lane);
+	// Nanoseconds since 1970. NULL: nobody knows.
+	uint64_t (*wall_clock)(void *context);
 	void *context;
 };
 

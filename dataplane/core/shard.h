@@ -69,6 +69,7 @@ struct weir_stream {
 	uint64_t nack_next;  // what was missing then
 	uint32_t wanted;     // waiting: bytes of the run that was refused `full`; 0: waits for credit only
 	uint32_t reassembly; // slot, while is_assembling
+	uint64_t outranked;  // highest epoch that a higher one took the stream from: it may live and must stay fenced
 	// Rarely touched.
 	struct weir_timer timer; // end of the dedup window
 	struct weir_stream *wait_next;

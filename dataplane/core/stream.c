@@ -10,6 +10,7 @@
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
 #define NS_PER_MS 1000000ull
 #define ROUND_NS (50 * NS_PER_MS)  // streams that published within the last two share the free space
+#define EPOCH_AHEAD_NS (24 * 3600 * 1000 * NS_PER_MS) // of an honest producer whose clock is not the router's
 #define NONE_NEWS_EVENTS 4096u     // a stream that needs no acknowledgement is told of credit when it has less than this
 
 static void refuse_frame(struct weir_shard *shard, const struct weir_session_ref *to, const struct weir_refuse_entry *what,
@@ -467,6 +468,8 @@ static void take_over(struct weir_shard *shard, struct weir_stream *stream, cons
 	weir_wheel_cancel(&engine->wheel, &stream->timer);
 	stream->state = WEIR_STREAM_OPEN;
 	session_set(shard, stream, ingress->session->id);
+	if (open->epoch > stream->epoch && stream->epoch > stream->outranked)
+		stream->outranked = stream->epoch;
 	stream->epoch = open->epoch;
 	stream->home = ingress->session->home;
 	stream->is_local = ingress->session->lane != 0;
@@ -486,6 +489,14 @@ static enum weir_reason level_of(const struct weir_shard *shard, const struct we
 	return *level <= WEIR_ACK_ROUTED ? WEIR_R_NONE : WEIR_R_LEVEL;
 }
 
+// An epoch fences all below it, so none is taken that no clock can have shown: it would shut out its name.
+static bool is_epoch_possible(const struct weir_engine *engine, uint64_t epoch)
+{
+	if (epoch == 0 || !engine->io.wall_clock)
+		return true;
+	return epoch <= engine->io.wall_clock(engine->io.context) + EPOCH_AHEAD_NS;
+}
+
 static void open_receive(struct weir_shard *shard, const struct weir_ingress *ingress)
 {
 	const struct weir_open *open = (const void *)(ingress->frame + 1);
@@ -495,6 +506,8 @@ static void open_receive(struct weir_shard *shard, const struct weir_ingress *in
 	// Overtaken by the news that its session is over: nobody would ever end the stream.
 	if (weir_session_is_gone(shard->engine, session->id))
 		return;
+	if (reason == WEIR_R_NONE && !is_epoch_possible(shard->engine, open->epoch))
+		reason = WEIR_R_EPOCH;
 	struct weir_stream *stream = find_producer(shard, session->producer);
 	if (reason == WEIR_R_NONE && stream && stream->session != session->id) {
 		if (open->epoch < stream->epoch)
@@ -544,10 +557,13 @@ static void close_receive(struct weir_shard *shard, struct weir_stream *stream, 
 		weir_engine_mark_dirty(shard->engine, shard);
 	}
 	closed_send(shard, ingress);
-	if (stream->epoch == 0)
+	if (stream->epoch == 0) {
 		stream_free(shard, stream);
-	else
-		stream_sleep(shard, stream, now_ns);
+		return;
+	}
+	stream_sleep(shard, stream, now_ns);
+	// In order: whoever comes next may have started by an earlier clock. Who was taken over and never closed stays out.
+	stream->epoch = stream->outranked + 1;
 }
 
 // A frame for a stream that is not the session's.

@@ -143,6 +143,14 @@ static const struct weir_lane_view *lane_find(void *context, uint64_t lane)
 	return worker->lanes ? weir_port_lane_find(worker->lanes, lane) : NULL;
 }
 
+static uint64_t wall_clock(void *context)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 static void lane_wake(void *context, uint64_t lane)
 {
 	struct weir_worker *worker = context;
@@ -476,7 +484,8 @@ int weir_worker_create(struct weir_worker **out, const struct weir_worker_settin
 	struct weir_engine_io io = { .send_reserve = send_reserve, .send_commit = send_commit, .mesh_reserve = mesh_reserve,
 				     .mesh_commit = mesh_commit, .message_send = message_send,
 				     .message_has_room = message_has_room,
-				     .lane_find = lane_find, .lane_wake = lane_wake, .context = worker };
+				     .lane_find = lane_find, .lane_wake = lane_wake,
+				     .wall_clock = wall_clock, .context = worker };
 	int error;
 
 	if (!worker)

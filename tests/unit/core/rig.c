@@ -89,6 +89,12 @@ static const struct weir_lane_view *lane_find(void *context, uint64_t number)
 	return lane && !lane->is_gone ? &lane->view : NULL;
 }
 
+static uint64_t wall_clock(void *context)
+{
+	const struct rig_worker *worker = context;
+	return RIG_WALL_NS + worker->rig->now_ns;
+}
+
 static void lane_wake(void *context, uint64_t number)
 {
 	struct rig_worker *worker = context;
@@ -134,6 +140,7 @@ static void worker_create(struct rig *rig, uint16_t number)
 		.message_has_room = message_has_room,
 		.lane_find = lane_find,
 		.lane_wake = lane_wake,
+		.wall_clock = wall_clock,
 		.context = worker,
 	};
 	int error = weir_engine_create(&worker->engine, &config, &io);

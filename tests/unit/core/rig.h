@@ -17,6 +17,7 @@
 #define RIG_SHARDS 256 // most
 #define RIG_LANES 24   // numbers from 1 on
 #define RIG_CURSORS 20 // of each
+#define RIG_WALL_NS 1790000000000000000ull // of the wall clock where the rig's begins
 #define RIG_DONE 256   // answers of control that are kept
 #define RIG_BURST 64   // frames
 

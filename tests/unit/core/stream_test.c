@@ -317,6 +317,51 @@ Test(stream, epochs_fence_the_older_instance)
 	cr_assert_eq(rig_ack(&two)->next, 8);
 }
 
+Test(stream, an_epoch_that_no_clock_can_have_shown_is_refused_and_fences_nobody)
+{
+	begin(&(struct rig_options){ 0 });
+	struct rig_client one;
+	connect_as(&one, 2, 42, UINT64_MAX);
+	cr_assert_null(rig_open(&one, 0, WEIR_ACK_ROUTED));
+	cr_assert_eq(rig_refusal(&one)->reason, WEIR_R_EPOCH);
+	one.epoch = RIG_WALL_NS + rig->now_ns + 25ull * 3600 * 1000000000;
+	cr_assert_null(rig_open(&one, 0, WEIR_ACK_ROUTED));
+	cr_assert_eq(rig_refusal(&one)->reason, WEIR_R_EPOCH);
+	one.epoch = RIG_WALL_NS + rig->now_ns + 23ull * 3600 * 1000000000;
+	cr_assert_not_null(rig_open(&one, 0, WEIR_ACK_ROUTED));
+}
+
+Test(stream, who_closes_in_order_gives_the_name_back_and_who_was_taken_over_stays_fenced)
+{
+	begin(&(struct rig_options){ 0 });
+	struct rig_client zombie;
+	struct rig_client two;
+	struct rig_client three;
+	connect_as(&zombie, 2, 42, 100);
+	connect_as(&two, 3, 42, 300);
+	rig_open(&zombie, 0, WEIR_ACK_ROUTED);
+	rig_publish(&zombie, 0, 0, 4);
+	cr_assert_eq(rig_open(&two, 0, WEIR_ACK_ROUTED)->next, 4);
+	rig_publish(&two, 0, 4, 4);
+	rig_control(&two, WEIR_KIND_CLOSE, 0, 8);
+	rig_control(&two, WEIR_KIND_BYE, 0, 0);
+	rig_run(rig);
+	cr_assert_null(rig_open(&zombie, 0, WEIR_ACK_ROUTED));
+	cr_assert_eq(rig_refusal(&zombie)->reason, WEIR_R_FENCED, "it does not know what was appended since");
+	connect_as(&three, 4, 42, 200);
+	cr_assert_eq(rig_open(&three, 0, WEIR_ACK_ROUTED)->next, 8, "an earlier clock, and nobody to be fenced from");
+	rig_publish(&three, 0, 8, 4);
+	rig_run(rig);
+	cr_assert_eq(rig_ack(&three)->next, 12);
+	cr_assert_null(rig_open(&zombie, 0, WEIR_ACK_ROUTED));
+	rig_control(&three, WEIR_KIND_BYE, 0, 0);
+	rig_run(rig);
+	struct rig_client four;
+	connect_as(&four, 5, 42, 150);
+	cr_assert_null(rig_open(&four, 0, WEIR_ACK_ROUTED), "the third did not close: it may come back");
+	cr_assert_eq(rig_refusal(&four)->reason, WEIR_R_FENCED);
+}
+
 Test(stream, a_producer_whose_session_ended_goes_on_within_the_dedup_window)
 {
 	begin(&(struct rig_options){ 0 });
