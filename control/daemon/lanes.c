@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,14 +31,17 @@
 #define IS_LISTENER UINT64_MAX
 #define DEAF_MS 100u        // the listener is left alone when the router has no descriptor, or no close(), for who knocks
 #define WELCOME_FDS 4u
+#define PIN_TOLD_NS 1000000000u // what is pinned for longer is not let go by the next turn of its client
 #define RECEIVED_FDS 253u   // the kernel lets no more come with a message
 
 struct connection {
 	int fd;       // -1: free
 	int process;  // pidfd, -1: not known
 	int memory;   // came with the hello, -1: not yet
-	int64_t pid;
-	uint32_t uid;
+	struct weir_lane_owner owner;
+	uint32_t uid; // owner's
+	bool is_pin_told;
+	bool is_ended; // its process, for what it kept
 	struct weir_lane *lane; // NULL: no hello so far
 	union {
 		struct weir_lane_hello hello;
@@ -164,16 +168,38 @@ static void refuse(int fd, int error, const char *reason, const char *fix)
 
 // ---- Beginning ----
 
+// What the process calls itself; empty where it cannot be seen.
+static void name_program(struct weir_lane_owner *owner)
+{
+	char path[48];
+	ssize_t size;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%lld/comm", (long long)owner->pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	size = read(fd, owner->program, sizeof(owner->program) - 1);
+	close(fd);
+	for (ssize_t i = 0; i < size; i++) {
+		if (owner->program[i] <= ' ' || owner->program[i] > '~')
+			owner->program[i] = i + 1 == size ? 0 : '?';
+	}
+}
+
 // Tells of the process's death even when a child keeps its socket. Without it (older kernel, another pid namespace) the
 // socket has to do.
-static int process_of(int fd, int64_t *pid)
+static int process_of(int fd, struct weir_lane_owner *owner)
 {
 	struct ucred peer = { 0 };
 	socklen_t size = sizeof(peer);
 	int process = -1;
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0)
-		*pid = peer.pid;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0) {
+		owner->pid = peer.pid;
+		owner->uid = peer.uid;
+		name_program(owner);
+	}
 	size = sizeof(process);
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &process, &size) == 0)
 		return process;
@@ -221,7 +247,7 @@ void weir_lanes_take(struct weir_lanes *lanes, int fd)
 		return;
 	}
 	*connection = (struct connection){ .fd = fd, .process = -1, .memory = -1, .uid = uid };
-	connection->process = process_of(fd, &connection->pid);
+	connection->process = process_of(fd, &connection->owner);
 	connection->deadline_ms = now_ms() + WEIR_LANES_GREETING_MS;
 	if (!watch(lanes, fd, number << 1) ||
 	    (connection->process >= 0 && !watch(lanes, connection->process, number << 1 | IS_PROCESS))) {
@@ -285,7 +311,7 @@ static ssize_t receive_hello(const struct weir_lanes *lanes, struct connection *
 static bool welcome(struct weir_lanes *lanes, struct connection *connection)
 {
 	const struct weir_lane_request request = {
-		.hello = &connection->in.hello, .memory = connection->memory, .pid = connection->pid,
+		.hello = &connection->in.hello, .memory = connection->memory, .owner = connection->owner,
 	};
 	struct weir_lane_welcome welcome = { .magic = WEIR_LANE_MAGIC, .version = WEIR_LANE_VERSION };
 	struct weir_lane_grant grant;
@@ -537,6 +563,80 @@ static int look(struct weir_lanes *lanes, bool *has_ended)
 	}
 	return wait_ms;
 }
+
+// ---- Pins ----
+
+static struct connection *connection_of(struct weir_lanes *lanes, uint64_t lane)
+{
+	for (uint32_t i = 0; i < lanes->room; i++) {
+		if (lanes->connections[i].lane && lanes->connections[i].lane->number == lane)
+			return &lanes->connections[i];
+	}
+	return NULL;
+}
+
+bool weir_lanes_pin_text(struct weir_lanes_text *text, const struct weir_lane *lane, const char *topic, uint32_t shard,
+			 const struct weir_shard_row *row, uint64_t time_ns)
+{
+	const struct weir_lane_owner *owner = &lane->owner;
+
+	if (time_ns < row->pin_since_ns + PIN_TOLD_NS)
+		return false;
+	snprintf(text->bytes, sizeof(text->bytes),
+		 "lane %llu: process %lld (%s, uid %u) has not let go of %llu KiB of topic %s, shard %u, that it may "
+		 "still read, for %llu s. Fix: `kill -CONT %lld` if it is stopped, else `kill -KILL %lld`",
+		 (unsigned long long)lane->number, (long long)owner->pid, owner->program[0] ? owner->program : "unknown",
+		 (unsigned)owner->uid, (unsigned long long)row->pin_bytes / 1024, topic, (unsigned)shard,
+		 (unsigned long long)((time_ns - row->pin_since_ns) / 1000000000u), (long long)owner->pid,
+		 (long long)owner->pid);
+	return true;
+}
+
+// It lets go when it is dead, which its pidfd tells: until then it may be reading.
+static void end_process(struct connection *connection, const char *topic)
+{
+	bool is_killed = syscall(SYS_pidfd_send_signal, connection->process, SIGKILL, NULL, 0) == 0;
+
+	weir_say(WEIR_SAY_WARNING, "lane %llu: process %lld (%s) kept events of topic %s for longer than lanes.pin_timeout: %s",
+		 (unsigned long long)connection->lane->number, (long long)connection->owner.pid, connection->owner.program,
+		 topic, is_killed ? "it was killed" : strerror(errno));
+	connection->is_ended = true;
+}
+
+static void look_at_pin(struct weir_lanes *lanes, const struct weir_router_topic *topic, uint32_t shard, uint64_t time_ns)
+{
+	uint64_t timeout_ns = lanes->router->topology->pin_timeout_ns;
+	struct connection *connection;
+	struct weir_lanes_text text;
+	struct weir_shard_row row;
+
+	if (weir_row_read(&row, topic->rows[shard], sizeof(row)) != 0 || row.pin_lane == 0)
+		return;
+	connection = connection_of(lanes, row.pin_lane);
+	if (!connection)
+		return;
+	if (!connection->is_pin_told &&
+	    weir_lanes_pin_text(&text, connection->lane, topic->spec.name, shard, &row, time_ns)) {
+		weir_say(WEIR_SAY_WARNING, "%s", text.bytes);
+		connection->is_pin_told = true;
+	}
+	if (timeout_ns && time_ns >= row.pin_since_ns + timeout_ns && connection->process >= 0 && !connection->is_ended)
+		end_process(connection, topic->spec.name);
+}
+
+void weir_lanes_watch_pins(struct weir_lanes *lanes, uint64_t time_ns)
+{
+	for (uint32_t t = 0; t < lanes->router->topic_count; t++) {
+		const struct weir_router_topic *topic = lanes->router->topics[t];
+
+		for (uint32_t shard = 0; shard < topic->spec.shards; shard++) {
+			if (__atomic_load_n(&topic->rows[shard]->pins, __ATOMIC_RELAXED))
+				look_at_pin(lanes, topic, shard, time_ns);
+		}
+	}
+}
+
+// ---- A turn ----
 
 int weir_lanes_run(struct weir_lanes *lanes)
 {

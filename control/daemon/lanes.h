@@ -3,11 +3,13 @@
 #ifndef WEIR_DAEMON_LANES_H
 #define WEIR_DAEMON_LANES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "control/daemon/reaper.h"
 #include "control/daemon/router.h"
 #include "control/model/trouble.h"
+#include "dataplane/io/lane.h"
 
 #define WEIR_LANES_GREETING_MAX 64u  // connections that have no lane yet; more are refused
 #define WEIR_LANES_GREETING_MS 2000u // a client that has not said hello by then is cut off
@@ -24,6 +26,16 @@ void weir_lanes_destroy(struct weir_lanes *lanes);
 
 // A connection whose first byte says that it wants a lane; the descriptor is taken over. Nothing has been read.
 void weir_lanes_take(struct weir_lanes *lanes, int fd);
+
+// Names who keeps parts of logs beyond its term, and ends its process past the topology's pin_timeout. About once a second.
+void weir_lanes_watch_pins(struct weir_lanes *lanes, uint64_t time_ns);
+
+struct weir_lanes_text {
+	char bytes[400];
+};
+// Who keeps how much of the shard, for how long and what releases it, of a row that names the lane. false: not for long.
+bool weir_lanes_pin_text(struct weir_lanes_text *text, const struct weir_lane *lane, const char *topic, uint32_t shard,
+			 const struct weir_shard_row *row, uint64_t time_ns);
 
 // Readable when there is something to do.
 int weir_lanes_fd(const struct weir_lanes *lanes);

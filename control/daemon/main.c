@@ -263,6 +263,7 @@ static int serve(struct daemon *daemon)
 			weir_router_settle(daemon->router);
 			weir_router_sample(daemon->router, time_ns);
 			say_short(daemon);
+			weir_lanes_watch_pins(daemon->lanes, time_ns);
 			sampled = time_ns;
 		}
 		wait_ms = (int)((sampled + SAMPLE_NS - time_ns) / 1000000 + 1);

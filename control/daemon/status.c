@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "control/daemon/answer.h"
+#include "control/daemon/lanes.h"
 #include "wire/reason.h"
 
 static uint64_t now_ns(void)
@@ -201,8 +202,9 @@ static json_t *port_json(const struct weir_router *router, uint32_t index)
 
 static json_t *lane_json(const struct weir_lane *lane, uint32_t readers)
 {
-	json_t *json = json_pack("{s:I, s:s, s:i, s:i, s:o}", "lane", (json_int_t)lane->number, "name", lane->name, "pid",
-				 (int)lane->pid, "worker", lane->worker, "session",
+	json_t *json = json_pack("{s:I, s:s, s:i, s:I, s:s, s:i, s:o}", "lane", (json_int_t)lane->number, "name", lane->name,
+				 "pid", (int)lane->owner.pid, "uid", (json_int_t)lane->owner.uid, "program",
+				 lane->owner.program, "worker", lane->worker, "session",
 				 session_json(weir_counted(&lane->session)));
 	const struct {
 		const char *key;
@@ -293,6 +295,9 @@ static json_t *owner_json(const struct weir_router *router, const struct weir_ro
 		{ "streams", row.streams },     { "waiters", row.waiters },
 		{ "moves", row.moves },         { "move_pause_max_ns", row.move_pause_max_ns },
 		{ "pins", row.pins },
+		{ "pin_lane", row.pin_lane },
+		{ "pin_since_ns", row.pin_since_ns },
+		{ "pin_bytes", row.pin_bytes },
 	};
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
@@ -369,12 +374,29 @@ static json_t *group_json(const struct weir_router_topic *topic, const struct we
 			 group->settled.per_second, "redelivered", (json_int_t)redelivered, "shards", shards);
 }
 
+static void warn_of_pins(const struct weir_router *router, const struct weir_router_topic *topic, json_t *warnings)
+{
+	const struct weir_lane_table *table = weir_dataplane_lanes(router->dataplane);
+	const struct weir_lane *lane;
+	struct weir_lanes_text text;
+	struct weir_shard_row row;
+
+	for (uint32_t s = 0; table && s < topic->spec.shards; s++) {
+		if (weir_row_read(&row, topic->rows[s], sizeof(row)) != 0 || row.pin_lane == 0)
+			continue;
+		lane = weir_lane_find(table, row.pin_lane);
+		if (lane && weir_lanes_pin_text(&text, lane, topic->spec.name, s, &row, now_ns()))
+			json_array_append_new(warnings, json_string(text.bytes));
+	}
+}
+
 static json_t *topic_json(const struct weir_router *router, const struct weir_router_topic *topic, json_t *warnings)
 {
 	json_t *owners = json_array();
 	json_t *groups = json_array();
 	double rate = 0;
 
+	warn_of_pins(router, topic, warnings);
 	for (uint32_t s = 0; s < topic->spec.shards; s++) {
 		rate += topic->accepted[s].per_second;
 		json_array_append_new(owners, owner_json(router, topic, s));

@@ -28,6 +28,8 @@ static int check_router(const struct weir_topology *from, const struct weir_topo
 		return refuse(trouble, "control", "mode", "the control socket is open already");
 	if (from->lanes_per_worker != to->lanes_per_worker)
 		return refuse(trouble, "lanes", "per_worker", "their table and the heads of all logs are made at start");
+	if (from->pin_timeout_ns != to->pin_timeout_ns)
+		return refuse(trouble, "lanes", "pin_timeout", "clients that came before were promised the old one");
 	if (from->lanes_mode != to->lanes_mode)
 		return refuse(trouble, "lanes", "socket_mode", "their socket is open already");
 	if (from->poll != to->poll || from->idle_sleep_max_ns != to->idle_sleep_max_ns)

@@ -117,6 +117,7 @@ struct weir_topology {
 	char instance[WEIR_NAME_SIZE];
 	uint32_t control_mode; // permission bits of the control socket
 	uint32_t lanes_per_worker; // of local clients; 0: none
+	uint64_t pin_timeout_ns; // clients that keep a log so long after their term are killed; 0: never
 	uint32_t lanes_mode; // permission bits of a socket for lanes alone; 0: there is none
 	enum weir_topology_poll poll;
 	uint64_t idle_sleep_max_ns;

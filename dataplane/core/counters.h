@@ -86,7 +86,10 @@ struct weir_shard_row {
 	uint64_t moves;      // handovers
 	uint64_t move_pause_max_ns; // longest time from release by the old owner to adoption by the new one
 	uint64_t pins;       // local clients that keep bytes of the log beyond their term
-	uint64_t reserved[7];
+	uint64_t pin_lane;     // of the one that does so for longest, 0: none
+	uint64_t pin_since_ns; // router's monotonic clock
+	uint64_t pin_bytes;    // of the log that it keeps, what was written since among them
+	uint64_t reserved[4];
 };
 
 enum weir_delivery_state {

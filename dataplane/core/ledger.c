@@ -101,6 +101,22 @@ static void delivery_publish(struct weir_delivery_stream *delivery, uint64_t now
 	publish_around(delivery->public_row, row, sizeof(*row), is_news(&delivery->row_dropped, dropped) ? NOTHING : hole);
 }
 
+// Nobody but its client can let a pin go: who that is has to be seen.
+static void show_pins(struct weir_shard *shard)
+{
+	struct weir_shard_row *row = &shard->row;
+	const struct weir_pin *oldest = NULL;
+	for (uint32_t i = 0; shard->pins_used && i < WEIR_PINS_ROOM; i++) {
+		const struct weir_pin *pin = &shard->pins[i];
+		if (pin->lane && (!oldest || pin->since_ns < oldest->since_ns))
+			oldest = pin;
+	}
+	row->pins = shard->pins_used;
+	row->pin_lane = oldest ? oldest->lane : 0;
+	row->pin_since_ns = oldest ? oldest->since_ns : 0;
+	row->pin_bytes = oldest ? shard->log.head - oldest->position : 0;
+}
+
 void weir_shard_publish(struct weir_shard *shard, uint64_t now_ns)
 {
 	struct weir_shard_row *row = &shard->row;
@@ -117,7 +133,7 @@ void weir_shard_publish(struct weir_shard *shard, uint64_t now_ns)
 	row->earliest_offset = shard->log.tail_offset;
 	row->held_bytes = shard->log.head - weir_shard_hold(shard);
 	row->streams = shard->streams_used;
-	row->pins = shard->pins_used;
+	show_pins(shard);
 	row->head.changed_ns = now_ns;
 	uint64_t dropped = row->offered - row->accepted - row->duplicate;
 	struct hole hole = { offsetof(struct weir_shard_row, refused), offsetof(struct weir_shard_row, accepted_bytes) };

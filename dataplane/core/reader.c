@@ -252,6 +252,7 @@ static bool pin_put(struct weir_delivery_stream *delivery, uint32_t room)
 			.lane = delivery->member.lane,
 			.session = delivery->member.id,
 			.position = delivery->settled.position,
+			.since_ns = weir_engine_now(shard->engine),
 			.group = delivery->group,
 			.term = delivery->term,
 		};

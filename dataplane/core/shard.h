@@ -96,6 +96,7 @@ struct weir_pin {
 	uint64_t lane;    // 0: free
 	uint64_t session; // 0: of several terms, let go with the lane alone
 	uint64_t position;
+	uint64_t since_ns;
 	uint32_t group;
 	uint32_t term;
 };

@@ -410,7 +410,8 @@ int weir_lane_create(struct weir_lane **out, struct weir_lane_table *table, cons
 		return refuse(fault, -ENOMEM, "make it", "free some memory", NULL);
 	memset(lane, 0, sizeof(*lane));
 	lane->bell = lane->client_bell = -1;
-	lane->pid = request->pid;
+	lane->owner = request->owner;
+	lane->owner.program[sizeof(lane->owner.program) - 1] = 0;
 	if (!take_slot(table, lane)) {
 		free(lane);
 		return refuse(fault, -ENOSPC, "make it", "raise `lanes: per_worker`, or end some clients",

@@ -22,6 +22,13 @@ struct weir_lane_table;
 #define WEIR_LANE_RING_SIZE (256u << 10)  // bytes of the router's ring to a client
 #define WEIR_LANE_HUGE_PAGE (2ull << 20)
 
+// The process at the other end, as the kernel names it.
+struct weir_lane_owner {
+	int64_t pid;
+	uint32_t uid;
+	char program[16];
+};
+
 struct weir_lane {
 	// Written once by control.
 	uint64_t number;
@@ -40,8 +47,8 @@ struct weir_lane {
 	uint64_t client_size; // bytes mapped of the client's memory
 	int bell;             // eventfd: its client wakes the worker
 	int client_bell;      // socket: wakes the client
-	int64_t pid;          // of the client, for people
-	char name[WEIR_NAME_SIZE];
+	struct weir_lane_owner owner; // for people
+	char name[WEIR_NAME_SIZE];    // that the client says it has
 	// The home worker's alone.
 	_Alignas(64) uint64_t taken; // descriptors
 	uint64_t sent;        // bytes of the ring
@@ -87,7 +94,7 @@ uint32_t weir_lane_head_line(const struct weir_lane_table *table, const struct w
 struct weir_lane_request {
 	const struct weir_lane_hello *hello;
 	int memory;  // the client's; stays the caller's
-	int64_t pid;
+	struct weir_lane_owner owner;
 };
 
 // What the client is to be sent. `router` and `bell` are the caller's, to close; `heads_memory` is not.

@@ -308,6 +308,9 @@ Test(reader, that_stays_silent_is_pinned_until_its_lane_is_gone)
 	cr_expect_eq(row()->state, WEIR_DELIVERY_IDLE);
 	cr_expect_eq(row()->settled_to, 12);
 	cr_expect_eq(shard_row()->pins, 1);
+	cr_expect_eq(shard_row()->pin_lane, LANE);
+	cr_expect_gt(shard_row()->pin_bytes, 0);
+	cr_expect(shard_row()->pin_since_ns <= rig->now_ns && shard_row()->pin_since_ns + 4000000000u > rig->now_ns);
 	struct reader next;
 	reader_begin(&next, 0, 2);
 	cr_expect_eq(next.assign.from, 12);
@@ -319,6 +322,7 @@ Test(reader, that_stays_silent_is_pinned_until_its_lane_is_gone)
 	rig_lane_gone(rig, LANE);
 	rig_run(rig);
 	cr_expect_eq(shard_row()->pins, 0);
+	cr_expect_eq(shard_row()->pin_lane, 0);
 	cr_expect_eq(rig->shards[0]->hold, rig->shards[0]->log.head);
 }
 

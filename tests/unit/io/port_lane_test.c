@@ -43,7 +43,7 @@ static void end(struct fixture *fixture)
 
 static int create(struct fixture *fixture, struct raw_lane *raw, struct weir_lane **lane, struct weir_fault *fault)
 {
-	struct weir_lane_request request = { .hello = &raw->hello, .memory = raw->memory, .pid = getpid() };
+	struct weir_lane_request request = { .hello = &raw->hello, .memory = raw->memory, .owner = { .pid = getpid() } };
 	struct weir_lane_grant grant;
 	int error = weir_lane_create(lane, fixture->table, &request, &grant, fault);
 
