@@ -22,7 +22,7 @@ class Delivery:  # section 12: one (group, shard, term)
     def __init__(self, frame):
         _, self.received_to, _, _, self.group, self.term = struct.unpack_from('<QQQQII', frame.body)
         self.stream, self.topic, self.shard = frame.stream, frame.topic, frame.shard
-        self.settled_to, self.charged, self.is_gap, self.reported = self.received_to, 0, False, 0.0
+        self.settled_to, self.charged, self.limit, self.is_gap, self.reported = self.received_to, 0, 0, False, 0.0
 
     def take(self, frame):  # returns payloads that are new
         to, charge_from, term = struct.unpack_from('<QQI', frame.body)
@@ -49,9 +49,9 @@ class Delivery:  # section 12: one (group, shard, term)
         return payloads
 
     def report(self, session):
-        self.reported = time.monotonic()
+        self.reported, self.limit = time.monotonic(), max(self.limit, self.charged + CREDIT)
         session.send(REPORT, struct.pack('<IHHIIQQQQII', self.topic, self.shard, int(self.is_gap), self.stream, self.term,
-                                         self.received_to, self.settled_to, self.charged + CREDIT, self.charged, 0, self.group),
+                                         self.received_to, self.settled_to, self.limit, self.charged, 0, self.group),
                      count=1)
         self.is_gap = False
 

@@ -9,13 +9,17 @@ import time
 from weir import ACK, CLOSE, CLOSED, OPEN, OPENED, PROBE, PUBLISH, REFUSE, Session, build, key_of, shard_of
 
 
+WINDOW = 32  # frames of the session under way; the router may grant more in WELCOME, never less than this
+
+
 class Stream:  # section 8: one (producer, topic, shard)
     def __init__(self, session, topic, shard):
         frame = session.ask(OPEN, struct.pack('<QB7x', 0, 1), OPENED, topic=topic, shard=shard)
         _, self.next, self.limit = struct.unpack_from('<QQQ', frame.body)
         self.where = {'stream': frame.stream, 'topic': topic, 'shard': shard}
         self.session, self.events, self.size = session, [], 0
-        self.unacknowledged = collections.deque()  # [end sequence, frame, when sent]
+        self.unacknowledged = collections.deque()  # (end sequence, frame)
+        self.moved = self.repeated = time.monotonic()
 
     def add(self, key, payload):
         event = struct.pack('<IHBBQ', 16 + len(payload), 0, 0, 0, key) + payload
@@ -29,23 +33,28 @@ class Stream:  # section 8: one (producer, topic, shard)
         if not self.events:
             return
         end = self.next + len(self.events)
-        while end > self.limit or len(self.unacknowledged) >= 32:
+        while end > self.limit or sum(len(stream.unacknowledged) for stream in STREAMS.values()) >= WINDOW:
             pump(self.session, self)
         data = build(PUBLISH, self.session.id, b''.join(self.events), count=len(self.events), sequence=self.next, **self.where)
-        self.unacknowledged.append([end, data, time.monotonic()])
+        self.unacknowledged.append((end, data))
+        self.moved = time.monotonic()
         self.session.send_frame(data)
         self.next, self.events, self.size = end, [], 0
 
     def repeat(self):  # what is oldest, and a probe for credit
+        self.repeated = time.monotonic()
         self.session.send(PROBE, sequence=self.next + len(self.events), **self.where)
-        for kept in list(self.unacknowledged)[:8]:
-            kept[2] = time.monotonic()
-            self.session.send_frame(kept[1])
+        for _, data in list(self.unacknowledged)[:8]:
+            self.session.send_frame(data)
+
+    def is_stuck(self):  # it waits for something, and nothing moved for 100 ms
+        return (self.unacknowledged or self.events) and time.monotonic() - max(self.moved, self.repeated) > 0.1
 
     def acknowledge(self, following, limit):
         self.limit = max(self.limit, limit)
         while self.unacknowledged and self.unacknowledged[0][0] <= following:
             self.unacknowledged.popleft()
+            self.moved = time.monotonic()
 
     def close(self):
         while True:
@@ -58,11 +67,11 @@ class Stream:  # section 8: one (producer, topic, shard)
 STREAMS = {}
 
 
-# Takes what the router says; repeats what `stream` waits for when nothing comes.
+# Takes what the router says; repeats what streams wait for when nothing moves.
 def pump(session, stream):
     frame = session.receive(0.1)
     if frame is None:
-        stream.repeat()
+        pass
     elif frame.kind == ACK:
         for topic, shard, flags, _, _, following, limit, _ in struct.iter_unpack('<IHHIIQQQ', frame.body):
             STREAMS[shard].acknowledge(following, limit)
@@ -74,6 +83,9 @@ def pump(session, stream):
                 sys.exit(f'refused {count} events from {sequence} of shard {shard}: reason {reason} of wire/reason.h')
         time.sleep(0.01)
         stream.repeat()
+    for each in STREAMS.values():
+        if each.is_stuck():
+            each.repeat()
 
 
 def main():
