@@ -7,7 +7,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -19,7 +18,9 @@ struct lib_log {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t changed; // lines came, or the end
+	pthread_cond_t ended;
 	bool is_ending;
+	bool is_over; // the thread touches nothing any more
 	bool is_failing; // the last write was refused: nothing that is said about it would arrive either
 	uint64_t dropped; // all
 	uint64_t told;    // what the last line about it said
@@ -105,13 +106,11 @@ static size_t ring_take(struct lib_log *log, char line[LIB_LOG_LINE_MAX])
 	return size;
 }
 
-static void *write_lines(void *context)
+// Writes until the end. The lock is held but for the writes.
+static void write_until_end(struct lib_log *log)
 {
-	struct lib_log *log = context;
 	char line[LIB_LOG_LINE_MAX];
 	int state;
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-	pthread_mutex_lock(&log->lock);
 	for (;;) {
 		if (log->head == log->tail)
 			ring_put_dropped(log);
@@ -130,7 +129,27 @@ static void *write_lines(void *context)
 		log->is_failing = !is_written;
 		log->dropped += !is_written;
 	}
+}
+
+static void thread_end(void *context)
+{
+	struct lib_log *log = context;
+	pthread_mutex_lock(&log->lock);
+	log->is_over = true;
+	pthread_cond_signal(&log->ended);
 	pthread_mutex_unlock(&log->lock);
+}
+
+static void *write_lines(void *context)
+{
+	struct lib_log *log = context;
+	int state;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+	pthread_cleanup_push(thread_end, log);
+	pthread_mutex_lock(&log->lock);
+	write_until_end(log);
+	pthread_mutex_unlock(&log->lock);
+	pthread_cleanup_pop(1);
 	return NULL;
 }
 
@@ -139,6 +158,7 @@ static void *write_lines(void *context)
 int lib_log_open(struct lib_log **out, const char *name, int fd)
 {
 	struct lib_log *log = calloc(1, sizeof(*log));
+	pthread_condattr_t monotonic;
 	sigset_t all, before;
 	if (!log)
 		return -ENOMEM;
@@ -146,6 +166,10 @@ int lib_log_open(struct lib_log **out, const char *name, int fd)
 	log->fd = fd;
 	pthread_mutex_init(&log->lock, NULL);
 	pthread_cond_init(&log->changed, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&log->ended, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	int error = pthread_create(&log->thread, NULL, write_lines, log);
@@ -184,6 +208,51 @@ void lib_log_write(struct lib_log *log, enum lib_log_level level, const char *fo
 	va_end(arguments);
 }
 
+struct stream {
+	struct lib_log *log;
+	enum lib_log_level level;
+	const char *prefix;
+	size_t used;
+	char line[LIB_LOG_LINE_MAX];
+};
+
+// stdio has the stream's lock.
+static ssize_t stream_write(void *context, const char *bytes, size_t size)
+{
+	struct stream *stream = context;
+	for (size_t i = 0; i < size; i++) {
+		if (bytes[i] != '\n' && stream->used < sizeof(stream->line))
+			stream->line[stream->used++] = bytes[i];
+		if (bytes[i] == '\n' && stream->used) {
+			lib_log_write(stream->log, stream->level, "%s%.*s", stream->prefix, (int)stream->used, stream->line);
+			stream->used = 0;
+		}
+	}
+	return (ssize_t)size;
+}
+
+static int stream_close(void *context)
+{
+	stream_write(context, "\n", 1);
+	free(context);
+	return 0;
+}
+
+FILE *lib_log_stream(struct lib_log *log, enum lib_log_level level, const char *prefix)
+{
+	struct stream *stream = calloc(1, sizeof(*stream));
+	FILE *file = NULL;
+	if (stream) {
+		*stream = (struct stream){ .log = log, .level = level, .prefix = prefix };
+		file = fopencookie(stream, "w", (cookie_io_functions_t){ .write = stream_write, .close = stream_close });
+	}
+	if (file)
+		setvbuf(file, NULL, _IOLBF, 0);
+	else
+		free(stream);
+	return file;
+}
+
 uint64_t lib_log_dropped(struct lib_log *log)
 {
 	pthread_mutex_lock(&log->lock);
@@ -192,14 +261,20 @@ uint64_t lib_log_dropped(struct lib_log *log)
 	return dropped;
 }
 
-static bool is_joined(struct lib_log *log, unsigned wait_ms)
+// Whether the thread is over within LIB_LOG_END_MS.
+static bool end_wait(struct lib_log *log)
 {
 	struct timespec end;
 	clock_gettime(CLOCK_MONOTONIC, &end);
-	end.tv_nsec += (long)wait_ms * 1000000;
+	end.tv_nsec += LIB_LOG_END_MS * 1000000L;
 	end.tv_sec += end.tv_nsec / 1000000000;
 	end.tv_nsec %= 1000000000;
-	return pthread_clockjoin_np(log->thread, NULL, CLOCK_MONOTONIC, &end) == 0;
+	pthread_mutex_lock(&log->lock);
+	while (!log->is_over && pthread_cond_timedwait(&log->ended, &log->lock, &end) == 0)
+		;
+	bool is_over = log->is_over;
+	pthread_mutex_unlock(&log->lock);
+	return is_over;
 }
 
 void lib_log_close(struct lib_log *log)
@@ -210,15 +285,17 @@ void lib_log_close(struct lib_log *log)
 	log->is_ending = true;
 	pthread_cond_signal(&log->changed);
 	pthread_mutex_unlock(&log->lock);
-	bool is_over = is_joined(log, LIB_LOG_END_MS);
+	bool is_over = end_wait(log);
 	if (!is_over) {
 		pthread_cancel(log->thread);
-		is_over = is_joined(log, LIB_LOG_END_MS);
+		is_over = end_wait(log);
 	}
 	// A write that cannot even be cancelled (a frozen disk) keeps the log's memory; the process is about to end.
-	if (is_over) {
-		pthread_cond_destroy(&log->changed);
-		pthread_mutex_destroy(&log->lock);
-		free(log);
-	}
+	if (!is_over)
+		return;
+	pthread_join(log->thread, NULL);
+	pthread_cond_destroy(&log->ended);
+	pthread_cond_destroy(&log->changed);
+	pthread_mutex_destroy(&log->lock);
+	free(log);
 }

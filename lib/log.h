@@ -6,6 +6,7 @@
 
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 
 enum lib_log_level {
 	LIB_LOG_INFO,
@@ -26,6 +27,9 @@ int lib_log_open(struct lib_log **log, const char *name, int fd);
 __attribute__((format(printf, 3, 4)))
 void lib_log_write(struct lib_log *log, enum lib_log_level level, const char *format, ...);
 void lib_log_vwrite(struct lib_log *log, enum lib_log_level level, const char *format, va_list arguments);
+// A stream for libraries that write on their own: each of its lines becomes one of the log, behind `prefix`, which must outlive
+// it. Any thread. The caller closes it before the log. NULL: no memory.
+FILE *lib_log_stream(struct lib_log *log, enum lib_log_level level, const char *prefix);
 // Lines that never reached the descriptor: no room, or the write failed.
 uint64_t lib_log_dropped(struct lib_log *log);
 // Gives what waits LIB_LOG_END_MS to be written, then ends. Nobody may log any more. NULL: nothing.

@@ -186,6 +186,7 @@ static int open_dataplane(struct weir_router *router, const struct weir_router_o
 		.idle_sleep_max_ns = topology->idle_sleep_max_ns,
 		.nice = WEIR_WORKER_NICE,
 		.memory = eal_memory(topology->hugepages),
+		.dpdk_log = weir_say_stream(),
 		.lanes_per_worker = topology->lanes_per_worker,
 	};
 	build_engine(&build->config.engine, router);

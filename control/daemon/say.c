@@ -6,15 +6,28 @@
 #include <unistd.h>
 
 static struct lib_log *log_lines;
+static FILE *log_stream;
 
 int weir_say_begin(void)
 {
-	return lib_log_open(&log_lines, "weir", STDERR_FILENO);
+	int err = lib_log_open(&log_lines, "weir", STDERR_FILENO);
+
+	if (!err)
+		log_stream = lib_log_stream(log_lines, LIB_LOG_WARNING, "DPDK: ");
+	return err;
+}
+
+FILE *weir_say_stream(void)
+{
+	return log_stream;
 }
 
 void weir_say_end(void)
 {
+	if (log_stream)
+		fclose(log_stream);
 	lib_log_close(log_lines);
+	log_stream = NULL;
 	log_lines = NULL;
 }
 

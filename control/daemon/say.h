@@ -13,7 +13,9 @@ enum weir_say_level {
 
 // From here on nobody waits for stderr. Before it, and where it fails, lines are written at once. 0 or -errno.
 int weir_say_begin(void);
-// Gives the last lines half a second.
+// What libraries say on their own, DPDK for one: lines of the log. NULL: they use stderr.
+FILE *weir_say_stream(void);
+// Gives the last lines half a second. Nobody uses the stream any more.
 void weir_say_end(void);
 
 // "weir[  12.345678] warning: ..."; the newline is added.

@@ -186,7 +186,7 @@ static uint32_t eal_memory_mb(const struct weir_dataplane_config *config)
 
 static int start_eal(struct weir_dataplane *dataplane, const struct weir_dataplane_config *config, struct weir_fault *fault)
 {
-	struct weir_eal_config eal = { .instance = config->instance, .memory = config->memory };
+	struct weir_eal_config eal = { .instance = config->instance, .memory = config->memory, .log = config->dpdk_log };
 	int error;
 
 	eal.memory_mb = eal_memory_mb(config);

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "dataplane/core/engine.h"
 #include "dataplane/io/counters.h"
@@ -35,6 +36,7 @@ struct weir_dataplane_config {
 	uint64_t idle_sleep_max_ns; // 0: 1 ms
 	int nice;                   // of the workers; WEIR_WORKER_NICE is the default of the daemon
 	enum weir_eal_memory memory; // of DPDK ports
+	FILE *dpdk_log; // what DPDK says on its own, from any thread: never blocks; NULL: stderr
 	uint32_t lanes_per_worker;  // 0: no lanes; at most WEIR_LANE_PER_WORKER_MAX
 };
 

@@ -146,7 +146,7 @@ static int init(const struct weir_eal_config *config, uint32_t memory_mb, bool h
 	rte_openlog_stream(stream);
 	if (rte_eal_init(count, arguments) < 0 && rte_errno != EALREADY)
 		error = rte_errno > 0 ? -rte_errno : -EIO;
-	rte_openlog_stream(stderr);
+	rte_openlog_stream(config->log ? config->log : stderr);
 	fclose(stream);
 	if (error)
 		weir_fault_set(fault, error, "DPDK", "start its environment",
@@ -193,4 +193,5 @@ void weir_eal_leave(void)
 void weir_eal_stop(void)
 {
 	rte_eal_cleanup();
+	rte_openlog_stream(stderr);
 }

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "dataplane/io/fault.h"
 
@@ -20,6 +21,7 @@ struct weir_eal_config {
 	enum weir_eal_memory memory;
 	uint32_t memory_mb;    // what ports need: checked for hugepages, taken of ordinary pages; 0: 256
 	bool needs_pci;
+	FILE *log;             // what it says after its start; NULL: stderr
 	cpu_set_t polled;      // cores of workers: DPDK's own threads stay off them where there are others
 };
 

@@ -112,6 +112,26 @@ Test(log, a_reader_that_went_away_is_survived)
 	close(ends[1]);
 }
 
+// DPDK and others write where and when they like, also half a line.
+Test(log, what_libraries_write_comes_in_lines)
+{
+	char line[LIB_LOG_LINE_MAX + 1];
+	struct lib_log *log = log_open();
+	FILE *in = fdopen(ends[0], "r");
+	FILE *stream = lib_log_stream(log, LIB_LOG_WARNING, "DPDK: ");
+	fputs("half a ", stream);
+	fflush(stream);
+	fputs("line\nanother\n\nand the ", stream);
+	fputs("last", stream);
+	fclose(stream);
+	lib_log_close(log);
+	cr_expect_not_null(strstr(line_read(in, line), "warning: DPDK: half a line"), "%s", line);
+	cr_expect_not_null(strstr(line_read(in, line), "warning: DPDK: another"), "%s", line);
+	cr_expect_not_null(strstr(line_read(in, line), "warning: DPDK: and the last"), "%s", line);
+	fclose(in);
+	close(ends[1]);
+}
+
 static void *write_some(void *log)
 {
 	for (int i = 0; i < 1000; i++)
