@@ -32,13 +32,30 @@ struct weir_guard_switches {
 	uint16_t port_base; // host byte order
 	uint16_t workers;   // ports [port_base, port_base + workers) are weir's
 	uint8_t is_link_trusted; // frames with WEIR_FLAG_HEADER_ONLY are welcome
-	uint8_t is_filtered;     // only datagrams to an address below are weir's
-	uint8_t has_address4;
-	uint8_t has_address6;
-	uint32_t address4;    // network byte order
-	uint32_t address6[4]; // network byte order
+	uint8_t reserved[3];
 	uint32_t topic_rows;  // of map `topics`: ids from this on, and 0, share row 0
 };
-_Static_assert(sizeof(struct weir_guard_switches) == 32, "switches layout");
+_Static_assert(sizeof(struct weir_guard_switches) == 12, "switches layout");
+
+#define WEIR_GUARD_MACS 8u
+#define WEIR_GUARD_ADDRESSES 64u // of each family
+
+// Who we are on the interface: weir's are packets to one of these MACs and one of these addresses. Network byte order.
+struct weir_guard_own {
+	uint32_t mac_count;
+	uint32_t address4_count;
+	uint32_t address6_count;
+	uint16_t macs[WEIR_GUARD_MACS][4]; // the last of each is 0
+	uint32_t addresses4[WEIR_GUARD_ADDRESSES];
+	uint32_t addresses6[WEIR_GUARD_ADDRESSES][4];
+};
+_Static_assert(sizeof(struct weir_guard_own) == 12 + 64 + 256 + 1024, "own layout");
+
+// Data of the program that control writes while it runs: the set that is not used, then `used`. A packet that is being
+// looked at meanwhile is judged by the older or the newer one.
+struct weir_guard_sets {
+	uint32_t used; // 0 or 1
+	struct weir_guard_own own[2];
+};
 
 #endif

@@ -17,21 +17,26 @@
 
 #define PACKET_MAX 128u
 #define PACKET_PAD 2u // in front, so that the IP header is aligned
+static const uint8_t ADDRESS4[] = { 192, 0, 0, 8 }; // RFC 7600: nobody's
+static const uint8_t SOURCE6[16] = { 0x01, [15] = 1 }; // RFC 6666: discarded by everybody
 
 // Ethernet and IP in front of `payload` bytes of UDP to the guard's first port. Returns the size of the headers.
-static uint32_t headers_write(const struct weir_guard_switches *switches, uint8_t packet[PACKET_MAX], uint16_t payload)
+static uint32_t headers_write(const struct weir_guard *guard, const struct weir_guard_own *own, uint8_t packet[PACKET_MAX],
+			      uint16_t payload)
 {
 	struct ethhdr *ethernet = (void *)packet;
 	struct udphdr *udp;
 	uint16_t length = (uint16_t)(sizeof(*udp) + payload);
 	memset(packet, 0, PACKET_MAX);
-	if (switches->is_filtered && !switches->has_address4) {
+	memcpy(ethernet->h_dest, own->macs[0], sizeof(ethernet->h_dest));
+	if (own->address4_count == 0) {
 		struct ip6_hdr *ip = (void *)(ethernet + 1);
 		ethernet->h_proto = htons(ETH_P_IPV6);
 		ip->ip6_vfc = 6 << 4;
 		ip->ip6_plen = htons(length);
 		ip->ip6_nxt = IPPROTO_UDP;
-		memcpy(&ip->ip6_dst, switches->address6, sizeof(ip->ip6_dst));
+		memcpy(&ip->ip6_dst, own->addresses6[0], sizeof(ip->ip6_dst));
+		memcpy(&ip->ip6_src, SOURCE6, sizeof(ip->ip6_src));
 		udp = (void *)(ip + 1);
 	} else {
 		struct iphdr *ip = (void *)(ethernet + 1);
@@ -40,10 +45,11 @@ static uint32_t headers_write(const struct weir_guard_switches *switches, uint8_
 		ip->ihl = 5;
 		ip->protocol = IPPROTO_UDP;
 		ip->tot_len = htons((uint16_t)(sizeof(*ip) + length));
-		ip->daddr = switches->address4;
+		ip->daddr = own->addresses4[0];
+		memcpy(&ip->saddr, ADDRESS4, sizeof(ip->saddr));
 		udp = (void *)(ip + 1);
 	}
-	udp->dest = htons(switches->port_base);
+	udp->dest = htons(guard->switches.port_base);
 	udp->len = htons(length);
 	return (uint32_t)((uint8_t *)(udp + 1) - packet);
 }
@@ -58,7 +64,7 @@ static int verdict_of(const struct weir_guard *guard, uint32_t queue, const uint
 	};
 	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = packet, .data_size_in = size, .ctx_in = &context,
 		    .ctx_size_in = sizeof(context), .repeat = 1);
-	if (bpf_prog_test_run_opts(weir_guard_program(guard), &run) != 0)
+	if (bpf_prog_test_run_opts(weir_guard_trial(guard), &run) != 0)
 		return -errno;
 	return (int)run.retval;
 }
@@ -76,16 +82,31 @@ static int attached_check(const struct weir_guard *guard, char error[WEIR_GUARD_
 		guard->interface, id, guard->info.program_id);
 }
 
-int weir_guard_check(struct weir_guard *guard, uint32_t queue, char error[WEIR_GUARD_ERROR_SIZE])
+bool weir_guard_is_attached(const struct weir_guard *guard)
+{
+	return attached_check(guard, NULL) == 0;
+}
+
+// Somebody whom the check's packet can be for: an interface that has no address yet borrows one that no packet has.
+static struct weir_guard_own own_for_check(const struct weir_guard *guard)
+{
+	struct weir_guard_own own = guard->own;
+	if (own.address4_count + own.address6_count == 0) {
+		memcpy(own.addresses4, ADDRESS4, sizeof(ADDRESS4));
+		own.address4_count = 1;
+	}
+	own.mac_count = own.mac_count ? own.mac_count : 1;
+	return own;
+}
+
+static int queue_check(struct weir_guard *guard, uint32_t queue, const struct weir_guard_own *own,
+		       char error[WEIR_GUARD_ERROR_SIZE])
 {
 	uint8_t room[PACKET_PAD + PACKET_MAX] __attribute__((aligned(8)));
 	uint8_t *packet = room + PACKET_PAD;
-	int code = attached_check(guard, error);
-	if (code)
-		return code;
 	struct weir_frame_header frame = { .kind = WEIR_KIND_PING };
 	weir_frame_seal(&frame, 0);
-	uint32_t headers = headers_write(&guard->switches, packet, sizeof(frame));
+	uint32_t headers = headers_write(guard, own, packet, sizeof(frame));
 	memcpy(packet + headers, &frame, sizeof(frame));
 	int verdict = verdict_of(guard, queue, packet, headers + sizeof(frame));
 	if (verdict < 0)
@@ -111,6 +132,19 @@ int weir_guard_check(struct weir_guard *guard, uint32_t queue, char error[WEIR_G
 	return weir_guard_fail(error, -EIO,
 			       "%s: queue %u: the XDP program answered %d to a frame of weir's and %d to another's",
 			       guard->interface, queue, verdict, foreign);
+}
+
+int weir_guard_check(struct weir_guard *guard, uint32_t queue, char error[WEIR_GUARD_ERROR_SIZE])
+{
+	int code = attached_check(guard, error);
+	if (code)
+		return code;
+	const struct weir_guard_own before = guard->own;
+	const struct weir_guard_own own = own_for_check(guard);
+	weir_guard_set_own(guard, &own);
+	code = queue_check(guard, queue, &own, error);
+	weir_guard_set_own(guard, &before);
+	return code;
 }
 
 static void count_sum(struct weir_guard_count *sum, const struct weir_guard_count *row)

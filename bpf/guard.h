@@ -29,10 +29,7 @@ struct weir_guard_config {
 	uint32_t topic_rows;   // topics counted one by one: ids below this; 0: WEIR_GUARD_TOPICS
 	bool is_generic_allowed; // fall back to generic (skb) mode where the driver has no native XDP: slow
 	bool is_link_trusted;    // a port of integrity `link`
-	bool has_address4;     // with either address, only datagrams to it are weir's
-	bool has_address6;
-	uint8_t address4[4];
-	uint8_t address6[16];
+	struct weir_guard_own own; // until weir_guard_set_own()
 };
 
 enum weir_guard_mode {
@@ -40,9 +37,19 @@ enum weir_guard_mode {
 	WEIR_GUARD_GENERIC,
 };
 
+// Where VLAN tags of received packets are. XDP sees packet bytes only.
+enum weir_guard_tags {
+	WEIR_GUARD_TAGS_INSIDE,    // in the packet
+	WEIR_GUARD_TAGS_KEPT,      // in the packet, since the guard switched rx-vlan-offload off, until it is closed
+	WEIR_GUARD_TAGS_BESIDE,    // beside it (veth), and the driver tells the program
+	WEIR_GUARD_TAGS_HIDDEN,    // beside it where the peer of the veth leaves them there, and this kernel does not tell
+	WEIR_GUARD_TAGS_TAKEN_OUT, // beside it, and not told: such an interface is not opened
+};
+
 struct weir_guard_info {
 	enum weir_guard_mode mode;
 	uint32_t program_id;
+	enum weir_guard_tags tags;
 	bool has_taken_over; // a killed predecessor's link was found and its program replaced without a gap
 };
 
@@ -73,6 +80,9 @@ void weir_guard_describe(const struct weir_guard *guard, struct weir_guard_info 
 // socket in the map, -EIO when our program is no longer the one on the interface or judges wrongly, -EINVAL no such queue.
 int weir_guard_check(struct weir_guard *guard, uint32_t queue, char error[WEIR_GUARD_ERROR_SIZE]);
 
+// Whether our program is the one on the interface.
+bool weir_guard_is_attached(const struct weir_guard *guard);
+
 // Sums the CPUs' rows; what weir_guard_check() did is not in it. Counters start at 0 when the guard is opened.
 // 0 or -errno of the map.
 int weir_guard_read(struct weir_guard *guard, struct weir_guard_totals *totals);
@@ -80,8 +90,18 @@ int weir_guard_read(struct weir_guard *guard, struct weir_guard_totals *totals);
 // Publish frames of one topic; topic 0: all topics whose ids are beyond the rows. -ERANGE: no row of its own.
 int weir_guard_read_topic(struct weir_guard *guard, uint32_t topic, struct weir_guard_count *count);
 
-// Number of the file descriptor of the socket map and of the program, for tests; owned by the guard.
+// Who we are from now on. Packets that are looked at meanwhile are judged by the older or the newer.
+void weir_guard_set_own(struct weir_guard *guard, const struct weir_guard_own *own);
+
+// The interface went, or weir lets go of it: detached and unpinned, program and counters stay. Until weir_guard_attach().
+void weir_guard_detach(struct weir_guard *guard);
+// On the interface that has the name now, with the counters as they were. Errors as weir_guard_open(); it stays detached then.
+int weir_guard_attach(struct weir_guard *guard, char error[WEIR_GUARD_ERROR_SIZE]);
+
+// Number of the file descriptor of the socket map and of the program on the interface, and of its twin for
+// BPF_PROG_TEST_RUN, for tests; owned by the guard.
 int weir_guard_socket_map(const struct weir_guard *guard);
 int weir_guard_program(const struct weir_guard *guard);
+int weir_guard_trial(const struct weir_guard *guard);
 
 #endif

@@ -17,7 +17,6 @@
 
 #define KERNEL_ENOTSUPP 524 // leaks out of drivers without XDP; no errno of user space
 #define MTU_MAX 3498 // a frame of it, with the room that XDP and the skb take, still fits one page
-#define INSTANCE_NAME_MAX 63
 
 static bool instance_is_valid(const char *name)
 {

@@ -8,7 +8,10 @@
 
 #include "bpf/guard.h"
 
-struct weir_guard_bpf; // the skeleton
+#define INSTANCE_NAME_MAX 63
+
+struct weir_guard_bpf; // the skeletons
+struct weir_guard_tags_bpf;
 
 // <root>/<instance>/<interface>, held open and locked.
 struct weir_pins {
@@ -20,12 +23,18 @@ struct weir_pins {
 
 struct weir_guard {
 	struct weir_guard_bpf *bpf;
+	struct weir_guard_tags_bpf *tags; // the one that is attached where tags lie beside packets; NULL else
 	struct weir_pins pins;
 	struct weir_guard_switches switches;
+	struct weir_guard_own own; // what the program was told last
 	struct weir_guard_info info;
+	struct weir_guard_config config; // its texts are the two below and `interface`
+	char instance[INSTANCE_NAME_MAX + 1];
+	char pin_root[PATH_MAX];
 	char interface[IF_NAMESIZE];
 	int ifindex;
-	int link; // fd
+	int link; // fd, -1: detached
+	int tags_switched; // features that were switched off and will be on again, as weir_tags_keep() says
 	int cpus; // possible ones: rows of a per-CPU map
 	void *rows; // cpus rows of the larger counter
 	uint64_t checked;        // frames of our own checks that the program counted
@@ -52,6 +61,13 @@ void weir_pins_remove(const struct weir_pins *pins, const char *name);
 int weir_pins_probe(const struct weir_guard_config *config, char error[WEIR_GUARD_ERROR_SIZE]);
 // Looks for the instance whose pinned link holds program_id on ifindex; false: none of weir's under this root.
 bool weir_pins_find(const struct weir_guard_config *config, int ifindex, uint32_t program_id, char instance[NAME_MAX + 1]);
+
+// ---- vlan.c ----
+// Where the interface leaves VLAN tags of received packets: INSIDE, TAKEN_OUT, or BESIDE for a veth.
+enum weir_guard_tags weir_tags_look(const char *interface);
+// Makes it leave them inside. *switched is for weir_tags_restore(). 0, or -errno with the text.
+int weir_tags_keep(const char *interface, int *switched, char error[WEIR_GUARD_ERROR_SIZE]);
+void weir_tags_restore(const char *interface, int switched);
 
 // ---- host.c ----
 int weir_config_check(const struct weir_guard_config *config, char error[WEIR_GUARD_ERROR_SIZE]);

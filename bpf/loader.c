@@ -12,6 +12,11 @@
 
 #include "bpf/internal.h"
 #include "guard.skel.h"
+#include "guard_tags.skel.h"
+
+#ifndef BPF_F_XDP_DEV_BOUND_ONLY
+#define BPF_F_XDP_DEV_BOUND_ONLY (1U << 6)
+#endif
 
 // libbpf's warnings go to stderr by default; what they say is in our error texts.
 static int print_nothing(enum libbpf_print_level level, const char *format, va_list list)
@@ -25,13 +30,8 @@ static void switches_set(struct weir_guard_switches *switches, const struct weir
 		.port_base = config->port_base,
 		.workers = config->workers,
 		.is_link_trusted = config->is_link_trusted,
-		.is_filtered = config->has_address4 || config->has_address6,
-		.has_address4 = config->has_address4,
-		.has_address6 = config->has_address6,
 		.topic_rows = config->topic_rows ? config->topic_rows : WEIR_GUARD_TOPICS,
 	};
-	memcpy(&switches->address4, config->address4, sizeof(switches->address4));
-	memcpy(switches->address6, config->address6, sizeof(switches->address6));
 }
 
 // libxdp recognises the program by what BTF says of it.
@@ -56,16 +56,18 @@ static int load(struct weir_guard *guard, char error[WEIR_GUARD_ERROR_SIZE])
 		code = weir_load_explain(-errno, error);
 		goto out;
 	}
-	// The skeleton's struct has the layout of the definition: both come from bpf/abi.h.
+	// The skeleton's structs have the layout of the definitions: both come from bpf/abi.h.
 	_Static_assert(sizeof(guard->bpf->rodata->switches) == sizeof(guard->switches), "switches layout");
+	_Static_assert(sizeof(guard->bpf->bss->sets) == sizeof(struct weir_guard_sets), "sets layout");
 	memcpy(&guard->bpf->rodata->switches, &guard->switches, sizeof(guard->switches));
+	memcpy(&guard->bpf->bss->sets.own[0], &guard->own, sizeof(guard->own));
 	code = bpf_map__set_max_entries(guard->bpf->maps.topics, guard->switches.topic_rows);
 	if (code == 0)
 		code = weir_guard_bpf__load(guard->bpf);
 	if (code)
 		code = weir_load_explain(code, error);
 	else
-		code = btf_require(weir_guard_program(guard), error);
+		code = btf_require(weir_guard_trial(guard), error);
 	if (code) {
 		weir_guard_bpf__destroy(guard->bpf);
 		guard->bpf = NULL;
@@ -73,6 +75,53 @@ static int load(struct weir_guard *guard, char error[WEIR_GUARD_ERROR_SIZE])
 out:
 	libbpf_set_print(print);
 	return code;
+}
+
+static int maps_share(struct weir_guard_tags_bpf *tags, const struct weir_guard_bpf *bpf)
+{
+	const struct {
+		struct bpf_map *to;
+		const struct bpf_map *from;
+	} maps[] = {
+		{ tags->maps.totals, bpf->maps.totals },
+		{ tags->maps.topics, bpf->maps.topics },
+		{ tags->maps.xsks_map, bpf->maps.xsks_map },
+		{ tags->maps.bss, bpf->maps.bss },
+	};
+	int code = 0;
+	for (size_t i = 0; code == 0 && i < sizeof(maps) / sizeof(*maps); i++)
+		code = bpf_map__reuse_fd(maps[i].to, bpf_map__fd(maps[i].from));
+	return code;
+}
+
+// The program for this very interface that asks its driver for tags. 0 or -errno: the kernel or the driver does not tell.
+static int load_tags(struct weir_guard *guard)
+{
+	libbpf_print_fn_t print = libbpf_set_print(print_nothing);
+	struct weir_guard_tags_bpf *tags = weir_guard_tags_bpf__open();
+	int code = tags ? 0 : -errno;
+	if (code == 0) {
+		struct bpf_program *program = tags->progs.xsk_def_prog;
+		memcpy(&tags->rodata->switches, &guard->switches, sizeof(guard->switches));
+		bpf_program__set_ifindex(program, (uint32_t)guard->ifindex);
+		code = bpf_program__set_flags(program, bpf_program__flags(program) | BPF_F_XDP_DEV_BOUND_ONLY);
+	}
+	if (code == 0)
+		code = maps_share(tags, guard->bpf);
+	if (code == 0)
+		code = weir_guard_tags_bpf__load(tags);
+	if (code)
+		weir_guard_tags_bpf__destroy(tags);
+	else
+		guard->tags = tags;
+	libbpf_set_print(print);
+	return code;
+}
+
+static void unload_tags(struct weir_guard *guard)
+{
+	weir_guard_tags_bpf__destroy(guard->tags);
+	guard->tags = NULL;
 }
 
 // The link that a killed process of this instance left pinned; -1: none. *is_attached says whether it holds program_id,
@@ -95,8 +144,9 @@ static int predecessor_find(const struct weir_guard *guard, uint32_t program_id,
 	return link;
 }
 
-static int link_create(struct weir_guard *guard, const struct weir_guard_config *config, char error[WEIR_GUARD_ERROR_SIZE])
+static int link_create(struct weir_guard *guard, char error[WEIR_GUARD_ERROR_SIZE])
 {
+	const struct weir_guard_config *config = &guard->config;
 	LIBBPF_OPTS(bpf_link_create_opts, options, .flags = XDP_FLAGS_DRV_MODE);
 	guard->info.mode = WEIR_GUARD_NATIVE;
 	guard->link = bpf_link_create(weir_guard_program(guard), guard->ifindex, BPF_XDP, &options);
@@ -116,7 +166,7 @@ static int link_create(struct weir_guard *guard, const struct weir_guard_config 
 	return weir_attach_explain(guard->interface, code, error);
 }
 
-static int attach(struct weir_guard *guard, const struct weir_guard_config *config, char error[WEIR_GUARD_ERROR_SIZE])
+static int attach(struct weir_guard *guard, char error[WEIR_GUARD_ERROR_SIZE])
 {
 	uint32_t id = 0;
 	enum weir_guard_mode mode = WEIR_GUARD_NATIVE;
@@ -128,7 +178,7 @@ static int attach(struct weir_guard *guard, const struct weir_guard_config *conf
 	if (id && !is_ours) {
 		if (link >= 0)
 			close(link);
-		return weir_foreign_refuse(config, guard->ifindex, id, error);
+		return weir_foreign_refuse(&guard->config, guard->ifindex, id, error);
 	}
 	if (is_ours && mode == WEIR_GUARD_NATIVE && bpf_link_update(link, weir_guard_program(guard), NULL) == 0) {
 		guard->link = link;
@@ -142,7 +192,7 @@ static int attach(struct weir_guard *guard, const struct weir_guard_config *conf
 		close(link);
 		weir_pins_remove(&guard->pins, "link");
 	}
-	return link_create(guard, config, error);
+	return link_create(guard, error);
 }
 
 static int pin(const struct weir_guard *guard, char error[WEIR_GUARD_ERROR_SIZE])
@@ -167,6 +217,56 @@ static int rows_allocate(struct weir_guard *guard, char error[WEIR_GUARD_ERROR_S
 	return guard->rows ? 0 : weir_guard_fail(error, -ENOMEM, "XDP guard: no memory");
 }
 
+static void config_keep(struct weir_guard *guard, const struct weir_guard_config *config)
+{
+	snprintf(guard->interface, sizeof(guard->interface), "%s", config->interface);
+	snprintf(guard->instance, sizeof(guard->instance), "%s", config->instance);
+	snprintf(guard->pin_root, sizeof(guard->pin_root), "%s", config->pin_root ? config->pin_root : "");
+	guard->config = *config;
+	guard->config.interface = guard->interface;
+	guard->config.instance = guard->instance;
+	guard->config.pin_root = guard->pin_root;
+	guard->own = config->own;
+	switches_set(&guard->switches, config);
+}
+
+static void link_close(struct weir_guard *guard)
+{
+	if (guard->link >= 0) {
+		// Detached at once, whoever else may hold the link open; after this the kernel has no name for it.
+		bpf_link_detach(guard->link);
+		close(guard->link);
+		guard->link = -1;
+	}
+	unload_tags(guard);
+	weir_tags_restore(guard->interface, guard->tags_switched);
+	guard->tags_switched = 0;
+}
+
+// The loaded program onto the interface, and its names.
+static int put_on(struct weir_guard *guard, char error[WEIR_GUARD_ERROR_SIZE])
+{
+	struct bpf_prog_info info = {};
+	uint32_t size = sizeof(info);
+	guard->info.tags = weir_tags_look(guard->interface);
+	if (guard->info.tags == WEIR_GUARD_TAGS_BESIDE && load_tags(guard) != 0)
+		guard->info.tags = WEIR_GUARD_TAGS_HIDDEN;
+	int code = attach(guard, error);
+	if (code == 0 && guard->info.tags == WEIR_GUARD_TAGS_TAKEN_OUT) {
+		code = weir_tags_keep(guard->interface, &guard->tags_switched, error);
+		guard->info.tags = WEIR_GUARD_TAGS_KEPT;
+	}
+	if (code == 0)
+		code = pin(guard, error);
+	if (code) {
+		link_close(guard);
+		return code;
+	}
+	bpf_obj_get_info_by_fd(weir_guard_program(guard), &info, &size);
+	guard->info.program_id = info.id;
+	return 0;
+}
+
 int weir_guard_open(struct weir_guard **guard_out, const struct weir_guard_config *config, char error[WEIR_GUARD_ERROR_SIZE])
 {
 	int code = weir_config_check(config, error);
@@ -181,8 +281,7 @@ int weir_guard_open(struct weir_guard **guard_out, const struct weir_guard_confi
 		code = guard->ifindex;
 		goto err_guard;
 	}
-	snprintf(guard->interface, sizeof(guard->interface), "%s", config->interface);
-	switches_set(&guard->switches, config);
+	config_keep(guard, config);
 	code = rows_allocate(guard, error);
 	if (code)
 		goto err_guard;
@@ -192,22 +291,12 @@ int weir_guard_open(struct weir_guard **guard_out, const struct weir_guard_confi
 	code = weir_pins_open(&guard->pins, config, error);
 	if (code)
 		goto err_bpf;
-	code = attach(guard, config, error);
+	code = put_on(guard, error);
 	if (code)
 		goto err_pins;
-	code = pin(guard, error);
-	if (code)
-		goto err_link;
-	struct bpf_prog_info info = {};
-	uint32_t size = sizeof(info);
-	bpf_obj_get_info_by_fd(weir_guard_program(guard), &info, &size);
-	guard->info.program_id = info.id;
 	*guard_out = guard;
 	return 0;
 
-err_link:
-	bpf_link_detach(guard->link);
-	close(guard->link);
 err_pins:
 	weir_pins_close(&guard->pins);
 err_bpf:
@@ -219,17 +308,40 @@ err_guard:
 	return code;
 }
 
+void weir_guard_detach(struct weir_guard *guard)
+{
+	link_close(guard);
+	weir_pins_remove(&guard->pins, "link");
+}
+
+int weir_guard_attach(struct weir_guard *guard, char error[WEIR_GUARD_ERROR_SIZE])
+{
+	int ifindex = weir_interface_index(guard->interface, error);
+	if (ifindex < 0)
+		return ifindex;
+	guard->ifindex = ifindex;
+	guard->info.has_taken_over = false;
+	return put_on(guard, error);
+}
+
 void weir_guard_close(struct weir_guard *guard)
 {
 	if (!guard)
 		return;
-	// Detached at once, whoever else may hold the link open; after this the kernel has no name for it.
-	bpf_link_detach(guard->link);
-	close(guard->link);
+	link_close(guard);
 	weir_pins_close(&guard->pins);
 	weir_guard_bpf__destroy(guard->bpf);
 	free(guard->rows);
 	free(guard);
+}
+
+void weir_guard_set_own(struct weir_guard *guard, const struct weir_guard_own *own)
+{
+	struct weir_guard_sets *sets = (void *)&guard->bpf->bss->sets;
+	uint32_t other = !__atomic_load_n(&sets->used, __ATOMIC_RELAXED);
+	guard->own = *own;
+	memcpy(&sets->own[other], own, sizeof(*own));
+	__atomic_store_n(&sets->used, other, __ATOMIC_RELEASE);
 }
 
 void weir_guard_describe(const struct weir_guard *guard, struct weir_guard_info *info)
@@ -243,6 +355,11 @@ int weir_guard_socket_map(const struct weir_guard *guard)
 }
 
 int weir_guard_program(const struct weir_guard *guard)
+{
+	return bpf_program__fd(guard->tags ? guard->tags->progs.xsk_def_prog : guard->bpf->progs.xsk_def_prog);
+}
+
+int weir_guard_trial(const struct weir_guard *guard)
 {
 	return bpf_program__fd(guard->bpf->progs.xsk_def_prog);
 }

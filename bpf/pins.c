@@ -43,7 +43,7 @@ static void name_append(char path[PATH_MAX], const char *name)
 
 static const char *root_of(const struct weir_guard_config *config)
 {
-	return config->pin_root ? config->pin_root : WEIR_GUARD_PIN_ROOT;
+	return config->pin_root && config->pin_root[0] ? config->pin_root : WEIR_GUARD_PIN_ROOT;
 }
 
 static void path_copy(char to[PATH_MAX], const char *from)

@@ -21,7 +21,7 @@
 	X(FLAGS, "flags", FRAME, "unknown or contradictory flags") \
 	X(CRC, "crc", FRAME, "checksum mismatch") \
 	X(IP_FRAGMENT, "ip-fragment", FRAME, "a fragment of an IP datagram") \
-	X(IP_HEADER, "ip-header", FRAME, "malformed IP or UDP header, or IP options") \
+	X(IP_HEADER, "ip-header", FRAME, "malformed IP or UDP header, IP options, or a source that cannot be answered") \
 	X(NO_SOCKET, "no-socket", FRAME, "weir frame on a queue without a socket") \
 	X(NO_SESSION, "no-session", FRAME, "no such session") \
 	X(STRANGER, "stranger", FRAME, "session id from an unproven address") \

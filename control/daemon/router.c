@@ -387,6 +387,7 @@ void weir_router_sample(struct weir_router *router, uint64_t time_ns)
 
 	if (seconds <= 0)
 		return;
+	weir_ports_watch(router, time_ns);
 	for (uint16_t w = 0; w < router->topology->worker_count; w++) {
 		struct weir_router_worker *worker = &router->workers[w];
 

@@ -67,6 +67,13 @@ struct weir_router_worker {
 
 struct weir_transaction;
 
+// What was said of a port last.
+struct weir_router_port {
+	enum weir_port_condition condition;
+	uint64_t since_ns; // when it was well last
+	char reason[320];
+};
+
 struct weir_router {
 	struct weir_machine *machine;
 	struct weir_topology *topology; // what runs
@@ -77,6 +84,7 @@ struct weir_router {
 	uint32_t topic_count;
 	uint32_t group_count; // of all topics
 	struct weir_router_worker workers[WEIR_WORKERS_MAX];
+	struct weir_router_port ports[WEIR_TOPOLOGY_PORTS_MAX];
 	uint64_t id; // random per life
 	uint64_t event_room; // bytes, largest event the workers have room to put together
 	uint64_t revision; // of the snapshot

@@ -10,6 +10,7 @@
 
 #include "control/daemon/answer.h"
 #include "control/daemon/lanes.h"
+#include "control/daemon/ports.h"
 #include "wire/reason.h"
 
 static uint64_t now_ns(void)
@@ -194,6 +195,7 @@ static json_t *port_json(const struct weir_router *router, uint32_t index)
 			 "integrity", port->integrity == WEIR_INTEGRITY_LINK ? "link" : "full", "node",
 			 placed->node >= 0 ? json_integer(placed->node) : json_null(), "reason", placed->reason, "queues",
 			 queues);
+	weir_ports_describe(router, index, json);
 	json_object_set_new(json, "xdp", weir_answer_xdp(router, guard));
 	return json;
 }
@@ -420,8 +422,7 @@ json_t *weir_answer_status(const struct weir_router *router)
 
 	for (uint32_t t = 0; t < router->topic_count; t++)
 		json_array_append_new(topics, topic_json(router, router->topics[t], warnings));
-	if (router->leftover[0])
-		json_array_append_new(warnings, json_string(router->leftover));
+	weir_ports_warn(router, warnings);
 	if (router->is_broken)
 		json_array_append_new(warnings, json_string("an apply ended half-way: restart weir"));
 	else if (router->unfinished)

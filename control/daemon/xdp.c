@@ -40,6 +40,13 @@ static json_t *topics_json(const struct weir_router *router, struct weir_guard *
 	return topics;
 }
 
+static const char *tags_name(enum weir_guard_tags tags)
+{
+	static const char *const NAMES[] = { "inside", "kept", "beside", "hidden", "taken-out" };
+
+	return (unsigned)tags < sizeof(NAMES) / sizeof(*NAMES) ? NAMES[tags] : "unknown";
+}
+
 json_t *weir_answer_xdp(const struct weir_router *router, struct weir_guard *guard)
 {
 	struct weir_guard_count sum = { 0 };
@@ -61,6 +68,7 @@ json_t *weir_answer_xdp(const struct weir_router *router, struct weir_guard *gua
 	}
 	json = count_json(&sum);
 	json_object_set_new(json, "mode", json_string(info.mode == WEIR_GUARD_NATIVE ? "native" : "generic"));
+	json_object_set_new(json, "vlan_tags", json_string(tags_name(info.tags)));
 	json_object_set_new(json, "program", json_integer(info.program_id));
 	json_object_set_new(json, "taken_over", json_boolean(info.has_taken_over));
 	json_object_set_new(json, "kinds", kinds);

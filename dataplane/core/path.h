@@ -22,8 +22,8 @@ struct weir_path {
 	uint8_t local_ip[16];
 	uint8_t remote_mac[6]; // zero on kernel ports
 	uint8_t local_mac[6];
-	uint16_t vlan; // 802.1Q TCI, 0: untagged
-	uint8_t reserved[2];
+	uint16_t vlan; // TCI, 0: untagged
+	uint16_t vlan_type; // 0x8100 (802.1Q) or 0x88a8 (802.1ad); 0: untagged
 	uint32_t scope; // interface index of a link-local IPv6 address on kernel ports, else 0
 	uint8_t reserved2[4];
 };

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dataplane/io/interfaces.h"
 #include "dataplane/io/mesh.h"
 #include "wire/limits.h"
 
@@ -17,6 +18,8 @@
 struct opened_port {
 	struct weir_port **queues; // [count]
 	uint16_t count;
+	struct weir_port_config config; // its texts are copies
+	struct weir_port_state state;
 };
 
 struct weir_dataplane {
@@ -27,6 +30,7 @@ struct weir_dataplane {
 	uint16_t worker_count;
 	struct opened_port *ports; // [port_count]
 	uint32_t port_count;
+	struct weir_interfaces *interfaces;
 	struct weir_lane_table *lanes;
 	struct weir_port **lane_ports; // [worker_count]
 	bool is_running;
@@ -107,6 +111,31 @@ static int create_workers(struct weir_dataplane *dataplane, const struct weir_da
 	return 0;
 }
 
+// A port may be opened again in its life.
+static int keep_config(struct weir_port_config *to, const struct weir_port_config *from)
+{
+	const char *const texts[] = { from->name, from->interface, from->device, from->address, from->instance };
+	const char **const copies[] = { &to->name, &to->interface, &to->device, &to->address, &to->instance };
+
+	*to = *from;
+	to->workers = NULL; // queues know theirs
+	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++)
+		*copies[i] = texts[i] ? strdup(texts[i]) : NULL;
+	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++)
+		if (texts[i] && !*copies[i])
+			return -ENOMEM;
+	return 0;
+}
+
+static void free_config(struct weir_port_config *config)
+{
+	free((void *)config->name);
+	free((void *)config->interface);
+	free((void *)config->device);
+	free((void *)config->address);
+	free((void *)config->instance);
+}
+
 static int open_port(struct weir_dataplane *dataplane, const struct weir_dataplane_config *config, uint32_t i,
 		     uint16_t *used, struct weir_fault *fault)
 {
@@ -123,6 +152,7 @@ static int open_port(struct weir_dataplane *dataplane, const struct weir_datapla
 	port.instance = config->instance;
 	port.worker_count = config->worker_count;
 	port.nice = config->nice;
+	port.interfaces = dataplane->interfaces;
 	for (uint16_t queue = 0; queue < port.queues; queue++)
 		index[queue] = used[port.workers[queue]]++;
 	error = weir_port_open(opened->queues, &port, index, fault);
@@ -130,6 +160,8 @@ static int open_port(struct weir_dataplane *dataplane, const struct weir_datapla
 	if (error)
 		return error;
 	opened->count = port.queues;
+	if (keep_config(&opened->config, &port) != 0)
+		return out_of_memory(fault);
 	for (uint16_t queue = 0; queue < port.queues; queue++) {
 		error = weir_worker_add_port(dataplane->workers[port.workers[queue]], opened->queues[queue]);
 		if (error)
@@ -164,10 +196,13 @@ static int open_lanes(struct weir_dataplane *dataplane, const struct weir_datapl
 static int open_ports(struct weir_dataplane *dataplane, const struct weir_dataplane_config *config, struct weir_fault *fault)
 {
 	uint16_t used[WEIR_WORKERS_MAX] = { 0 };
+	int error = weir_interfaces_create(&dataplane->interfaces);
 
+	if (error)
+		return weir_fault_set(fault, error, "network interfaces", "read them", "allow netlink sockets", "%s",
+				      strerror(-error));
 	for (uint32_t i = 0; i < config->port_count; i++) {
-		int error = open_port(dataplane, config, i, used, fault);
-
+		error = open_port(dataplane, config, i, used, fault);
 		if (error)
 			return error;
 	}
@@ -295,6 +330,31 @@ const struct weir_port *weir_dataplane_port(const struct weir_dataplane *datapla
 	return dataplane->ports[port].queues[queue];
 }
 
+static void watch_port(struct weir_dataplane *dataplane, struct opened_port *port, uint64_t now_ns)
+{
+	const struct weir_port_ops *ops = port->queues[0]->ops;
+	enum weir_port_condition before = port->state.condition;
+
+	if (ops->watch && ops->watch(port->queues, &port->config, &port->state))
+		for (uint16_t queue = 0; queue < port->count; queue++)
+			weir_mesh_wake(dataplane->mesh, port->queues[queue]->worker);
+	if (port->state.condition != before)
+		port->state.since_ns = now_ns;
+	port->state.losses += port->state.condition == WEIR_PORT_LOST && before != WEIR_PORT_LOST;
+}
+
+void weir_dataplane_watch(struct weir_dataplane *dataplane, uint64_t now_ns)
+{
+	weir_interfaces_refresh(dataplane->interfaces);
+	for (uint32_t i = 0; i < dataplane->port_count; i++)
+		watch_port(dataplane, &dataplane->ports[i], now_ns);
+}
+
+const struct weir_port_state *weir_dataplane_port_state(const struct weir_dataplane *dataplane, uint32_t port)
+{
+	return port < dataplane->port_count ? &dataplane->ports[port].state : NULL;
+}
+
 void weir_dataplane_stop(struct weir_dataplane *dataplane)
 {
 	if (!dataplane->is_running)
@@ -315,12 +375,14 @@ void weir_dataplane_destroy(struct weir_dataplane *dataplane)
 		for (uint16_t queue = dataplane->ports[i].count; queue-- > 0;)
 			dataplane->ports[i].queues[queue]->ops->close(dataplane->ports[i].queues[queue]);
 		free(dataplane->ports[i].queues);
+		free_config(&dataplane->ports[i].config);
 	}
 	for (uint16_t i = 0; dataplane->lane_ports && i < dataplane->worker_count; i++) {
 		if (dataplane->lane_ports[i])
 			dataplane->lane_ports[i]->ops->close(dataplane->lane_ports[i]);
 	}
 	weir_lane_table_destroy(dataplane->lanes);
+	weir_interfaces_destroy(dataplane->interfaces);
 	if (dataplane->has_eal)
 		weir_eal_stop();
 	weir_gate_destroy(dataplane->gate);

@@ -60,6 +60,11 @@ struct weir_worker *weir_dataplane_worker(struct weir_dataplane *dataplane, uint
 // Queue `queue` of the port'th configured port; NULL when there is none. For its statistics, guard, fd, link state.
 const struct weir_port *weir_dataplane_port(const struct weir_dataplane *dataplane, uint32_t port, uint16_t queue);
 
+// Now and then, once a second: looks how the ports fare and follows what changed on the host (port.h, watch).
+void weir_dataplane_watch(struct weir_dataplane *dataplane, uint64_t now_ns);
+// How the port'th configured port fares, as of the last watch. NULL when there is none.
+const struct weir_port_state *weir_dataplane_port_state(const struct weir_dataplane *dataplane, uint32_t port);
+
 void weir_dataplane_stop(struct weir_dataplane *dataplane);
 // Stops when needed. Shards that the workers still own are destroyed with their engines. The gate is gone afterwards.
 void weir_dataplane_destroy(struct weir_dataplane *dataplane);

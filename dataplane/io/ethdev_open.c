@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <xdp/libxdp.h>
 
@@ -20,8 +21,9 @@
 #include <rte_log.h>
 
 #include "bpf/guard.h"
-#include "dataplane/io/ethdev.h"
 #include "dataplane/core/memory.h"
+#include "dataplane/io/ethdev.h"
+#include "dataplane/io/interfaces.h"
 #include "dataplane/io/vhost.h"
 
 #define AFXDP_MTU_MAX 3498u   // with a VLAN tag, in one 4 KiB chunk
@@ -160,6 +162,13 @@ static int new_socket(const int *before, uint32_t before_count)
 	return found;
 }
 
+static uint64_t inode_of(int fd)
+{
+	struct stat stat;
+
+	return fd >= 0 && fstat(fd, &stat) == 0 ? stat.st_ino : 0;
+}
+
 // ---- Devices ----
 
 static struct weir_ethdev *create_ethdev(struct opening *opening, uint16_t queue)
@@ -188,6 +197,13 @@ static void set_mtu(struct opening *opening, struct weir_ethdev *ethdev)
 	ethdev->port.frame_max = frame_max < WEIR_FRAME_MAX ? frame_max : WEIR_FRAME_MAX;
 }
 
+// Behind the guard every packet is for us.
+static void know_ports(const struct opening *opening, struct weir_ethdev *ethdev)
+{
+	ethdev->own.udp_first = opening->config->udp_port;
+	ethdev->own.udp_count = opening->config->worker_count;
+}
+
 static int know_address(struct opening *opening, struct weir_ethdev *ethdev)
 {
 	struct rte_ether_addr mac;
@@ -199,6 +215,8 @@ static int know_address(struct opening *opening, struct weir_ethdev *ethdev)
 	if (error)
 		return fail(opening, error, "ask for its MAC address", "use another device");
 	memcpy(ethdev->mac, mac.addr_bytes, 6);
+	ethdev->own.has_mac = true;
+	memcpy(ethdev->own.mac, mac.addr_bytes, 6);
 	derive_link_local(&ethdev->own, ethdev->mac);
 	return 0;
 }
@@ -222,8 +240,14 @@ static int start_afxdp(struct opening *opening, struct weir_ethdev *ethdev)
 				      "it, or use a kernel port",
 				      "queue %u: %s", ethdev->port.queue, strerror(-error));
 	ethdev->socket = new_socket(before, before_count);
+	ethdev->socket_inode = inode_of(ethdev->socket);
 	ethdev->port.fd = ethdev->socket;
 	return 0;
+}
+
+static void device_name(char name[64], const char *interface, uint16_t queue)
+{
+	snprintf(name, 64, "net_af_xdp_%s_%u", interface, queue);
 }
 
 static int open_afxdp_queue(struct opening *opening, struct weir_ethdev *ethdev)
@@ -232,7 +256,7 @@ static int open_afxdp_queue(struct opening *opening, struct weir_ethdev *ethdev)
 	char name[64], arguments[128], text[WEIR_GUARD_ERROR_SIZE];
 	int error;
 
-	snprintf(name, sizeof(name), "net_af_xdp_%s_%u", interface, ethdev->port.queue);
+	device_name(name, interface, ethdev->port.queue);
 	snprintf(arguments, sizeof(arguments), "iface=%s,start_queue=%u,queue_count=1,busy_budget=0", interface,
 		 ethdev->port.queue);
 	error = rte_eal_hotplug_add("vdev", name, arguments);
@@ -243,10 +267,9 @@ static int open_afxdp_queue(struct opening *opening, struct weir_ethdev *ethdev)
 	error = give_pool(opening, ethdev, AFXDP_HEADROOM);
 	if (!error)
 		error = start_afxdp(opening, ethdev);
-	if (!error)
-		error = know_address(opening, ethdev);
 	if (error)
 		return error;
+	know_ports(opening, ethdev);
 	error = weir_guard_check(opening->group->guard, ethdev->port.queue, text);
 	if (error)
 		return weir_fault_set(opening->fault, error, opening->object, "check that frames reach its socket",
@@ -255,36 +278,40 @@ static int open_afxdp_queue(struct opening *opening, struct weir_ethdev *ethdev)
 	return 0;
 }
 
-static int interface_mtu(const char *interface)
+void weir_ethdev_own(const struct weir_port_config *config, int ifindex, struct weir_guard_own *own, uint32_t *left_out)
 {
-	struct ifreq request = { 0 };
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int mtu;
+	struct opening opening = { .config = config };
+	struct weir_packet_own fixed = { 0 };
+	bool is_fixed = read_own(&opening, &fixed) == 0 && (fixed.has_address4 || fixed.has_address6);
 
-	if (fd < 0)
-		return -errno;
-	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", interface);
-	mtu = ioctl(fd, SIOCGIFMTU, &request) < 0 ? -errno : request.ifr_mtu;
-	close(fd);
-	return mtu;
+	*left_out = weir_interfaces_own(config->interfaces, ifindex, own);
+	if (!is_fixed)
+		return;
+	*left_out = 0;
+	own->address4_count = fixed.has_address4;
+	own->address6_count = fixed.has_address6;
+	memcpy(&own->addresses4[0], fixed.address4, sizeof(own->addresses4[0]));
+	memcpy(own->addresses6[0], fixed.address6, sizeof(own->addresses6[0]));
 }
 
+// Opens the guard, or puts the one there is onto the interface again.
 static int open_guard(struct opening *opening)
 {
 	const struct weir_port_config *config = opening->config;
-	struct weir_packet_own own = { 0 };
+	struct weir_ethdev_group *group = opening->group;
+	struct weir_packet_own fixed = { 0 };
 	char text[WEIR_GUARD_ERROR_SIZE] = { 0 };
-	int error = read_own(opening, &own);
+	int error = read_own(opening, &fixed);
 
 	if (error)
 		return error;
+	weir_ethdev_own(config, group->ifindex, &group->own, &group->left_out);
 	struct weir_guard_config guard = { .interface = config->interface, .instance = config->instance,
 					   .port_base = config->udp_port, .workers = config->worker_count,
-					   .is_link_trusted = config->trust_link, .has_address4 = own.has_address4,
-					   .has_address6 = own.has_address6 };
-	memcpy(guard.address4, own.address4, sizeof(guard.address4));
-	memcpy(guard.address6, own.address6, sizeof(guard.address6));
-	error = weir_guard_open(&opening->group->guard, &guard, text);
+					   .is_link_trusted = config->trust_link, .own = group->own };
+	if (group->guard)
+		weir_guard_set_own(group->guard, &group->own);
+	error = group->guard ? weir_guard_attach(group->guard, text) : weir_guard_open(&group->guard, &guard, text);
 	if (error)
 		return weir_fault_set(opening->fault, error, opening->object, "attach its XDP guard",
 				      "do what the reason asks for, or use a kernel port", "%s", text);
@@ -327,19 +354,19 @@ static int check_queues(struct opening *opening)
 static int check_afxdp(struct opening *opening)
 {
 	const struct weir_port_config *config = opening->config;
-	int mtu;
+	const struct weir_interface *interface =
+		config->interface ? weir_interfaces_named(config->interfaces, config->interface) : NULL;
 
-	if (!config->interface || if_nametoindex(config->interface) == 0)
+	if (!interface)
 		return weir_fault_set(opening->fault, -ENODEV, opening->object, "find its interface",
 				      "name an interface that `ip link` shows", "this host has no such interface");
-	mtu = interface_mtu(config->interface);
-	if (mtu < 0)
-		return fail(opening, mtu, "ask for its MTU", "check the interface");
-	if ((uint32_t)mtu > AFXDP_MTU_MAX)
+	if (interface->mtu > AFXDP_MTU_MAX)
 		return weir_fault_set(opening->fault, -ERANGE, opening->object, "use AF_XDP on its interface",
 				      "set the MTU to 3498 or less (ip link set ... mtu 3498), or use a kernel port",
-				      "its MTU is %d, and AF_XDP buffers carry at most %u", mtu, AFXDP_MTU_MAX);
-	opening->mtu = (uint32_t)mtu;
+				      "its MTU is %u, and AF_XDP buffers carry at most %u", interface->mtu, AFXDP_MTU_MAX);
+	opening->mtu = interface->mtu;
+	opening->group->ifindex = interface->index;
+	opening->group->mtu = interface->mtu;
 	if (rte_eth_dev_count_avail() + config->queues > RTE_MAX_ETHPORTS)
 		return weir_fault_set(opening->fault, -ENOSPC, opening->object, "make its devices",
 				      "use fewer DPDK ports and queues", "DPDK here knows at most %d devices",
@@ -369,7 +396,7 @@ static int open_afxdp(struct weir_port **ports, struct opening *opening)
 	rte_log_set_level_pattern("pmd.net.af_xdp", RTE_LOG_CRIT);
 	error = open_guard(opening);
 	for (uint16_t queue = 0; !error && queue < opening->config->queues; queue++) {
-		struct weir_ethdev *ethdev = create_ethdev(opening, queue);
+		struct weir_ethdev *ethdev = ports[queue] ? (struct weir_ethdev *)ports[queue] : create_ethdev(opening, queue);
 
 		if (!ethdev)
 			return fail(opening, -ENOMEM, "allocate it", "free some memory");
@@ -377,6 +404,47 @@ static int open_afxdp(struct weir_port **ports, struct opening *opening)
 		set_mtu(opening, ethdev);
 		error = open_afxdp_queue(opening, ethdev);
 	}
+	return error;
+}
+
+// The buffers that the driver keeps for good go with their pool. It also leaves its socket open, which keeps the queue from the
+// next one.
+static void shut_queue(struct weir_ethdev *ethdev)
+{
+	char name[RTE_ETH_NAME_MAX_LEN];
+
+	if (ethdev->owns_device && rte_eth_dev_get_name_by_port(ethdev->device, name) == 0) {
+		rte_eth_dev_stop(ethdev->device);
+		rte_eal_hotplug_remove("vdev", name);
+	}
+	if (ethdev->socket >= 0 && inode_of(ethdev->socket) == ethdev->socket_inode)
+		close(ethdev->socket);
+	rte_mempool_free(ethdev->pool);
+	ethdev->owns_device = false;
+	ethdev->pool = NULL;
+	ethdev->socket = -1;
+	ethdev->port.fd = -1;
+}
+
+void weir_ethdev_afxdp_shut(struct weir_port *const queues[], uint16_t count)
+{
+	for (uint16_t queue = 0; queue < count; queue++)
+		shut_queue((struct weir_ethdev *)queues[queue]);
+	weir_guard_detach(((struct weir_ethdev *)queues[0])->group->guard);
+}
+
+int weir_ethdev_afxdp_reopen(struct weir_port *const queues[], const struct weir_port_config *config, struct weir_fault *fault)
+{
+	struct weir_port *ports[WEIR_WORKERS_MAX];
+	struct opening opening = { .config = config, .fault = fault,
+				   .group = ((struct weir_ethdev *)queues[0])->group };
+	int error;
+
+	weir_ethdev_object(config, opening.object);
+	memcpy(ports, queues, config->queues * sizeof(ports[0]));
+	error = open_afxdp(ports, &opening);
+	if (error)
+		weir_ethdev_afxdp_shut(queues, config->queues);
 	return error;
 }
 
@@ -502,11 +570,9 @@ int weir_port_ethdev_open(struct weir_port **ports, const struct weir_port_confi
 {
 	struct opening opening = { .config = config, .index = index, .fault = fault, .mtu = RTE_ETHER_MTU };
 	bool is_afxdp = config->kind == WEIR_PORT_AFXDP;
-	const char *what = is_afxdp ? config->interface : config->device;
 	int error;
 
-	snprintf(opening.object, sizeof(opening.object), "port %s (%s %s)", config->name, is_afxdp ? "interface" : "device",
-		 what ? what : "not named");
+	weir_ethdev_object(config, opening.object);
 	for (uint16_t queue = 0; queue < config->queues; queue++)
 		ports[queue] = NULL;
 	opening.group = calloc(1, sizeof(*opening.group));

@@ -5,6 +5,8 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "bpf/address.h"
+
 #define ETHERNET_SIZE 14u
 #define VLAN_SIZE 4u
 #define IPV4_SIZE 20u
@@ -105,6 +107,8 @@ static struct weir_packet parse_ipv4(const uint8_t *ip, uint32_t left, const str
 	if (ip[0] != 0x45 || total < IPV4_SIZE || total > left || weir_checksum_fold(sum) != 0)
 		return drop(WEIR_R_IP_HEADER);
 	packet = parse_udp(ip + IPV4_SIZE, total - IPV4_SIZE, own);
+	if (packet.verdict == WEIR_PACKET_FRAME && weir_source4_is_odd(ip + 12))
+		return drop(WEIR_R_IP_HEADER);
 	packet.offset = IPV4_SIZE + UDP_SIZE;
 	return packet;
 }
@@ -126,6 +130,8 @@ static struct weir_packet parse_ipv6(const uint8_t *ip, uint32_t left, const str
 	if (ip[0] >> 4 != 6 || length > left - IPV6_SIZE)
 		return drop(WEIR_R_IP_HEADER);
 	packet = parse_udp(ip + IPV6_SIZE, length, own);
+	if (packet.verdict == WEIR_PACKET_FRAME && weir_source6_is_odd(ip + 8))
+		return drop(WEIR_R_IP_HEADER);
 	packet.offset = IPV6_SIZE + UDP_SIZE;
 	return packet;
 }
@@ -155,15 +161,16 @@ struct weir_packet weir_packet_parse(const uint8_t *data, uint32_t size, const s
 {
 	uint32_t head = ETHERNET_SIZE;
 	struct weir_packet packet;
-	uint16_t vlan = 0;
+	uint16_t vlan = 0, tag = 0;
 	uint16_t type;
 
-	if (size < ETHERNET_SIZE)
+	if (size < ETHERNET_SIZE || (own->has_mac && memcmp(data, own->mac, 6) != 0))
 		return foreign();
 	type = get16(data + 12);
 	if (type == TYPE_VLAN || type == TYPE_QINQ) {
-		if (type == TYPE_QINQ || size < ETHERNET_SIZE + VLAN_SIZE)
+		if (size < ETHERNET_SIZE + VLAN_SIZE)
 			return foreign();
+		tag = type;
 		vlan = get16(data + 14);
 		type = get16(data + 16);
 		head += VLAN_SIZE;
@@ -175,8 +182,12 @@ struct weir_packet weir_packet_parse(const uint8_t *data, uint32_t size, const s
 	else
 		return foreign();
 	packet.offset += head;
-	if (packet.verdict == WEIR_PACKET_FRAME)
-		path_fill(path, data, data + head, vlan);
+	if (packet.verdict != WEIR_PACKET_FRAME)
+		return packet;
+	if (weir_mac_is_group(data + 6))
+		return drop(WEIR_R_IP_HEADER);
+	path_fill(path, data, data + head, vlan);
+	path->vlan_type = vlan ? tag : 0;
 	return packet;
 }
 
@@ -191,7 +202,7 @@ static uint8_t *write_ethernet(uint8_t *at, const struct weir_path *path)
 	memcpy(at + 6, path->local_mac, 6);
 	at += 12;
 	if (path->vlan) {
-		put16(at, TYPE_VLAN);
+		put16(at, path->vlan_type);
 		put16(at + 2, path->vlan);
 		at += VLAN_SIZE;
 	}

@@ -13,6 +13,8 @@
 struct weir_packet_own {
 	uint16_t udp_first; // host order
 	uint16_t udp_count;
+	bool has_mac; // only packets to it are weir's
+	uint8_t mac[6];
 	bool has_address4;  // with either address, only datagrams to it are weir's
 	bool has_address6;
 	uint8_t address4[4];

@@ -25,3 +25,10 @@ const char *weir_port_kind_name(enum weir_port_kind kind)
 
 	return (unsigned)kind < sizeof(names) / sizeof(names[0]) ? names[kind] : "unknown";
 }
+
+const char *weir_port_condition_name(enum weir_port_condition condition)
+{
+	static const char *const names[] = { "well", "hindered", "lost" };
+
+	return (unsigned)condition < sizeof(names) / sizeof(names[0]) ? names[condition] : "unknown";
+}

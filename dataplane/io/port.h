@@ -17,6 +17,7 @@
 
 struct weir_port;
 struct weir_guard; // bpf/guard.h
+struct weir_interfaces; // interfaces.h
 
 enum weir_port_kind {
 	WEIR_PORT_KERNEL, // kernel UDP socket per worker, GRO in, GSO out
@@ -41,6 +42,21 @@ struct weir_port_config {
 	const char *instance;
 	int nice; // of the workers
 	uint16_t worker_count; // of the router: UDP ports [udp_port, udp_port + worker_count) are weir's
+	const struct weir_interfaces *interfaces; // afxdp
+};
+
+// How a configured port fares, all its queues together. Control thread.
+enum weir_port_condition {
+	WEIR_PORT_WELL,
+	WEIR_PORT_HINDERED, // works, but not for all that one may expect
+	WEIR_PORT_LOST,     // nothing comes or goes; it works again by itself when the reason is gone
+};
+
+struct weir_port_state {
+	enum weir_port_condition condition;
+	struct weir_fault fault; // why, and what to do; nothing when it is well
+	uint64_t since_ns; // CLOCK_MONOTONIC: when it got that condition
+	uint64_t losses;   // times that it was lost
 };
 
 #define WEIR_PORT_BURST 512u // most arrivals of one receive()
@@ -86,6 +102,10 @@ struct weir_port_ops {
 	bool (*link_is_up)(const struct weir_port *port); // any thread
 	// Packet buffers that are not in use, of *total; about so many while the port works. NULL: a kind without. Any thread.
 	uint32_t (*buffers_free)(const struct weir_port *port, uint32_t *total);
+	// Control, now and then: looks how the port fares, fills condition and fault, follows what changed on the host, takes
+	// the port from its workers when its device is gone and gives it back. true: workers have to be woken to look at what
+	// it asks. NULL: a kind without.
+	bool (*watch)(struct weir_port *const queues[], const struct weir_port_config *config, struct weir_port_state *state);
 	void (*close)(struct weir_port *port);            // control, after the worker stopped; frees the port
 };
 
@@ -100,8 +120,10 @@ struct weir_port {
 	uint32_t frame_max; // bytes of UDP payload the port can receive and send
 	uint32_t mtu;       // IP datagram, 0: unknown
 	int fd;             // readable when frames wait; -1: has to be polled
+	bool is_away;       // worker's: its device is control's now, and there is nothing to poll
 	bool trust_link;
 	struct weir_guard *guard; // afxdp: the interface's XDP program; NULL else
+	atomic_bool is_unplugged; // control saw that nothing can come or go
 	struct weir_port_statistics statistics;
 	uint64_t drops_total; // sum of statistics.dropped: lets the worker see at a glance that there are new ones
 };
@@ -124,6 +146,7 @@ static inline void weir_port_drop(struct weir_port *port, enum weir_reason reaso
 	port->drops_total += frames;
 }
 
+const char *weir_port_condition_name(enum weir_port_condition condition); // "well", "hindered", "lost"
 const char *weir_port_kind_name(enum weir_port_kind kind); // "kernel", "afxdp", "dpdk", "lane"
 
 #endif

@@ -40,7 +40,7 @@ static void ethdev_count_lost(struct weir_port *port)
 	uint64_t missed;
 
 	// A device counts for all its queues together: one of them takes it up.
-	if (!ethdev->owns_device)
+	if (!ethdev->owns_device || port->is_away)
 		return;
 	missed = missed_by_device(ethdev);
 	if (missed > ethdev->missed)
@@ -55,7 +55,7 @@ static bool answer_foreign(struct weir_ethdev *ethdev, struct rte_mbuf *packet)
 	uint32_t size;
 
 	weir_count(&ethdev->port.statistics.passed, 1);
-	if (!ethdev->is_responder || packet->nb_segs != 1 || ethdev->outgoing_count == WEIR_ETHDEV_SEND_ROOM)
+	if (packet->nb_segs != 1 || ethdev->outgoing_count == WEIR_ETHDEV_SEND_ROOM)
 		return false;
 	size = weir_responder_answer(rte_pktmbuf_mtod(packet, uint8_t *), packet->data_len, room, &ethdev->own, ethdev->mac);
 	if (size == 0)
@@ -91,19 +91,48 @@ static uint32_t look_at_packet(struct weir_ethdev *ethdev, uint32_t i, uint32_t 
 	case WEIR_PACKET_FOREIGN:
 		break;
 	}
+	// Behind the guard there is nothing foreign: what it took and we do not know is lost by name.
+	if (!ethdev->is_responder) {
+		weir_port_drop(&ethdev->port, WEIR_R_IP_HEADER, 1);
+		return count;
+	}
 	if (answer_foreign(ethdev, mbuf))
 		ethdev->received[i] = NULL;
 	return count;
 }
 
+// Control wants the device, because its interface is gone, or has opened it again. What waits in it is lost with it.
+static void answer_call(struct weir_ethdev *ethdev, uint32_t call)
+{
+	if (call == WEIR_ETHDEV_LEAVE) {
+		rte_pktmbuf_free_bulk(ethdev->spare, ethdev->spare_count);
+		rte_pktmbuf_free_bulk(ethdev->outgoing, ethdev->outgoing_count);
+		weir_count(&ethdev->port.statistics.send_lost, ethdev->outgoing_count);
+		ethdev->spare_count = 0;
+		ethdev->outgoing_count = 0;
+		ethdev->allowance = 0;
+	}
+	ethdev->missed = 0; // the next socket counts from there
+	ethdev->port.is_away = call == WEIR_ETHDEV_LEAVE;
+	// Pairs with the watch's load: the device is not touched any more.
+	atomic_store_explicit(&ethdev->answered, call, memory_order_release);
+}
+
 static uint32_t ethdev_receive(struct weir_port *port, const struct weir_arrival **arrivals)
 {
 	struct weir_ethdev *ethdev = ethdev_of(port);
-	uint32_t n = rte_eth_rx_burst(ethdev->device, ethdev->queue, ethdev->received, WEIR_ETHDEV_BURST);
+	// Pairs with the watch's store: the device is open again.
+	uint32_t call = atomic_load_explicit(&ethdev->called, memory_order_acquire);
 	uint32_t count = 0;
 	uint64_t bytes = 0;
+	uint32_t n;
 
 	*arrivals = ethdev->arrivals;
+	if ((call == WEIR_ETHDEV_LEAVE) != port->is_away)
+		answer_call(ethdev, call);
+	if (port->is_away)
+		return 0;
+	n = rte_eth_rx_burst(ethdev->device, ethdev->queue, ethdev->received, WEIR_ETHDEV_BURST);
 	if (n == 0)
 		return 0;
 	for (uint32_t i = 0; i < n; i++) {
@@ -137,6 +166,9 @@ static bool ethdev_link_is_up(const struct weir_port *port)
 	const struct weir_ethdev *ethdev = (const struct weir_ethdev *)port;
 	struct rte_eth_link link;
 
+	// The AF_XDP driver says up whatever becomes of the interface.
+	if (!ethdev->is_responder)
+		return !atomic_load_explicit(&port->is_unplugged, memory_order_relaxed);
 	return rte_eth_link_get_nowait(ethdev->device, &link) != 0 || link.link_status == RTE_ETH_LINK_UP;
 }
 
@@ -213,6 +245,8 @@ static void *ethdev_send_reserve(struct weir_port *port, const struct weir_path 
 
 	if (size > port->frame_max)
 		return NULL;
+	if (port->is_away)
+		return ethdev->nowhere;
 	if (ethdev->outgoing_count == WEIR_ETHDEV_SEND_ROOM)
 		ethdev_flush(port);
 	if (ethdev->outgoing_count == WEIR_ETHDEV_SEND_ROOM || (ethdev->spare_count == 0 && !take_spare(ethdev))) {
@@ -230,6 +264,10 @@ static void ethdev_send_commit(struct weir_port *port, uint32_t size)
 	struct weir_ethdev *ethdev = ethdev_of(port);
 	struct rte_mbuf *packet = ethdev->current;
 
+	if (port->is_away) {
+		weir_count(&port->statistics.send_lost, size > 0);
+		return;
+	}
 	assert(packet && size <= port->frame_max);
 	ethdev->current = NULL;
 	if (size == 0)
@@ -247,6 +285,9 @@ static uint32_t ethdev_buffers_free(const struct weir_port *port, uint32_t *tota
 {
 	const struct weir_ethdev *ethdev = (const struct weir_ethdev *)port;
 
+	*total = 0;
+	if (!ethdev->pool)
+		return 0;
 	*total = ethdev->pool->size;
 	return rte_mempool_avail_count(ethdev->pool);
 }
@@ -265,5 +306,6 @@ const struct weir_port_ops weir_ethdev_ops = {
 	.count_lost = ethdev_count_lost,
 	.link_is_up = ethdev_link_is_up,
 	.buffers_free = ethdev_buffers_free,
+	.watch = weir_ethdev_watch,
 	.close = ethdev_close,
 };

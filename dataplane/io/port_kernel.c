@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "dataplane/core/memory.h"
+#include "dataplane/io/kernel_watch.h"
 #include "dataplane/io/port.h"
 
 #ifndef UDP_GRO
@@ -525,7 +526,7 @@ static void kernel_send_commit(struct weir_port *port, uint32_t size)
 
 static bool kernel_link_is_up(const struct weir_port *port)
 {
-	return true;
+	return !atomic_load_explicit(&port->is_unplugged, memory_order_relaxed);
 }
 
 static void kernel_close(struct weir_port *port)
@@ -547,6 +548,7 @@ static const struct weir_port_ops kernel_ops = {
 	.flush = kernel_flush,
 	.count_lost = kernel_count_lost,
 	.link_is_up = kernel_link_is_up,
+	.watch = weir_kernel_watch,
 	.close = kernel_close,
 };
 

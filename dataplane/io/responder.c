@@ -160,8 +160,10 @@ uint32_t weir_responder_answer(uint8_t *data, uint32_t size, uint32_t room, cons
 
 	if (size < head + 4 || (data[6] & 1)) // no answer to a multicast source
 		return 0;
+	if (!(data[0] & 1) && memcmp(data, mac, 6) != 0) // to somebody else
+		return 0;
 	type = get16(data + 12);
-	if (type == 0x8100) {
+	if (type == 0x8100 || type == 0x88a8) {
 		head += 4;
 		type = get16(data + 16);
 	}

@@ -380,15 +380,28 @@ static void sleep_until_rung(struct weir_worker *worker, uint64_t most_ns)
 	worker->turn_ns = end_ns;
 }
 
+// Descriptors to sleep on. Those of ports that are away are none of ours.
+static void watch_ports(struct weir_worker *worker)
+{
+	worker->is_watched = true;
+	for (uint16_t i = 0; i < worker->port_count; i++) {
+		const struct weir_port *port = worker->ports[i];
+
+		worker->waits[i + 1].fd = port->is_away ? -1 : port->fd;
+		worker->is_watched &= port->is_away || port->fd >= 0;
+	}
+}
+
 // Nothing came and nothing is left to send: climb the ladder by how long that has been so.
 static void idle(struct weir_worker *worker, uint64_t now_ns)
 {
 	uint64_t idle_ns = now_ns - worker->input_ns;
-	uint64_t max_ns = worker->is_watched ? SLEEP_WATCHED_NS : worker->settings.idle_sleep_max_ns;
-	uint64_t deadline_ns;
+	uint64_t max_ns, deadline_ns;
 
 	if (worker->settings.poll == WEIR_POLL_MODE_ALWAYS || idle_ns < POLL_NS)
 		return;
+	watch_ports(worker);
+	max_ns = worker->is_watched ? SLEEP_WATCHED_NS : worker->settings.idle_sleep_max_ns;
 	stamp(worker, WEIR_STAGE_IDLE, 0);
 	if (idle_ns < POLL_NS + PAUSE_NS) {
 		worker->sleep_ns = worker->is_watched ? max_ns : SLEEP_FIRST_NS;
@@ -515,9 +528,8 @@ static void add_port(struct weir_worker *worker, struct weir_port *port)
 {
 	assert(port->index == worker->port_count && port->worker == worker->settings.worker && !worker->is_running);
 	worker->ports[worker->port_count++] = port;
-	worker->waits[worker->port_count] = (struct pollfd){ .fd = port->fd, .events = POLLIN };
-	if (port->fd < 0)
-		worker->is_watched = false;
+	worker->waits[worker->port_count] = (struct pollfd){ .fd = -1, .events = POLLIN };
+	watch_ports(worker);
 }
 
 int weir_worker_add_port(struct weir_worker *worker, struct weir_port *port)

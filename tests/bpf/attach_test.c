@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bpf/internal.h"
 #include "tests/bpf/sandbox.h"
 #include "wire/reason.h"
 
@@ -129,7 +130,7 @@ Test(attach, a_killed_holder_is_taken_over)
 	cr_assert(info.has_taken_over);
 	cr_assert(info.program_id != before && sandbox_program(INTERFACE) == info.program_id);
 	struct packet packet = packet_frame(9347, WEIR_KIND_PING, 0, 0);
-	cr_assert(packet_verdict(weir_guard_program(guard), INTERFACE, 0, &packet) == XDP_DROP);
+	cr_assert(packet_verdict(weir_guard_trial(guard), INTERFACE, 0, &packet) == XDP_DROP);
 	struct xsk *xsk = xsk_open(INTERFACE, 0);
 	cr_assert(weir_guard_check(guard, 0, NULL) == 0);
 	xsk_close(xsk);
@@ -348,6 +349,70 @@ Test(attach, a_guard_removed_by_force_is_noticed)
 	close(link);
 	weir_guard_close(guard);
 	cr_assert(!sandbox_exists(WEIR_GUARD_PIN_ROOT));
+}
+
+// ---- Tags beside packets ----
+
+// Features of a veth can be switched as those of a NIC, although its peer decides.
+Test(attach, tags_that_an_interface_takes_out_are_left_inside_and_taken_out_again)
+{
+	char error[WEIR_GUARD_ERROR_SIZE] = "";
+	int switched = 0;
+	cr_assert(weir_tags_look(INTERFACE) == WEIR_GUARD_TAGS_BESIDE);
+	cr_assert(weir_tags_keep(INTERFACE, &switched, error) == 0, "%s", error);
+	cr_assert(switched == 3 && weir_tags_look(INTERFACE) == WEIR_GUARD_TAGS_INSIDE);
+	sandbox_run("ethtool -k " INTERFACE " | grep -q 'rx-vlan-offload: off'");
+	weir_tags_restore(INTERFACE, switched);
+	sandbox_run("ethtool -k " INTERFACE " | grep -q 'rx-vlan-offload: on'");
+	sandbox_run("ethtool -K " INTERFACE " rxvlan off rx-vlan-stag-hw-parse off");
+	cr_assert(weir_tags_keep(INTERFACE, &switched, error) == 0 && switched == 0, "%s", error);
+	cr_assert(weir_tags_keep("nosuch0", &switched, error) < 0);
+	cr_assert(has_word(error, "nosuch0") && has_word(error, "ethtool -K nosuch0 rxvlan off"), "%s", error);
+}
+
+// ---- An interface that goes and comes back ----
+
+Test(attach, a_guard_is_put_onto_an_interface_that_was_made_again)
+{
+	char error[WEIR_GUARD_ERROR_SIZE];
+	struct weir_guard_config config = sandbox_config();
+	struct weir_guard *guard = sandbox_guard(&config);
+	struct weir_guard_totals totals;
+	struct packet packet = packet_frame(9347, WEIR_KIND_PING, 0, 0);
+	packet_verdict(weir_guard_trial(guard), INTERFACE, 0, &packet);
+	sandbox_run("ip link del " INTERFACE);
+	weir_guard_detach(guard);
+	cr_assert(!sandbox_exists(PINS "/link") && sandbox_exists(PINS "/totals"));
+	cr_assert(weir_guard_attach(guard, error) == -ENODEV && has_word(error, INTERFACE), "%s", error);
+	sandbox_veth(1, 1500);
+	cr_assert(weir_guard_attach(guard, error) == 0, "%s", error);
+	cr_assert(sandbox_exists(PINS "/link"));
+	struct xsk *xsk = xsk_open(INTERFACE, 0);
+	cr_assert(weir_guard_check(guard, 0, error) == 0, "%s", error);
+	packet_send(&packet, 1);
+	uint8_t bytes[PACKET_SIZE_MAX];
+	cr_assert(xsk_receive(xsk, bytes, sizeof(bytes)) == packet.size);
+	cr_assert(weir_guard_read(guard, &totals) == 0);
+	cr_assert(totals.dropped[WEIR_R_NO_SOCKET] == 1 && totals.kinds[WEIR_KIND_PING].frames == 1, "counters go on");
+	xsk_close(xsk);
+	weir_guard_close(guard);
+	cr_assert(sandbox_program(INTERFACE) == 0 && !sandbox_exists(WEIR_GUARD_PIN_ROOT));
+}
+
+Test(attach, a_guard_does_not_come_back_over_a_stranger)
+{
+	char error[WEIR_GUARD_ERROR_SIZE];
+	struct weir_guard_config config = sandbox_config();
+	struct weir_guard *guard = sandbox_guard(&config);
+	int fd = sandbox_stranger("stranger");
+	weir_guard_detach(guard);
+	cr_assert(sandbox_program(INTERFACE) == 0);
+	cr_assert(bpf_xdp_attach((int)if_nametoindex(INTERFACE), fd, XDP_FLAGS_DRV_MODE, NULL) == 0);
+	cr_assert(weir_guard_attach(guard, error) == -EBUSY && has_word(error, "'stranger'"), "%s", error);
+	cr_assert(bpf_xdp_detach((int)if_nametoindex(INTERFACE), XDP_FLAGS_DRV_MODE, NULL) == 0);
+	cr_assert(weir_guard_attach(guard, error) == 0, "%s", error);
+	weir_guard_close(guard);
+	cr_assert(sandbox_program(INTERFACE) == 0 && !sandbox_exists(WEIR_GUARD_PIN_ROOT));
 }
 
 // ---- What the host may lack ----

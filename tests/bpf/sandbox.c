@@ -68,15 +68,24 @@ void sandbox_run(const char *format, ...)
 
 void sandbox_veth(uint32_t queues, uint32_t mtu)
 {
+	// What PEER sends arrives on queue 0, whatever the kernel's hash of it is.
 	sandbox_run("ip link add " INTERFACE " mtu %u numrxqueues %u numtxqueues %u type veth peer name " PEER
-		    " mtu %u numrxqueues %u numtxqueues %u",
-		    mtu, queues, queues, mtu, queues, queues);
+		    " mtu %u numrxqueues %u numtxqueues 1",
+		    mtu, queues, queues, mtu, queues);
+	sandbox_run("ip link set " INTERFACE " address 02:00:00:00:00:01");
 	sandbox_run("ip link set " INTERFACE " up && ip link set " PEER " up");
 }
 
 struct weir_guard_config sandbox_config(void)
 {
-	return (struct weir_guard_config){ .interface = INTERFACE, .instance = "one", .port_base = 9347, .workers = 2 };
+	struct weir_guard_config config = {
+		.interface = INTERFACE, .instance = "one", .port_base = 9347, .workers = 2,
+		.own = { .mac_count = 1, .address4_count = 1, .address6_count = 1 },
+	};
+	memcpy(config.own.macs[0], "\x02\0\0\0\0\x01", 6);
+	memcpy(config.own.addresses4, "\x0a\0\0\x01", 4);
+	memcpy(config.own.addresses6, "\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01", 16);
+	return config;
 }
 
 struct weir_guard *sandbox_guard(const struct weir_guard_config *config)
@@ -178,6 +187,26 @@ void packet_send(const struct packet *packet, uint32_t times)
 	close(fd);
 }
 
+void packet_tag(uint16_t type, uint16_t tci)
+{
+	// skb_vlan_push(skb, type, tci); r0 = TC_ACT_OK; exit
+	struct bpf_insn program[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_2, .imm = htons(type) },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_3, .imm = tci },
+		{ .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_skb_vlan_push },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)if_nametoindex(PEER), .attach_point = BPF_TC_EGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, options, .handle = 1, .priority = 1, .flags = BPF_TC_F_REPLACE);
+	options.prog_fd = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "tag", "GPL", program, 5, NULL);
+	cr_assert(options.prog_fd >= 0, "bpf_prog_load: %s", strerror(errno));
+	int code = bpf_tc_hook_create(&hook);
+	cr_assert(code == 0 || code == -EEXIST, "bpf_tc_hook_create: %s", strerror(-code));
+	code = bpf_tc_attach(&hook, &options);
+	cr_assert(code == 0, "bpf_tc_attach: %s", strerror(-code));
+}
+
 uint32_t packet_verdict(int program, const char *interface, uint32_t queue, const struct packet *packet)
 {
 	uint8_t out[PACKET_SIZE_MAX];
@@ -216,7 +245,7 @@ static void put_be16(struct packet *packet, uint32_t value)
 
 void put_ethernet(struct packet *packet, uint16_t type)
 {
-	put(packet, "\xff\xff\xff\xff\xff\xff\x02\0\0\0\0\x02", 12);
+	put(packet, "\x02\0\0\0\0\x01\x02\0\0\0\0\x02", 12);
 	put_be16(packet, type);
 }
 

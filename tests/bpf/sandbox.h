@@ -27,7 +27,7 @@ void sandbox_enter(void);
 void sandbox_run(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void sandbox_veth(uint32_t queues, uint32_t mtu);
 
-// instance "one", ports 9347 and 9348, INTERFACE.
+// instance "one", ports 9347 and 9348, INTERFACE, whose MAC and addresses are those that the builders below send to.
 struct weir_guard_config sandbox_config(void);
 // Opens, or fails the test with the guard's own words.
 struct weir_guard *sandbox_guard(const struct weir_guard_config *config);
@@ -45,6 +45,8 @@ uint32_t xsk_receive(struct xsk *xsk, uint8_t *bytes, uint32_t room);
 
 // Sends the packet out of PEER, so that it arrives at INTERFACE.
 void packet_send(const struct packet *packet, uint32_t times);
+// From now on what leaves PEER has a VLAN tag beside the packet, as a VLAN interface on it gives.
+void packet_tag(uint16_t type, uint16_t tci);
 // XDP verdict for the packet as if it had arrived on the queue. Fails the test when the program changed a byte.
 uint32_t packet_verdict(int program, const char *interface, uint32_t queue, const struct packet *packet);
 

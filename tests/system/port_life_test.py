@@ -1,54 +1,41 @@
-# What becomes of ports while hosts change: dead predecessors, interfaces that go and come back, addresses, VLANs. Whatever
-# happens, frames get through again by themselves, and status and log say what was wrong.
+# What becomes of ports of every kind while links and addresses of their host come and go: frames get through again by
+# themselves, and status and log say what was wrong.
 #
 #   producers ---- weir
-from judge import check, check_equal
-from lab import program, run, topic, wait_until
+from judge import check
+from lab import run, topic, wait_until
+from ports import check_lost, check_well, publish
 
-PORTS = ('afxdp',)
-SECONDS = 20
-
-
-# Publishes one event from the host; whether the router acknowledged it.
-def publish(lab, host, wait_ms=4000, address=None):
-    command = ['nsenter', f'--net=/run/netns/{host.netns}', 'sh', '-c',
-               f'echo x | {program("weircat")} publish positions --router udp://{address or host.router_address}:9347 '
-               f'--wait-ms {wait_ms}']
-    return run(*command, check=False).returncode == 0
+SECONDS = 12
 
 
-def accepted(router):
-    return router.ledger()['totals']['accepted']
-
-
-def programs(lab, interface):
-    return 'xdp' in run('ip', '-n', lab.router_netns, '-d', 'link', 'show', 'dev', interface).stdout
-
-
-# Whatever the dead instance was configured for, the next one of its name is deaf on no interface.
-def test_what_a_killed_router_left_in_the_kernel_disturbs_nobody(lab):
+def test_an_interface_that_goes_down_and_up_says_so(lab):
     host = lab.host('producers')
-    router = lab.router([topic('positions')]).start()
-    afxdp = router.topology['ports']
-    check(publish(lab, host), 'over AF_XDP')
-    kernel = [{'name': 'front', 'kind': 'kernel'}]
-    for name, ports in (('kernel port', kernel), ('AF_XDP again', afxdp), ('kernel port again', kernel)):
-        router.process.kill()
-        check(programs(lab, host.router_interface) == (name != 'AF_XDP again'), f'the program before {name}')
-        router.topology['ports'] = ports
-        router.start()
-        check(publish(lab, host), f'after a kill, {name}')
-        check_equal(accepted(router), 1, f'events of the router with {name}')
-        check_equal([w for w in router.status()['warnings'] if 'XDP' in w], [], 'warnings')
-    router.stop()
-    check(not programs(lab, host.router_interface), 'a program stayed after a clean stop')
-    interface = host.router_interface
-    router.topology['ports'] = afxdp
-    router.start().process.kill()
-    for command in (('down',), ('name', 'renamed'), ('up',)):
-        run('ip', '-n', lab.router_netns, 'link', 'set', interface, *command)
-        interface = 'renamed' if command[0] == 'name' else interface
-    router.topology['ports'] = [{**afxdp[0], 'interface': 'renamed'}]
+    router = lab.router([topic('positions')])
+    router.give_each_host_a_port()
     router.start()
-    check(publish(lab, host), 'over the renamed interface')
+    check(publish(lab, host), 'before')
+    for losses, (netns, interface, word) in enumerate(((lab.router_netns, host.router_interface, 'is down'),
+                                                       (host.netns, host.interface, 'no carrier')), 1):
+        run('ip', '-n', netns, 'link', 'set', interface, 'down')
+        check_lost(router, word, 'again by itself')
+        run('ip', '-n', netns, 'link', 'set', interface, 'up')
+        check_well(lab, router, host, losses)
+    router.stop()
+
+
+def test_an_address_that_goes_and_comes_is_followed(lab):
+    host = lab.host('producers')
+    router = lab.router([topic('positions')])
+    router.give_each_host_a_port()
+    router.start()
+    run('ip', '-n', lab.router_netns, 'address', 'add', '10.77.1.9/24', 'dev', host.router_interface)
+    if lab.kind == 'afxdp':
+        wait_until(lambda: publish(lab, host, 500, '10.77.1.9'), 'the port takes what is for an address that was added')
+        run('ip', '-n', lab.router_netns, 'address', 'del', '10.77.1.9/24', 'dev', host.router_interface)
+        wait_until(lambda: not publish(lab, host, 500, '10.77.1.9'), 'the port leaves what is for an address that went')
+    run('ip', '-n', lab.router_netns, 'address', 'flush', 'dev', host.router_interface)
+    check_lost(router, 'address', 'ip address add', 'again by itself')
+    run('ip', '-n', lab.router_netns, 'address', 'add', f'{host.router_address}/24', 'dev', host.router_interface)
+    check_well(lab, router, host, 1)
     router.stop()

@@ -9,7 +9,8 @@ ARROWS = {
     'client/weircat': ['client/weircat', 'client/weir.h', 'lib'],  # a program on the public functions alone
     'client/examples': ['client'],  # what a user of libweir sees: the public header alone
     'dataplane/core': ['dataplane/core', 'wire'],
-    'dataplane/io': ['dataplane/io', 'dataplane/core', 'wire', 'bpf/guard.h'],  # AF_XDP ports stand behind the guard
+    'dataplane/io': ['dataplane/io', 'dataplane/core', 'wire', 'bpf/guard.h',  # AF_XDP ports stand behind the guard
+                     'bpf/address.h'],  # whom nobody can answer, judged once
     'bpf': ['bpf', 'wire'],
     'control/model': ['control/model', 'wire/limits.h', 'wire/frame.h'],  # limits and words that configuration speaks
     'control/api': ['control/api', 'lib'],

@@ -118,6 +118,63 @@ Test(packet, a_tagged_frame_is_answered_with_its_tag)
 	cr_expect_eq(memcmp(head + 12, tagged.data + 12, 6), 0);
 }
 
+// Service tags of providers (802.1ad) as well: the XDP program takes both.
+Test(packet, a_frame_is_answered_with_the_kind_of_tag_it_had)
+{
+	static const uint8_t types[][2] = { { 0x81, 0 }, { 0x88, 0xa8 } };
+
+	for (uint32_t i = 0; i < 2; i++) {
+		struct bytes plain = copy4();
+		struct bytes tagged = { .size = plain.size + 4 };
+		struct weir_path path = { 0 };
+		uint8_t head[64] = { 0 };
+
+		mend_ip(&plain);
+		memcpy(tagged.data, plain.data, 12);
+		memcpy(tagged.data + 12, types[i], 2);
+		memcpy(tagged.data + 14, (uint8_t[2]){ 0, 7 }, 2);
+		memcpy(tagged.data + 16, plain.data + 12, plain.size - 12);
+		cr_assert_eq(parse(&tagged, &path).verdict, WEIR_PACKET_FRAME);
+		weir_packet_head_write(head, &path, 16);
+		cr_expect_eq(memcmp(head + 12, tagged.data + 12, 6), 0, "type %u", i);
+	}
+}
+
+Test(packet, what_is_for_another_mac_is_foreign)
+{
+	static const uint8_t others[][6] = { { 2, 0, 0, 0, 0, 9 },
+					     { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff },
+					     { 1, 0, 0x5e, 0, 0, 1 } };
+	struct weir_packet_own some = own;
+	struct bytes bytes = copy4();
+	struct weir_path path = { 0 };
+
+	some.has_mac = true;
+	memcpy(some.mac, mac, sizeof(mac));
+	cr_assert_eq(weir_packet_parse(bytes.data, bytes.size, &some, &path).verdict, WEIR_PACKET_FRAME);
+	for (uint32_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		memcpy(bytes.data, others[i], 6);
+		cr_expect_eq(weir_packet_parse(bytes.data, bytes.size, &some, &path).verdict, WEIR_PACKET_FOREIGN);
+	}
+}
+
+// An answer would go to many, to ourselves, or nowhere.
+Test(packet, a_source_that_cannot_be_answered_is_dropped)
+{
+	static const uint8_t odd[][4] = { { 224, 0, 0, 1 }, { 255, 255, 255, 255 }, { 127, 0, 0, 1 }, { 0, 0, 0, 0 } };
+	struct bytes bytes = copy4();
+	struct weir_path path = { 0 };
+
+	bytes.data[6] |= 1;
+	cr_expect_eq(parse(&bytes, &path).reason, WEIR_R_IP_HEADER);
+	for (uint32_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+		bytes = copy4();
+		memcpy(bytes.data + 26, odd[i], 4);
+		mend_ip(&bytes);
+		cr_expect_eq(parse(&bytes, &path).reason, WEIR_R_IP_HEADER);
+	}
+}
+
 Test(packet, what_is_not_for_weir_is_foreign)
 {
 	struct bytes bytes = copy4();
@@ -256,7 +313,8 @@ Test(packet, ipv6_frames_fragments_and_strangers_are_told_apart)
 // What goes to no address of the port's goes on to the kernel, also where the port has addresses of the other family only.
 Test(packet, a_port_with_an_address_of_one_family_leaves_the_other_to_the_kernel)
 {
-	const struct weir_path client6 = { .family = AF_INET6, .remote_port = htons(9348), .remote_ip = { 0xfd, [15] = 1 } };
+	const struct weir_path client6 = { .family = AF_INET6, .remote_port = htons(9348), .remote_ip = { 0xfd, [15] = 1 },
+					   .local_ip = { 0xfd, [15] = 2 } };
 	const struct bytes bytes4 = copy4();
 	struct weir_path path = { 0 };
 	uint8_t packet6[62 + 32] = { 0 };
@@ -292,6 +350,17 @@ Test(responder, an_arp_request_for_our_address_is_answered)
 	cr_expect_eq(weir_responder_answer(packet, sizeof(packet), sizeof(packet), &own, mac), 0);
 	cr_expect_eq(packet[41], 7);
 	cr_expect_eq(weir_responder_answer(packet, 41, sizeof(packet), &own, mac), 0);
+}
+
+// A device without a filter shows what is for its neighbours.
+Test(responder, what_is_for_another_mac_is_not_answered)
+{
+	uint8_t request[60] = { 2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 2, 8, 6,
+				0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 2, 10, 0, 0, 2, 0, 0, 0, 0, 0, 0, 10, 0, 0, 1 };
+
+	cr_expect_eq(weir_responder_answer(request, sizeof(request), sizeof(request), &own, mac), 0);
+	memcpy(request, mac, sizeof(mac));
+	cr_expect_eq(weir_responder_answer(request, sizeof(request), sizeof(request), &own, mac), 42);
 }
 
 Test(responder, a_ping_comes_back_with_its_payload)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "dataplane/io/eal.h"
+#include "dataplane/io/interfaces.h"
 #include "dataplane/io/packet.h"
 #include "dataplane/io/port.h"
 
@@ -86,10 +87,10 @@ static uint32_t read_capture(FILE *file, uint8_t packet[2048])
 	return record.captured;
 }
 
-// What 10.0.0.2 port 5000 sends to us at port 9347.
+// What 10.0.0.2 port 5000 sends to us at port 9347, and at the MAC of the first capture device.
 static const struct weir_path client = {
 	.family = AF_INET, .remote_ip = { 10, 0, 0, 1 }, .local_ip = { 10, 0, 0, 2 },
-	.remote_mac = { 2, 0, 0, 0, 0, 1 }, .local_mac = { 2, 0, 0, 0, 0, 2 },
+	.remote_mac = { 2, 'p', 'c', 'a', 'p', 0 }, .local_mac = { 2, 0, 0, 0, 0, 2 },
 };
 
 static uint32_t make_datagram(uint8_t *packet, uint16_t port, uint32_t size, uint8_t value)
@@ -150,6 +151,29 @@ static void check_answers(void)
 	}
 	cr_expect_eq(read_capture(file, packet), 0);
 	fclose(file);
+}
+
+Test(port_ethdev, packets_for_another_mac_are_none_of_ours)
+{
+	const struct weir_arrival *arrivals;
+	uint8_t packet[2048];
+	struct weir_port *port;
+	char device[192];
+	FILE *file = begin_capture();
+	uint32_t size = make_datagram(packet, 9347, 64, 1);
+
+	packet[5] ^= 1;
+	write_capture(file, packet, size);
+	fclose(file);
+	snprintf(device, sizeof(device), "net_pcap0,rx_pcap=%s,tx_pcap=%s", in_path, out_path);
+	port = open_port(device);
+	for (uint32_t turn = 0; turn < 10 && weir_counted(&port->statistics.passed) == 0; turn++)
+		cr_assert_eq(port->ops->receive(port, &arrivals), 0);
+	cr_expect_eq(weir_counted(&port->statistics.passed), 1);
+	port->ops->close(port);
+	weir_eal_stop();
+	unlink(in_path);
+	unlink(out_path);
 }
 
 Test(port_ethdev, packets_are_sorted_into_frames_answers_and_drops)
@@ -351,11 +375,15 @@ Test(port_ethdev, an_interface_that_is_not_there_is_named)
 	static const uint16_t workers[1] = { 0 }, index[1] = { 0 };
 	struct weir_port_config config = { .name = "fast", .kind = WEIR_PORT_AFXDP, .interface = "weir-none", .udp_port = 9347,
 					   .node = -1, .workers = workers, .queues = 1, .worker_count = 1, .instance = "x" };
+	struct weir_interfaces *interfaces;
 	struct weir_port *port = NULL;
 	struct weir_fault fault = { 0 };
 
 	start_eal();
+	cr_assert_eq(weir_interfaces_create(&interfaces), 0);
+	config.interfaces = interfaces;
 	cr_expect_eq(weir_port_open(&port, &config, index, &fault), -ENODEV);
+	weir_interfaces_destroy(interfaces);
 	cr_expect(strstr(fault.object, "weir-none") && strstr(fault.fix, "ip link"));
 	weir_eal_stop();
 }
