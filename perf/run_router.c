@@ -103,6 +103,7 @@ static void child_main(const struct run_router *router, int log)
 	dup2(log, STDERR_FILENO);
 	dup2(log, STDOUT_FILENO);
 	program_find("weir", "daemon", program, sizeof(program));
+	setenv("STATE_DIRECTORY", "", 1); // nothing of it shall stay
 	execlp(program, "weir", "--config", router->config, NULL);
 	dprintf(STDERR_FILENO, "%s: %s\n", program, strerror(errno));
 	_exit(127);

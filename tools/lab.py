@@ -253,6 +253,7 @@ class Lab:
         remove_leftovers()
         atexit.register(self.close)
         os.makedirs('/run/weir', exist_ok=True)
+        os.environ['STATE_DIRECTORY'] = os.path.join(self.folder, 'state')
         try:
             self.add_netns(self.router_netns)
         except Failure:

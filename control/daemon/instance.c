@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define RUN_DIRECTORY "/run/weir"
+#define STATE_DIRECTORY "/var/lib/weir"
 
 static int refuse(struct weir_trouble *trouble, const char *action, const char *fix, int err)
 {
@@ -96,6 +97,19 @@ static int lock(struct weir_instance *instance, const char *name, struct weir_tr
 	return -EAGAIN;
 }
 
+// systemd names the directory in the environment, several with colons between them. Empty: nothing is kept.
+static void name_state(struct weir_instance *instance, const char *name)
+{
+	const char *directory = getenv("STATE_DIRECTORY");
+	size_t length;
+
+	if (!directory)
+		directory = STATE_DIRECTORY;
+	length = strcspn(directory, ":");
+	if (length > 0 && length + strlen(name) + sizeof("/.terms") <= sizeof(instance->terms_path))
+		snprintf(instance->terms_path, sizeof(instance->terms_path), "%.*s/%s.terms", (int)length, directory, name);
+}
+
 int weir_instance_take(struct weir_instance *instance, const char *name, const char *socket, struct weir_trouble *trouble)
 {
 	char text[24];
@@ -115,6 +129,7 @@ int weir_instance_take(struct weir_instance *instance, const char *name, const c
 				 "the path is longer than the 107 bytes a unix socket may have");
 		return -ENAMETOOLONG;
 	}
+	name_state(instance, name);
 	do {
 		err = lock(instance, name, trouble);
 	} while (err == -EAGAIN);

@@ -11,6 +11,7 @@ struct weir_instance {
 	char socket_path[108];
 	char lanes_path[108]; // of the socket for lanes alone, where it is configured
 	char counters_path[160];
+	char terms_path[512]; // empty: nothing is kept over restarts
 };
 
 // socket: path that overrides the instance's own, or NULL. 0 or -errno with *trouble: not permitted, or the name is taken.

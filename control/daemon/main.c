@@ -303,7 +303,11 @@ static void end_lanes(struct daemon *daemon)
 
 static int run(struct daemon *daemon, struct weir_machine *machine, struct weir_topology *topology)
 {
-	struct weir_router_options router = { .counters_path = daemon->instance.counters_path };
+	const char *terms_path = daemon->instance.terms_path;
+	struct weir_router_options router = {
+		.counters_path = daemon->instance.counters_path,
+		.terms_path = terms_path[0] ? terms_path : NULL,
+	};
 	struct weir_server_config server = {
 		.path = daemon->instance.socket_path,
 		.mode = topology->control_mode,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "control/daemon/transaction.h"
+#include "lib/clock.h"
 
 const char *weir_round_text(uint16_t kind)
 {
@@ -81,11 +82,13 @@ static void take_adopt(struct weir_transaction *tx)
 
 static int fill_set_up(struct weir_transaction *tx)
 {
+	uint32_t terms_base = tx->added_count ? weir_terms_take(&tx->router->terms, lib_clock_ns()) : 0;
 	int err = 0;
 
 	for (uint32_t a = 0; !err && a < tx->added_count; a++) {
 		struct weir_added_group *added = &tx->added[a];
 		struct weir_message command = { .kind = WEIR_MESSAGE_GROUP_SETUP,
+						.value = terms_base,
 						.topic = added->topic->spec.id.value,
 						.group = added->group->spec.id.value,
 						.shard = (uint16_t)added->topic->spec.shards,

@@ -28,6 +28,14 @@ static uint64_t now_ns(void)
 	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
+static uint64_t wall_ns(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_REALTIME, &time);
+	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
 struct weir_engine_limits weir_router_limits(const struct weir_topology *topology)
 {
 	const struct weir_topology_limits *limits = &topology->limits;
@@ -277,6 +285,7 @@ int weir_router_start(struct weir_router **out, struct weir_machine *machine, st
 	router->machine = machine;
 	router->start_ns = now_ns();
 	router->event_room = topology->limits.event_max;
+	weir_terms_open(&router->terms, options->terms_path, wall_ns(), router->start_ns);
 	while (router->id == 0 && getrandom(&router->id, sizeof(router->id), 0) != sizeof(router->id))
 		;
 	router->patience_ms = options->patience_ms ? options->patience_ms : WEIR_EXCHANGE_TIMEOUT_MS;
@@ -381,6 +390,7 @@ static void watch_worker(struct weir_router *router, uint16_t worker, uint64_t t
 
 void weir_router_sample(struct weir_router *router, uint64_t time_ns)
 {
+	weir_terms_renew(&router->terms, time_ns);
 	struct weir_counters_view view = weir_counters_look(weir_dataplane_counters(router->dataplane));
 	double seconds = (double)(time_ns - router->sample_ns) / 1e9;
 	struct weir_worker_row row;

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "control/daemon/exchange.h"
+#include "control/daemon/terms.h"
 #include "control/model/diff.h"
 #include "control/model/machine.h"
 #include "control/model/plan.h"
@@ -91,6 +92,7 @@ struct weir_router {
 	uint32_t topic_last; // ids given out
 	uint32_t group_last;
 	struct weir_requests requests;
+	struct weir_terms terms;
 	uint64_t start_ns; // monotonic
 	uint64_t sample_ns; // monotonic
 	char leftover[512]; // what a killed predecessor left and could not be taken away; empty: nothing
@@ -117,6 +119,7 @@ struct weir_outcome {
 
 struct weir_router_options {
 	const char *counters_path;
+	const char *terms_path; // of the file that keeps where terms begin; NULL: nothing is kept
 	uint32_t patience_ms; // how long an apply waits for a worker's answers; 0: WEIR_EXCHANGE_TIMEOUT_MS
 };
 

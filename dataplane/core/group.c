@@ -18,7 +18,7 @@
 #define CHUNK_PLACES 64u
 #define CHUNKS_MAX (WEIR_SHARDS_MAX / CHUNK_PLACES)
 #define CHUNKS_EXTRA 1024u // beyond one a group: 16 groups of 4,096 shards; none left: setup answers -ENOSPC
-#define TERM_BASE_NS (100 * MS) // a place is assigned less often than this in the long run
+#define TERM_NS (1000 * MS) // a term in the long run; faster, and the place waits
 #define BALANCE_PLACES 32u // looking at so many places costs as much as a message
 #define STALL_DOUBLINGS 6u // of a lease: who stalls again and again gets shards seldom
 #define NOBODY UINT16_MAX
@@ -59,6 +59,8 @@ struct group {
 	uint32_t topic;
 	uint32_t id; // 0: free entry
 	uint32_t shards;
+	uint32_t terms_base;  // terms begin above
+	uint64_t terms_ns;    // since then
 	uint32_t members_used; // entries below this may be in use
 	struct member *members; // [members_max]
 	struct chunk *chunks[CHUNKS_MAX];
@@ -224,11 +226,21 @@ static void place_wait(struct group *group, struct place *place, uint8_t telling
 	timer_arm(group, now_ns + RETRY_NS);
 }
 
+// Terms fence what members write elsewhere: none of this router may reach those of the next one, which begin by the time.
+static bool has_term(const struct group *group, const struct place *place, uint64_t now_ns)
+{
+	uint64_t most = group->terms_base + WEIR_TERMS_BURST + (now_ns - group->terms_ns) / TERM_NS;
+	return place->term < most && place->term < UINT32_MAX;
+}
+
 static void place_assign(struct group *group, struct place *place, uint16_t index, uint64_t now_ns)
 {
-	// Terms fence what members write elsewhere: those of a restarted router must not begin below those of its predecessor.
 	if (place->term == 0)
-		place->term = (uint32_t)(now_ns / TERM_BASE_NS);
+		place->term = group->terms_base;
+	if (!has_term(group, place, now_ns)) {
+		place_wait(group, place, 0, now_ns);
+		return;
+	}
 	place->term++;
 	place->state = PLACE_ASSIGNED;
 	place->member = index;
@@ -245,6 +257,8 @@ static void place_free(struct group *group, struct place *place)
 	struct member *member = &group->members[place->member];
 	member->assigned -= place->state == PLACE_ASSIGNED;
 	member->held--;
+	// A term that nobody heard of is given again.
+	place->term -= place->told == 0;
 	place->state = PLACE_FREE;
 	place->member = NOBODY;
 	telling_set(group, place, 0, false);
@@ -436,6 +450,9 @@ static void released(struct group *group, const struct weir_message *message, ui
 	struct place *place = place_named(group, message);
 	if (!place)
 		return;
+	bool is_unheard = message->result == -ENOENT && place->told == WEIR_MESSAGE_ASSIGN;
+	if (is_unheard)
+		place->told = 0;
 	place_free(group, place);
 	if (message->result == -ENOENT)
 		place_wait(group, place, 0, now_ns);
@@ -526,7 +543,7 @@ static void chunks_free(struct group *group)
 	}
 }
 
-static int setup(struct weir_coordinator *coordinator, const struct weir_message *message)
+static int setup(struct weir_coordinator *coordinator, const struct weir_message *message, uint64_t now_ns)
 {
 	if (message->group == 0 || message->shard == 0 || message->shard > WEIR_SHARDS_MAX)
 		return -EINVAL;
@@ -554,6 +571,8 @@ static int setup(struct weir_coordinator *coordinator, const struct weir_message
 	group->topic = message->topic;
 	group->id = message->group;
 	group->shards = message->shard;
+	group->terms_base = (uint32_t)message->value;
+	group->terms_ns = now_ns;
 	group->members_used = 0;
 	group->is_uneven = false;
 	group->telling = group->tell_at = 0;
@@ -584,7 +603,7 @@ void weir_coordinator_message(struct weir_coordinator *coordinator, const struct
 	struct group *group = group_find(coordinator, message->group);
 	switch (message->kind) {
 	case WEIR_MESSAGE_GROUP_SETUP:
-		done_send(coordinator, message, setup(coordinator, message));
+		done_send(coordinator, message, setup(coordinator, message, now_ns));
 		return;
 	case WEIR_MESSAGE_GROUP_TEARDOWN:
 		done_send(coordinator, message, teardown(coordinator, group));

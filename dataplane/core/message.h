@@ -35,7 +35,7 @@ enum weir_message_kind {
 	WEIR_MESSAGE_GROUP_CREATE,    // topic, shard, group, pointer: weir_group_place, copied; answer's value: start offset
 	WEIR_MESSAGE_GROUP_REMOVE,    // topic, shard, group: its events count dropped[topic-removed], its member is revoked
 	WEIR_MESSAGE_GROUP_SETUP,     // topic, group, shard = number of shards, pointer: weir_group_spec, copied: to the
-	                              // coordinator, before the groups are created on the shards
+	                              // coordinator, before the groups are created on the shards; value: where terms begin
 	WEIR_MESSAGE_GROUP_TEARDOWN,  // topic, group: to the coordinator
 	WEIR_MESSAGE_SNAPSHOT,        // pointer: the new snapshot; the worker uses it from now on. Answered at once: the old
 	                              // one may be freed when all workers answered
@@ -65,6 +65,10 @@ enum weir_message_kind {
 	WEIR_MESSAGE_LANE_FRESH,       // home to every worker: value: lane; its client began anew as `session`, and reads
 	                               // nothing of what earlier sessions were assigned
 };
+
+// A (group, shard) is given so many terms at once, and one a second in the long run: they are 32 bits on the wire, and where
+// they begin in another life of the router follows from time alone (control/daemon/terms.h).
+#define WEIR_TERMS_BURST 1024u
 
 struct weir_message {
 	uint16_t kind; // enum weir_message_kind

@@ -239,6 +239,45 @@ Test(group, terms_grow_with_every_assignment, .init = setup)
 	}
 }
 
+// Joins, is given the shard and dies.
+static uint32_t term_use(uint16_t number)
+{
+	struct rig_client client;
+	rig_client_init(rig, &client, 0, number);
+	rig_connect(&client);
+	struct weir_frame_header header = { .kind = WEIR_KIND_JOIN };
+	struct weir_join join = { .request = 1, .topic = "positions", .group = "map" };
+	rig_send(&client, &header, &join, sizeof(join));
+	rig_run(rig);
+	const struct weir_delivery_stream *delivery = &rig->shards[0]->deliveries[0];
+	uint32_t term = delivery->member.id == client.session ? delivery->term : 0;
+	rig_control(&client, WEIR_KIND_BYE, 0, 0);
+	rig_run(rig);
+	rig_forget(rig);
+	return term;
+}
+
+Test(group, terms_begin_where_control_says_and_run_no_faster_than_time)
+{
+	rig = rig_create(&(struct rig_options){ .shards = 1, .has_group = true, .terms_base = 500000 });
+	count = 0;
+	uint32_t last = 500000;
+	uint32_t waited = 0;
+	for (uint16_t i = 0; i < WEIR_TERMS_BURST + 200; i++) {
+		uint32_t term = term_use((uint16_t)(100 + i));
+		waited += term == 0;
+		cr_assert(term == 0 || term == last + 1, "%u after %u", term, last);
+		last = term ? term : last;
+	}
+	cr_assert_eq(last, 500000 + WEIR_TERMS_BURST);
+	cr_assert_eq(waited, 200);
+	for (uint32_t i = 0; i < 20; i++) {
+		rig_advance_ms(rig, 1000);
+		last = term_use((uint16_t)(5000 + i));
+		cr_assert_eq(last, 500000 + WEIR_TERMS_BURST + 1 + i, "one a second");
+	}
+}
+
 Test(group, a_member_that_dies_while_it_is_asked_to_give_back_does_not_keep_anything, .init = setup)
 {
 	member_add();

@@ -172,6 +172,7 @@ static void group_create(struct rig *rig, uint32_t group)
 		.group = spec->id.value,
 		.shard = (uint16_t)rig->options.shards,
 		.request = 1,
+		.value = rig->options.terms_base,
 		.pointer = spec,
 	};
 	rig_message(rig, 0, &setup);

@@ -73,6 +73,7 @@ struct rig_options {
 	enum weir_group_kind group_kind;
 	uint64_t quota_bytes;
 	uint64_t progress_timeout_ns;
+	uint32_t terms_base;
 };
 
 struct rig {

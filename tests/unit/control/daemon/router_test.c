@@ -228,7 +228,7 @@ Test(router, every_answer_is_made_of_a_running_router, .timeout = 30)
 
 Test(router, a_port_in_use_is_refused_by_name_and_leaves_nothing, .timeout = 30)
 {
-	struct weir_router_options options;
+	struct weir_router_options options = { 0 };
 	struct fixture fixture = { 0 };
 	struct weir_router *second;
 	struct weir_machine *machine;
