@@ -10,7 +10,7 @@
 #define PACE_NS (100 * MS + ANSWER_NS)
 #define GAP_SEEN_NS (8 * MS) // a gap that was open for so long should have been reported
 #define GAPS_UNREPORTED 8u
-#define GAPS_APART_NS (MS / 2) // one a round trip, and a loopback's is short
+#define GAPS_APART_NS (MS / 20) // one a round trip; less than that is none through two sockets
 
 static struct judged_term *term_find(struct judge *judge, uint32_t topic, uint16_t shard, uint32_t group)
 {

@@ -34,6 +34,7 @@ static void help(FILE *out)
 	      "  --script FILE        what befalls it: lines \"TIME WHAT [NUMBER]\", TIME as 3.5s or 20%, WHAT drop, twice,\n"
 	      "                       reorder (percent), delay (ms), calm, restart; - is stdin. Default: some of each\n"
 	      "  --shards N           of each topic, 1 to 16 (4)\n"
+	      "  --log KIB            of each shard, a power of two, 64 to 65536; events are at most an eighth of it (1024)\n"
 	      "  --rate N             events a second published to `out`, 0 to 100000 (500)\n"
 	      "  --large BYTES        payload of every 100th of them, which comes in pieces; 0: none is large (0)\n"
 	      "  --lease-ms N         lease of sessions (3000); ping_ms is a fifth of it\n"
@@ -52,6 +53,7 @@ enum {
 	OPTION_SECONDS,
 	OPTION_SCRIPT,
 	OPTION_SHARDS,
+	OPTION_LOG,
 	OPTION_RATE,
 	OPTION_LARGE,
 	OPTION_LEASE,
@@ -66,6 +68,7 @@ static const struct option OPTIONS[] = {
 	{ "seconds", required_argument, NULL, OPTION_SECONDS },
 	{ "script", required_argument, NULL, OPTION_SCRIPT },
 	{ "shards", required_argument, NULL, OPTION_SHARDS },
+	{ "log", required_argument, NULL, OPTION_LOG },
 	{ "rate", required_argument, NULL, OPTION_RATE },
 	{ "large", required_argument, NULL, OPTION_LARGE },
 	{ "lease-ms", required_argument, NULL, OPTION_LEASE },
@@ -83,6 +86,7 @@ static const struct {
 	{ OPTION_PORT, 0, 65535, "a port, 0 to 65535" },
 	{ OPTION_SECONDS, 1, 86400, "seconds, 1 to 86400" },
 	{ OPTION_SHARDS, 1, 16, "1 to 16" },
+	{ OPTION_LOG, 64, 65536, "KiB, a power of two from 64 to 65536" },
 	{ OPTION_RATE, 0, 100000, "events a second, 0 to 100000" },
 	{ OPTION_LARGE, 0, 60000, "bytes, 0 to 60000" },
 	{ OPTION_LEASE, 500, 60000, "milliseconds, 500 to 60000" },
@@ -240,6 +244,7 @@ static int check(struct run *run)
 	uint64_t lease_ms = NUMBER(run, OPTION_LEASE);
 	const struct peer_router_config config = {
 		.shards = (uint32_t)NUMBER(run, OPTION_SHARDS),
+		.log_bytes = (uint32_t)NUMBER(run, OPTION_LOG) << 10,
 		.rate = (uint32_t)NUMBER(run, OPTION_RATE),
 		.large_bytes = (uint32_t)NUMBER(run, OPTION_LARGE),
 		.lease_ms = (uint32_t)lease_ms,
@@ -327,6 +332,7 @@ int main(int argc, char **argv)
 	NUMBER(&run, OPTION_PORT) = 9347;
 	NUMBER(&run, OPTION_SECONDS) = 30;
 	NUMBER(&run, OPTION_SHARDS) = 4;
+	NUMBER(&run, OPTION_LOG) = 1024;
 	NUMBER(&run, OPTION_RATE) = 500;
 	NUMBER(&run, OPTION_LEASE) = 3000;
 	NUMBER(&run, OPTION_SEED) = 1;
@@ -343,6 +349,11 @@ int main(int argc, char **argv)
 	if (strcmp(argv[optind], "check"))
 		return lib_output_end("weirpeer", lib_usage_unknown(&program, argv[optind], "command", COMMANDS),
 				      STATUS_FAILED);
+	uint64_t log_kib = NUMBER(&run, OPTION_LOG), large = NUMBER(&run, OPTION_LARGE);
 	int status = script_read(&run);
+	if (log_kib & (log_kib - 1))
+		status = lib_usage_wrong(&program, "--log", "is no power of two", "--log 1024");
+	else if (large && large + 64 > log_kib * 128)
+		status = lib_usage_wrong(&program, "--large", "is more than an eighth of a log holds", "a larger --log");
 	return lib_output_end("weirpeer", status ? status : check(&run), STATUS_FAILED);
 }

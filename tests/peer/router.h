@@ -12,6 +12,7 @@ struct peer_router;
 
 struct peer_router_config {
 	uint32_t shards;
+	uint32_t log_bytes;  // of each, a power of two; events are at most an eighth of it
 	uint32_t rate;       // events a second published to `out`
 	uint32_t large_bytes; // payload of every 100th of them; 0: none is large
 	uint32_t lease_ms, ping_ms;
