@@ -1,5 +1,5 @@
 // A ring of bytes under a lock that is never held over a write. The thread that writes blocks all signals, so that none is
-// lost on it, and may be cancelled in its write alone: at the end it may be stuck there.
+// lost on it. At the end it may be stuck in a write: then the log is left to it, and goes when it comes back.
 #include "lib/log.h"
 
 #include <errno.h>
@@ -20,7 +20,8 @@ struct lib_log {
 	pthread_cond_t changed; // lines came, or the end
 	pthread_cond_t ended;
 	bool is_ending;
-	bool is_over; // the thread touches nothing any more
+	bool is_over; // the thread has written all
+	bool is_left; // nobody waits for the thread: it writes no more, and frees the log
 	bool is_failing; // the last write was refused: nothing that is said about it would arrive either
 	uint64_t dropped; // all
 	uint64_t told;    // what the last line about it said
@@ -106,12 +107,20 @@ static size_t ring_take(struct lib_log *log, char line[LIB_LOG_LINE_MAX])
 	return size;
 }
 
-// Writes until the end. The lock is held but for the writes.
-static void write_until_end(struct lib_log *log)
+static void log_free(struct lib_log *log)
 {
+	pthread_cond_destroy(&log->ended);
+	pthread_cond_destroy(&log->changed);
+	pthread_mutex_destroy(&log->lock);
+	free(log);
+}
+
+static void *write_lines(void *context)
+{
+	struct lib_log *log = context;
 	char line[LIB_LOG_LINE_MAX];
-	int state;
-	for (;;) {
+	pthread_mutex_lock(&log->lock);
+	while (!log->is_left) {
 		if (log->head == log->tail)
 			ring_put_dropped(log);
 		size_t size = ring_take(log, line);
@@ -122,34 +131,17 @@ static void write_until_end(struct lib_log *log)
 			continue;
 		}
 		pthread_mutex_unlock(&log->lock);
-		pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state);
 		bool is_written = write_all(log->fd, line, size);
-		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
 		pthread_mutex_lock(&log->lock);
 		log->is_failing = !is_written;
 		log->dropped += !is_written;
 	}
-}
-
-static void thread_end(void *context)
-{
-	struct lib_log *log = context;
-	pthread_mutex_lock(&log->lock);
+	bool is_left = log->is_left;
 	log->is_over = true;
 	pthread_cond_signal(&log->ended);
 	pthread_mutex_unlock(&log->lock);
-}
-
-static void *write_lines(void *context)
-{
-	struct lib_log *log = context;
-	int state;
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-	pthread_cleanup_push(thread_end, log);
-	pthread_mutex_lock(&log->lock);
-	write_until_end(log);
-	pthread_mutex_unlock(&log->lock);
-	pthread_cleanup_pop(1);
+	if (is_left)
+		log_free(log);
 	return NULL;
 }
 
@@ -261,41 +253,28 @@ uint64_t lib_log_dropped(struct lib_log *log)
 	return dropped;
 }
 
-// Whether the thread is over within LIB_LOG_END_MS.
-static bool end_wait(struct lib_log *log)
+void lib_log_close(struct lib_log *log)
 {
 	struct timespec end;
+	if (!log)
+		return;
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	end.tv_nsec += LIB_LOG_END_MS * 1000000L;
 	end.tv_sec += end.tv_nsec / 1000000000;
 	end.tv_nsec %= 1000000000;
-	pthread_mutex_lock(&log->lock);
-	while (!log->is_over && pthread_cond_timedwait(&log->ended, &log->lock, &end) == 0)
-		;
-	bool is_over = log->is_over;
-	pthread_mutex_unlock(&log->lock);
-	return is_over;
-}
-
-void lib_log_close(struct lib_log *log)
-{
-	if (!log)
-		return;
+	pthread_t thread = log->thread;
 	pthread_mutex_lock(&log->lock);
 	log->is_ending = true;
 	pthread_cond_signal(&log->changed);
+	while (!log->is_over && pthread_cond_timedwait(&log->ended, &log->lock, &end) == 0)
+		;
+	bool is_over = log->is_over;
+	log->is_left = !is_over;
 	pthread_mutex_unlock(&log->lock);
-	bool is_over = end_wait(log);
-	if (!is_over) {
-		pthread_cancel(log->thread);
-		is_over = end_wait(log);
+	if (is_over) {
+		pthread_join(thread, NULL);
+		log_free(log);
+	} else {
+		pthread_detach(thread);
 	}
-	// A write that cannot even be cancelled (a frozen disk) keeps the log's memory; the process is about to end.
-	if (!is_over)
-		return;
-	pthread_join(log->thread, NULL);
-	pthread_cond_destroy(&log->ended);
-	pthread_cond_destroy(&log->changed);
-	pthread_mutex_destroy(&log->lock);
-	free(log);
 }

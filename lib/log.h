@@ -32,7 +32,8 @@ void lib_log_vwrite(struct lib_log *log, enum lib_log_level level, const char *f
 FILE *lib_log_stream(struct lib_log *log, enum lib_log_level level, const char *prefix);
 // Lines that never reached the descriptor: no room, or the write failed.
 uint64_t lib_log_dropped(struct lib_log *log);
-// Gives what waits LIB_LOG_END_MS to be written, then ends. Nobody may log any more. NULL: nothing.
+// Gives what waits LIB_LOG_END_MS to be written, then ends. Nobody may log any more. A write that is stuck then ends with the
+// process. NULL: nothing.
 void lib_log_close(struct lib_log *log);
 
 #endif

@@ -13,6 +13,7 @@
 #include "perf/load.h"
 #include "perf/payload.h"
 
+#define CLOSE_MS 3000
 #define VIEWS 1024
 #define SHARDS_MAX 4096
 
@@ -222,6 +223,7 @@ int load_consume(const struct load_options *options)
 	static struct consuming c;
 	c.options = options;
 	int status = 1;
+	int close_ms = 0; // a router that did not answer is not waited for once more
 	int result = weir_account_create(&c.account, options->state, options->topic, options->group);
 	if (result)
 		return load_fail("state file %s: %s", options->state, strerror(-result));
@@ -244,8 +246,9 @@ int load_consume(const struct load_options *options)
 	status = run(&c);
 	result_print(&c);
 	c.account.header->is_complete = 1;
+	close_ms = CLOSE_MS;
 err_close:
-	result = weir_close(c.weir, 3000);
+	result = weir_close(c.weir, close_ms);
 	if (status == 0 && result)
 		status = load_fail("close: %s", strerror(-result));
 err_account:

@@ -14,6 +14,7 @@
 #include "perf/payload.h"
 
 #define BURST 64u      // events between two looks at the clock
+#define CLOSE_MS 2000
 #define POLL_EVERY 512u // events between two weir_poll()
 
 struct producing {
@@ -185,6 +186,7 @@ int load_produce(const struct load_options *given)
 	if (!p.bytes)
 		return load_fail("payload of %u bytes: no memory", options.payload);
 	int status = 1;
+	int close_ms = 0; // a router that did not answer is not waited for once more
 	int result = weir_open(&p.weir, options.router, &client);
 	if (result) {
 		load_fail("router %s: %s", options.router, strerror(-result));
@@ -199,8 +201,9 @@ int load_produce(const struct load_options *given)
 		goto err_close;
 	}
 	status = run(&p);
+	close_ms = CLOSE_MS;
 err_close:
-	result = weir_close(p.weir, 2000);
+	result = weir_close(p.weir, close_ms);
 	if (status == 0 && result)
 		status = load_fail("close: %s", strerror(-result));
 err_free:
