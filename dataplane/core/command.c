@@ -64,12 +64,13 @@ uint32_t weir_command_run(struct weir_engine *engine)
 	uint32_t step = 1;
 	while (step && cost < TELL_TURN) {
 		step = weir_member_tell(engine, TELL_AT_ONCE) + weir_delivery_tell(engine, TELL_AT_ONCE) +
+		       weir_stream_ask(engine, TELL_AT_ONCE) +
 		       weir_coordinator_run(engine->coordinator, TELL_AT_ONCE, engine->now_ns);
 		cost += step;
 		handle_all(engine, NULL);
 	}
 	// What is left has no room at another worker, or is too much for one turn.
-	if (!TAILQ_EMPTY(&engine->members_telling) || !TAILQ_EMPTY(&engine->telling) ||
+	if (!TAILQ_EMPTY(&engine->members_telling) || !TAILQ_EMPTY(&engine->telling) || !TAILQ_EMPTY(&engine->asking) ||
 	    weir_coordinator_is_busy(engine->coordinator))
 		engine->has_work = true;
 	return handled + cost;
@@ -363,6 +364,14 @@ static void lane_gone(struct weir_engine *engine, const struct weir_message *mes
 	weir_engine_done(engine, message, 0, message->value, NULL);
 }
 
+// Who asks hears nothing of a session that is there: its end will be told to all.
+static void session_ask(struct weir_engine *engine, const struct weir_message *message)
+{
+	const struct weir_message gone = { .kind = WEIR_MESSAGE_SESSION_GONE, .session = message->session };
+	if (!weir_session_find(&engine->sessions, message->session.id))
+		weir_engine_tell(engine, message->from, &gone);
+}
+
 void weir_command_lane_fresh(struct weir_engine *engine, uint64_t lane, uint64_t session)
 {
 	// Remembered for shards that are still on their way here.
@@ -427,6 +436,9 @@ static void handle(struct weir_engine *engine, const struct weir_message *messag
 		return;
 	case WEIR_MESSAGE_LANE_FRESH:
 		weir_command_lane_fresh(engine, message->value, message->session.id);
+		return;
+	case WEIR_MESSAGE_SESSION_ASK:
+		session_ask(engine, message);
 		return;
 	case WEIR_MESSAGE_SESSION_GONE:
 		weir_session_gone(engine, message->session.id);

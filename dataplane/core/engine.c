@@ -47,7 +47,7 @@ static uint64_t memory_need(const struct weir_engine_config *config)
 	       weir_arena_need((uint64_t)config->sessions_max * MEMBERS_PER_SESSION * sizeof(struct weir_member)) +
 	       weir_arena_need(weir_command_self_max(config) * sizeof(struct weir_message)) +
 	       weir_arena_need(WEIR_WAITING_MAX * sizeof(struct weir_waiting_ack)) +
-	       weir_arena_need(WEIR_GONE_SLOTS * sizeof(uint64_t)) + 2 * weir_arena_need(WEIR_FRAME_MAX) +
+	       2 * weir_arena_need(WEIR_FRAME_MAX) +
 	       weir_arena_need(sizeof(struct weir_engine));
 }
 
@@ -69,7 +69,7 @@ static void parts_init(struct weir_engine *engine, struct weir_arena *arena)
 	engine->self.messages = weir_arena_take(arena, (engine->self.mask + 1) * sizeof(struct weir_message));
 	TAILQ_INIT(&engine->telling);
 	TAILQ_INIT(&engine->members_telling);
-	engine->gone = weir_arena_take(arena, WEIR_GONE_SLOTS * sizeof(uint64_t));
+	TAILQ_INIT(&engine->asking);
 	engine->waiting.slots = weir_arena_take(arena, WEIR_WAITING_MAX * sizeof(struct weir_waiting_ack));
 	engine->scratch = weir_arena_take(arena, WEIR_FRAME_MAX);
 	engine->bounce = weir_arena_take(arena, WEIR_FRAME_MAX);

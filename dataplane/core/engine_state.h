@@ -12,7 +12,6 @@
 
 #define WEIR_ACK_BUCKETS 64u        // due acknowledgements, by session
 #define WEIR_MEMBERS_PER_SESSION 64u // groups one session may join; more: ERROR busy
-#define WEIR_GONE_SLOTS 4096u       // sessions that ended lately
 #define WEIR_FRESH_SLOTS 256u
 #define WEIR_NO_SESSION_RATE 1000u  // answers a second to frames of unknown sessions, and challenges to strangers
 
@@ -139,7 +138,7 @@ struct weir_engine {
 	bool is_handling; // a message: no other one is meanwhile
 	TAILQ_HEAD(, weir_delivery_stream) telling; // deliveries whose coordinator is to be told something
 	TAILQ_HEAD(, weir_member) members_telling;
-	uint64_t *gone; // [WEIR_GONE_SLOTS] ids
+	TAILQ_HEAD(, weir_stream) asking; // streams whose session's home is to be asked whether it is there
 	uint64_t answer_tokens;
 	uint64_t answer_ns;
 	bool is_stopping;
@@ -181,7 +180,6 @@ enum weir_reason weir_hello_stranger(struct weir_engine *engine, struct weir_ses
 void weir_session_end(struct weir_engine *engine, struct weir_session *session);
 // Streams of the session on this worker's shards.
 void weir_session_gone(struct weir_engine *engine, uint64_t id);
-bool weir_session_is_gone(const struct weir_engine *engine, uint64_t id);
 // BYE to every session while there is room; true when all are gone.
 bool weir_session_stop_all(struct weir_engine *engine);
 

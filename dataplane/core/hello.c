@@ -8,20 +8,8 @@
 #define ANSWER_BURST 100u
 #define NS_PER_MS 1000000ull
 
-static uint32_t gone_slot(uint64_t id)
-{
-	return (uint32_t)(id >> 40) & (WEIR_GONE_SLOTS - 1);
-}
-
-bool weir_session_is_gone(const struct weir_engine *engine, uint64_t id)
-{
-	return engine->gone[gone_slot(id)] == id;
-}
-
 void weir_session_gone(struct weir_engine *engine, uint64_t id)
 {
-	// Remembered for frames and shards that are still on their way here.
-	engine->gone[gone_slot(id)] = id;
 	for (struct weir_shard *shard = engine->owned; shard; shard = shard->owned_next)
 		weir_stream_session_gone(shard, id, engine->now_ns);
 }

@@ -53,6 +53,8 @@ void weir_stream_receive(struct weir_shard *shard, const struct weir_ingress *in
 void weir_stream_flush(struct weir_engine *engine, uint64_t now_ns);
 // Room came free (a hold cursor moved): serves waiters round-robin with fresh credit.
 void weir_stream_room(struct weir_shard *shard, uint64_t now_ns);
+// Asks homes whether sessions of streams that were opened lately are there; at most `budget` messages. Returns how many.
+uint32_t weir_stream_ask(struct weir_engine *engine, uint32_t budget);
 void weir_stream_session_gone(struct weir_shard *shard, uint64_t session, uint64_t now_ns);
 // Topic removal: every stream is refused topic-removed and freed.
 void weir_stream_remove_all(struct weir_shard *shard, uint64_t now_ns);

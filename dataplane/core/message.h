@@ -62,6 +62,8 @@ enum weir_message_kind {
 	WEIR_MESSAGE_STALLED,          // owner to coordinator: the member settles nothing for progress_timeout
 	WEIR_MESSAGE_RETURNED,         // to coordinator: the shard is on its way to its owner, tell it again; result: the kind
 	WEIR_MESSAGE_SESSION_GONE,     // home to every worker: streams of the session begin their dedup window
+	WEIR_MESSAGE_SESSION_ASK,      // owner to home: a stream was opened for the session, or came with its shard; answered
+	                               // session-gone if it is not there, for that news may have been faster
 	WEIR_MESSAGE_LANE_FRESH,       // home to every worker: value: lane; its client began anew as `session`, and reads
 	                               // nothing of what earlier sessions were assigned
 };

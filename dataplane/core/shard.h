@@ -73,7 +73,10 @@ struct weir_stream {
 	// Rarely touched.
 	struct weir_timer timer; // end of the dedup window
 	struct weir_stream *wait_next;
-	struct weir_stream *free_next;
+	union {
+		struct weir_stream *free_next;
+		TAILQ_ENTRY(weir_stream) asked; // in the engine's list of those whose session is to be asked after
+	};
 } __attribute__((aligned(64)));
 
 // After a retransmission timeout one frame goes out, the rest waits for a report.

@@ -372,10 +372,46 @@ static void session_set(struct weir_shard *shard, struct weir_stream *stream, ui
 		weir_chains_add(&shard->by_session, session_hash(session), stream->handle);
 }
 
+// A stream is opened by a frame and ended by a message, which may be faster. So its session's home is asked once it is there,
+// and again when its shard came from another worker, for the answer may have gone to that one.
+static void ask_begin(struct weir_engine *engine, struct weir_stream *stream)
+{
+	if (stream->home == engine->config.worker)
+		return;
+	TAILQ_INSERT_TAIL(&engine->asking, stream, asked);
+	engine->has_work = true;
+}
+
+static void ask_end(struct weir_engine *engine, struct weir_stream *stream)
+{
+	if (stream->asked.tqe_prev)
+		TAILQ_REMOVE(&engine->asking, stream, asked);
+	stream->asked.tqe_prev = NULL;
+}
+
+uint32_t weir_stream_ask(struct weir_engine *engine, uint32_t budget)
+{
+	uint32_t told = 0;
+	struct weir_stream *next;
+	for (struct weir_stream *stream = TAILQ_FIRST(&engine->asking); stream && told < budget; stream = next) {
+		next = TAILQ_NEXT(stream, asked);
+		if (!weir_engine_may_tell(engine, stream->home))
+			continue;
+		const struct weir_message message = {
+			.kind = WEIR_MESSAGE_SESSION_ASK, .session = weir_stream_ref(stream),
+		};
+		ask_end(engine, stream);
+		weir_engine_tell(engine, stream->home, &message);
+		told++;
+	}
+	return told;
+}
+
 static void stream_free(struct weir_shard *shard, struct weir_stream *stream)
 {
 	struct weir_engine *engine = shard->engine;
 	weir_wheel_cancel(&engine->wheel, &stream->timer);
+	ask_end(engine, stream);
 	holdings_drop(shard, stream);
 	stream->ack_place = 0;
 	stream->state = WEIR_STREAM_FREE;
@@ -398,6 +434,12 @@ static void dormant_fire(struct weir_timer *timer, void *context, uint64_t now_n
 static void stream_sleep(struct weir_shard *shard, struct weir_stream *stream, uint64_t now_ns)
 {
 	struct weir_engine *engine = shard->engine;
+	// Nothing came of it, and no epoch: there is nothing to remember.
+	if (stream->next == 0 && stream->epoch == 0) {
+		stream_free(shard, stream);
+		return;
+	}
+	ask_end(engine, stream);
 	holdings_drop(shard, stream);
 	stream->ack_place = 0;
 	stream->state = WEIR_STREAM_DORMANT;
@@ -471,7 +513,9 @@ static void take_over(struct weir_shard *shard, struct weir_stream *stream, cons
 	if (open->epoch > stream->epoch && stream->epoch > stream->outranked)
 		stream->outranked = stream->epoch;
 	stream->epoch = open->epoch;
+	ask_end(engine, stream);
 	stream->home = ingress->session->home;
+	ask_begin(engine, stream);
 	stream->is_local = ingress->session->lane != 0;
 	shard->has_local |= stream->is_local;
 	stream->frame_size = ingress->session->frame_size;
@@ -503,8 +547,8 @@ static void open_receive(struct weir_shard *shard, const struct weir_ingress *in
 	const struct weir_session_ref *session = ingress->session;
 	uint8_t level = 0;
 	enum weir_reason reason = level_of(shard, open, &level);
-	// Overtaken by the news that its session is over: nobody would ever end the stream.
-	if (weir_session_is_gone(shard->engine, session->id))
+	// It came by way of another worker, and its session ended meanwhile: nobody would ever end the stream.
+	if (session->home == shard->engine->config.worker && !weir_session_find(&shard->engine->sessions, session->id))
 		return;
 	if (reason == WEIR_R_NONE && !is_epoch_possible(shard->engine, open->epoch))
 		reason = WEIR_R_EPOCH;
@@ -656,6 +700,8 @@ void weir_stream_detach(struct weir_shard *shard)
 		parked_drop_all(engine, stream);
 		weir_reassembly_give(&engine->reassembly, stream);
 		weir_wheel_cancel(&engine->wheel, &stream->timer);
+		if (stream->state != WEIR_STREAM_FREE)
+			ask_end(engine, stream);
 	}
 }
 
@@ -670,9 +716,13 @@ void weir_stream_attach(struct weir_shard *shard, uint64_t now_ns)
 		if (stream->state == WEIR_STREAM_DORMANT) {
 			weir_wheel_arm(&engine->wheel, &stream->timer, stream->timer.due_ns);
 		} else if (stream->state == WEIR_STREAM_OPEN) {
-			if (weir_session_is_gone(engine, stream->session))
+			bool is_home = stream->home == engine->config.worker;
+			if (is_home && !weir_session_find(&engine->sessions, stream->session)) {
 				stream_sleep(shard, stream, now_ns);
-			else if (is_due)
+				continue;
+			}
+			ask_begin(engine, stream);
+			if (is_due)
 				weir_ack_mark(engine, stream);
 		}
 	}

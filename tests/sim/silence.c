@@ -52,7 +52,7 @@ static void worker_check(struct sim *sim, uint32_t worker)
 	if (members_free(engine) != engine->members_count)
 		sim_fail(sim, "worker %u at the end: %u of %u memberships are free", worker, members_free(engine),
 			 engine->members_count);
-	if (!TAILQ_EMPTY(&engine->telling) || weir_coordinator_is_busy(engine->coordinator))
+	if (!TAILQ_EMPTY(&engine->telling) || !TAILQ_EMPTY(&engine->asking) || weir_coordinator_is_busy(engine->coordinator))
 		sim_fail(sim, "worker %u at the end: something is still to be told", worker);
 }
 

@@ -213,3 +213,65 @@ Test(crowd, takes_nothing_along_across_workers, .init = setup_two_workers)
 {
 	storm();
 }
+
+// ---- Streams ----
+
+#define SESSIONS 300u
+
+static struct rig_client crowd[SESSIONS];
+
+static void setup_streams(void)
+{
+	rig = rig_create(&(struct rig_options){
+		.workers = 3, .shards = 3, .sessions_max = 1024, .streams_max = 1024, .log_bytes = 65536,
+	});
+}
+
+static void all_connect(void)
+{
+	for (uint32_t i = 0; i < SESSIONS; i++) {
+		rig_client_init(rig, &crowd[i], 0, ++numbers);
+		rig_connect(&crowd[i]);
+		rig_forget(rig);
+	}
+}
+
+// All open a stream on another worker and are gone before it hears of them.
+static void all_open_and_end(void)
+{
+	for (uint32_t i = 0; i < SESSIONS; i++) {
+		struct weir_frame_header header = { .kind = WEIR_KIND_OPEN, .topic = RIG_TOPIC, .shard = 1 };
+		const struct weir_open body = { .request = 1, .level = WEIR_ACK_ROUTED };
+		rig_send(&crowd[i], &header, &body, sizeof(body));
+		rig_control(&crowd[i], WEIR_KIND_BYE, 0, 0);
+	}
+}
+
+Test(crowd, of_sessions_that_end_at_once_leaves_no_stream, .init = setup_streams)
+{
+	all_connect();
+	all_open_and_end();
+	rig_run(rig);
+	rig_advance_ms(rig, 61000);
+	cr_assert_eq(rig->shard_rows[1].streams, 0, "%lu streams of nobody", (unsigned long)rig->shard_rows[1].streams);
+}
+
+Test(crowd, of_sessions_that_end_while_their_shard_moves_leaves_no_stream, .init = setup_streams)
+{
+	all_connect();
+	all_open_and_end();
+	// The frames follow the shard, to the home of their sessions at last.
+	rig_move(rig, 1, 2);
+	weir_engine_run(rig->workers[1].engine, rig->now_ns);
+	rig_run(rig);
+	cr_assert_eq(rig->shards[1]->row.worker, 2);
+	rig_advance_ms(rig, 61000);
+	cr_assert_eq(rig->shard_rows[1].streams, 0, "%lu streams of nobody", (unsigned long)rig->shard_rows[1].streams);
+	all_connect();
+	all_open_and_end();
+	rig->owner[1] = 2;
+	rig_move(rig, 1, 0);
+	rig_run(rig);
+	rig_advance_ms(rig, 61000);
+	cr_assert_eq(rig->shard_rows[1].streams, 0, "%lu streams of nobody", (unsigned long)rig->shard_rows[1].streams);
+}
