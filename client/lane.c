@@ -657,7 +657,7 @@ static int memory_make(struct lane *lane, const struct weir_options *options)
 int weir_lane_open(struct weir_transport **transport, const char *address, const struct weir_options *options)
 {
 	const char *path = address + strlen("unix:");
-	// "unix:///run/weir/weir.sock" means the same.
+	// "unix:///run/weir/weir.lanes.sock" means the same.
 	if (strncmp(path, "//", 2) == 0)
 		path += 2;
 	if (strncmp(address, "unix:", 5) != 0 || *path != '/' || strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path))

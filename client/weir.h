@@ -46,7 +46,7 @@ struct weir_options {
 
 // Address of a router: "udp://HOST[:PORT]" with an IPv4 address, an [IPv6] address or a host name, of whose addresses the first
 // that answers is taken (up to 8, IPv4 and IPv6 in turn); port 9347. Or "unix:PATH", the socket of a router on this machine
-// (/run/weir/weir.sock): a lane through shared memory. Events of lossless topics are then handed out where they lie
+// (/run/weir/weir.lanes.sock): a lane through shared memory. Events of lossless topics are then handed out where they lie
 // in the router's log.
 // Returns at once; the session comes up while weir_poll() or any call with a timeout runs. Names are looked up meanwhile, and
 // anew whenever no router answers. options are copied.

@@ -57,7 +57,7 @@ static int router_open(struct weir_run *run, char error[WEIR_RESULT_ERROR])
 	if (strcmp(router, "spawn") == 0 || strcmp(router, "spawn:unix") == 0) {
 		int result = run_router_start(run, error);
 		if (router[5] == ':')
-			snprintf(run->address, sizeof(run->address), "unix:/run/weir/%s.sock", run->instance);
+			snprintf(run->address, sizeof(run->address), "unix:/run/weir/%s.lanes.sock", run->instance);
 		return result;
 	}
 	snprintf(run->address, sizeof(run->address), "%s", router);

@@ -151,6 +151,7 @@ class Router:
         self.number = lab.take_number('router')
         self.instance = f'{lab.prefix}-{self.number}'
         self.socket = f'/run/weir/{self.instance}.sock'
+        self.lanes_socket = f'/run/weir/{self.instance}.lanes.sock'
         self.process = None
         # Workers have cores of their own where there are enough, and go before the clients then.
         is_roomy = workers < len(CORES)
@@ -177,7 +178,7 @@ class Router:
     # What a client on that host is told. Lanes need no link: a namespace of network is none of files.
     def address(self, host):
         if any(host.name.startswith(name) for name in self.lab.on_lanes):
-            return f'unix:{self.socket}'
+            return f'unix:{self.lanes_socket}'
         worker = self.hosts.index(host) % self.workers
         port = UDP_PORT + (worker if self.kind == 'kernel' else 0)
         for entry in self.status()['ports'] if self.kind != 'kernel' else []:

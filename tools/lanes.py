@@ -49,7 +49,7 @@ class Lanes:
         self.router = lab.router(topics, hosts=[lab.host('nobody')], poll='always', limits={'window_frames': 4096})
         lab.client_cores = laboratory.CORES[:1]
         self.router.start()
-        self.address = f'unix:{self.router.socket}'
+        self.address = f'unix:{self.router.lanes_socket}'
         self.core = laboratory.CORES[-1]
         self.switches = self.moves = 0
 

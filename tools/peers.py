@@ -138,7 +138,7 @@ class Weir(Peer):
 # The same through shared memory; beside lanes the router listens to the network, where nobody talks to it.
 class WeirLane(Weir):
     def address(self):
-        return f'unix:{self.router.socket}'
+        return f'unix:{self.router.lanes_socket}'
 
 
 # The relays' own client of tools/bench relay, prebuilt frames, no library: what the router itself bears.

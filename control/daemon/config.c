@@ -77,6 +77,7 @@ static void init_topology(struct weir_topology *topology)
 	snprintf(topology->instance, sizeof(topology->instance), "weir");
 	topology->control_mode = 0660;
 	topology->lanes_per_worker = 256;
+	topology->lanes_mode = 0660;
 	topology->idle_sleep_max_ns = MILLISECOND_NS;
 	topology->limits = (struct weir_topology_limits){
 		.sessions_per_worker = 1024,
@@ -139,6 +140,22 @@ static const struct weir_field LANES[] = {
 	  AT(weir_topology, lanes_per_worker),
 	  .max = 4096,
 	  .expected = "a number of local clients from 0 to 4096" },
+	{ .key = "per_user",
+	  .bind = weir_bind_number,
+	  AT(weir_topology, lanes_per_user),
+	  .min = 1,
+	  .max = 4096 * WEIR_WORKERS_MAX,
+	  .expected = "a number of local clients from 1 on" },
+	{ .key = "memory_per_user",
+	  .bind = weir_bind_size,
+	  AT(weir_topology, lanes_memory_per_user),
+	  .min = 16u << 20,
+	  .expected = "a size of 16MiB or more" },
+	{ .key = "group",
+	  .bind = weir_bind_text,
+	  AT(weir_topology, lanes_group),
+	  .min = 1,
+	  .expected = "the name of a group of users (1 to 31 characters)" },
 	{ .key = "pin_timeout",
 	  .bind = weir_bind_duration,
 	  AT(weir_topology, pin_timeout_ns),

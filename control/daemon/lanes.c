@@ -219,6 +219,15 @@ int weir_lanes_listen(struct weir_lanes *lanes, int fd)
 	return watch(lanes, fd, IS_LISTENER) ? 0 : -errno;
 }
 
+static uint32_t greetings_of(const struct weir_lanes *lanes, uint32_t uid)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < lanes->room; i++)
+		count += lanes->connections[i].fd >= 0 && !lanes->connections[i].lane && lanes->connections[i].uid == uid;
+	return count;
+}
+
 void weir_lanes_take(struct weir_lanes *lanes, int fd)
 {
 	struct connection *connection = lanes->connections;
@@ -241,7 +250,8 @@ void weir_lanes_take(struct weir_lanes *lanes, int fd)
 		number++;
 		connection++;
 	}
-	if (number == lanes->room || lanes->greeting == WEIR_LANES_GREETING_MAX) {
+	if (number == lanes->room || lanes->greeting == WEIR_LANES_GREETING_MAX ||
+	    greetings_of(lanes, uid) >= WEIR_LANES_GREETING_USER) {
 		refuse(fd, -EBUSY, "too many clients are saying hello at once", "Try again");
 		weir_local_close(lanes->reaper, uid, fd);
 		return;
@@ -308,6 +318,34 @@ static ssize_t receive_hello(const struct weir_lanes *lanes, struct connection *
 	return got;
 }
 
+// What the user's lanes keep in memory, and how many they are. Locked memory is taken from everybody.
+static bool has_share(const struct weir_lanes *lanes, const struct connection *connection, char reason[128])
+{
+	const struct weir_topology *topology = lanes->router->topology;
+	const struct weir_lane_hello *hello = &connection->in.hello;
+	uint32_t room = weir_lane_table_room(lanes->table);
+	uint32_t most = topology->lanes_per_user ? topology->lanes_per_user : (room + 1) / 2;
+	uint64_t machine_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t most_bytes = topology->lanes_memory_per_user ? topology->lanes_memory_per_user : machine_bytes / 4;
+	uint64_t bytes = hello->arena_size;
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < lanes->room; i++) {
+		const struct connection *other = &lanes->connections[i];
+
+		if (other->fd < 0 || !other->lane || other->uid != connection->uid)
+			continue;
+		count++;
+		bytes += weir_lane_bytes(other->lane);
+	}
+	if (count >= most)
+		snprintf(reason, 128, "user %u has %u lanes, its share", (unsigned)connection->uid, (unsigned)count);
+	else if (bytes > most_bytes)
+		snprintf(reason, 128, "user %u would have %llu MiB in lanes, its share is %llu", (unsigned)connection->uid,
+			 (unsigned long long)bytes >> 20, (unsigned long long)most_bytes >> 20);
+	return count < most && bytes <= most_bytes;
+}
+
 static bool welcome(struct weir_lanes *lanes, struct connection *connection)
 {
 	const struct weir_lane_request request = {
@@ -317,11 +355,17 @@ static bool welcome(struct weir_lanes *lanes, struct connection *connection)
 	struct weir_lane_grant grant;
 	struct weir_fault fault = { 0 };
 	struct weir_lane *lane;
+	char reason[128];
 	bool is_sent;
 	int err;
 
 	if (connection->memory < 0) {
 		refuse(connection->fd, -EPROTO, "the hello came without the client's memory", "Send its descriptor along");
+		return false;
+	}
+	if (!has_share(lanes, connection, reason)) {
+		refuse(connection->fd, -EDQUOT, reason,
+		       "End some of its clients, give them smaller arenas, or raise `lanes: {per_user, memory_per_user}`");
 		return false;
 	}
 	err = weir_lane_create(&lane, lanes->table, &request, &grant, &fault);

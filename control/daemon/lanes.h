@@ -12,6 +12,7 @@
 #include "dataplane/io/lane.h"
 
 #define WEIR_LANES_GREETING_MAX 64u  // connections that have no lane yet; more are refused
+#define WEIR_LANES_GREETING_USER 32u // of them, for one user
 #define WEIR_LANES_GREETING_MS 2000u // a client that has not said hello by then is cut off
 
 struct weir_lanes;

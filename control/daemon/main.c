@@ -1,6 +1,7 @@
 // weir: reads the topology, takes the instance, starts the router, answers weirctl until it is told to end. One thread for
 // all of this; the workers have their own (dataplane/io/worker.h).
 #include <errno.h>
+#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -273,22 +274,38 @@ static int serve(struct daemon *daemon)
 	return signal;
 }
 
-// Connections of local clients: on the control socket, and on one of their own when the topology says so.
-static int serve_lanes(struct daemon *daemon, struct weir_trouble *trouble)
+// The socket of applications: they need no right to command.
+static int open_lanes_socket(struct daemon *daemon, struct weir_trouble *trouble)
 {
-	uint32_t mode = daemon->router->topology->lanes_mode;
-	int err = weir_reaper_create(&daemon->reaper, trouble);
+	const struct weir_topology *topology = daemon->router->topology;
+	const struct group *group = topology->lanes_group[0] ? getgrnam(topology->lanes_group) : NULL;
+	int err;
 
-	if (!err)
-		err = weir_lanes_create(&daemon->lanes, daemon->router, daemon->reaper, trouble);
+	if (topology->lanes_group[0] && !group) {
+		weir_trouble_set(trouble, "lanes.group", "give it their socket", "make the group (groupadd), or name another",
+				 "there is no group %s", topology->lanes_group);
+		return -ENOENT;
+	}
+	err = weir_listener_open(&daemon->lanes_listener, daemon->instance.lanes_path, topology->lanes_mode,
+				 WEIR_LANES_GREETING_MAX, trouble);
 	if (err)
 		return err;
-	if (mode) {
-		err = weir_listener_open(&daemon->lanes_listener, daemon->instance.lanes_path, mode, WEIR_LANES_GREETING_MAX,
-					 trouble);
-		if (!err)
-			err = weir_lanes_listen(daemon->lanes, daemon->lanes_listener.fd);
+	if (group && chown(daemon->instance.lanes_path, (uid_t)-1, group->gr_gid) != 0) {
+		err = -errno;
+		weir_trouble_set(trouble, "lanes.group", "give it their socket", "run weir as a member of the group",
+				 "%s", strerror(-err));
+		return err;
 	}
+	return weir_lanes_listen(daemon->lanes, daemon->lanes_listener.fd);
+}
+
+static int serve_lanes(struct daemon *daemon, struct weir_trouble *trouble)
+{
+	const struct weir_topology *topology = daemon->router->topology;
+	int err = weir_lanes_create(&daemon->lanes, daemon->router, daemon->reaper, trouble);
+
+	if (!err && topology->lanes_per_worker && topology->lanes_mode)
+		err = open_lanes_socket(daemon, trouble);
 	return err ? err : watch(daemon);
 }
 
@@ -323,7 +340,10 @@ static int run(struct daemon *daemon, struct weir_machine *machine, struct weir_
 
 	// The socket first: it costs nothing, and a mistake in it should not cost a start. Nobody is answered before the router
 	// runs, because nobody is served.
-	err = weir_server_create(&daemon->server, &server, &trouble);
+	err = weir_reaper_create(&daemon->reaper, &trouble);
+	server.reaper = daemon->reaper;
+	if (!err)
+		err = weir_server_create(&daemon->server, &server, &trouble);
 	if (err) {
 		free(machine);
 		weir_topology_destroy(topology);

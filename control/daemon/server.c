@@ -65,10 +65,10 @@ int weir_server_create(struct weir_server **out, const struct weir_server_config
 	return 0;
 }
 
-static void hang_up(struct client *client)
+static void hang_up(const struct weir_server *server, struct client *client)
 {
 	if (client->fd >= 0)
-		close(client->fd);
+		weir_local_close(server->config.reaper, weir_local_uid(client->fd), client->fd);
 	weir_api_lines_fini(&client->lines);
 	free(client->answer);
 	*client = (struct client){ .fd = -1 };
@@ -80,7 +80,7 @@ void weir_server_destroy(struct weir_server *server)
 		return;
 	for (uint32_t i = 0; i < WEIR_SERVER_CLIENTS_MAX; i++) {
 		if (server->clients[i].fd >= 0)
-			hang_up(&server->clients[i]);
+			hang_up(server, &server->clients[i]);
 	}
 	weir_listener_close(&server->listener);
 	free(server);
@@ -125,7 +125,7 @@ static bool take_one(struct weir_server *server, uint64_t now_ns)
 	int fd;
 
 	if (!place && idle) {
-		hang_up(idle);
+		hang_up(server, idle);
 		place = idle;
 		idle = longest_idle(server, now_ns);
 	}
@@ -133,7 +133,7 @@ static bool take_one(struct weir_server *server, uint64_t now_ns)
 		return false;
 	fd = accept4(server->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd < 0 && is_short_of(errno) && idle) {
-		hang_up(idle);
+		hang_up(server, idle);
 		fd = accept4(server->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	}
 	if (fd < 0) {
@@ -163,7 +163,7 @@ static void hang_up_late(struct weir_server *server, uint64_t now_ns)
 			patience_ms = config->reading_ms;
 		if (now_ns - client->moved_ns >= patience_ms * MS ||
 		    (client->answer && now_ns - client->answer_ns >= ANSWER_PATIENCE * config->reading_ms * MS))
-			hang_up(client);
+			hang_up(server, client);
 	}
 }
 
@@ -267,7 +267,7 @@ static bool serve(struct weir_server *server, struct client *client, short event
 	if (events & (POLLIN | POLLHUP | POLLERR)) {
 		size_t room;
 		char *at = weir_api_lines_room(&client->lines, &room);
-		ssize_t got = at ? recv(client->fd, at, room, 0) : 0;
+		ssize_t got = at ? weir_local_receive(client->fd, at, room) : 0;
 
 		if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
 			return false;
@@ -323,7 +323,7 @@ void weir_server_run(struct weir_server *server, int wake_fd, int timeout_ms)
 		if (whose[i] == LISTENER)
 			has_knock = fds[i].revents & POLLIN;
 		else if (client && (fds[i].revents || has_request(client)) && !serve(server, client, fds[i].revents))
-			hang_up(client);
+			hang_up(server, client);
 	}
 	for (uint32_t i = 0; has_knock && i < WEIR_SERVER_CLIENTS_MAX; i++)
 		has_knock = take_one(server, lib_clock_ns());

@@ -9,6 +9,7 @@
 #include <jansson.h>
 
 #include "control/api/command.h"
+#include "control/daemon/reaper.h"
 #include "control/model/trouble.h"
 
 #define WEIR_SERVER_CLIENTS_MAX 64u // further ones take the place of who is idle, or wait in the socket's queue
@@ -26,6 +27,7 @@ struct weir_server_config {
 	// is read like any other.
 	void (*lane)(void *context, int fd);
 	void *context;
+	struct weir_reaper *reaper; // outlives the server
 	// How long a client may say nothing before its first request and after an answer, and take nothing of an answer.
 	uint32_t silent_ms;
 	uint32_t idle_ms;

@@ -30,8 +30,10 @@ static int check_router(const struct weir_topology *from, const struct weir_topo
 		return refuse(trouble, "lanes", "per_worker", "their table and the heads of all logs are made at start");
 	if (from->pin_timeout_ns != to->pin_timeout_ns)
 		return refuse(trouble, "lanes", "pin_timeout", "clients that came before were promised the old one");
-	if (from->lanes_mode != to->lanes_mode)
-		return refuse(trouble, "lanes", "socket_mode", "their socket is open already");
+	if (from->lanes_mode != to->lanes_mode || strcmp(from->lanes_group, to->lanes_group) != 0)
+		return refuse(trouble, "lanes", "socket_mode and group", "their socket is open already");
+	if (from->lanes_per_user != to->lanes_per_user || from->lanes_memory_per_user != to->lanes_memory_per_user)
+		return refuse(trouble, "lanes", "per_user and memory_per_user", "lanes that stand were let in by the old ones");
 	if (from->poll != to->poll || from->idle_sleep_max_ns != to->idle_sleep_max_ns)
 		return refuse(trouble, "workers", "poll and idle_sleep_max", "workers take it at start");
 	if (from->hugepages != to->hugepages)

@@ -118,7 +118,10 @@ struct weir_topology {
 	uint32_t control_mode; // permission bits of the control socket
 	uint32_t lanes_per_worker; // of local clients; 0: none
 	uint64_t pin_timeout_ns; // clients that keep a log so long after their term are killed; 0: never
-	uint32_t lanes_mode; // permission bits of a socket for lanes alone; 0: there is none
+	uint32_t lanes_per_user;        // of lanes_per_worker * workers; 0: half of them
+	uint64_t lanes_memory_per_user; // bytes that one user's lanes keep in memory; 0: a quarter of the machine's
+	char lanes_group[32];           // of the socket for lanes alone; "": the process's
+	uint32_t lanes_mode; // permission bits of the socket for lanes alone; 0: there is none
 	enum weir_topology_poll poll;
 	uint64_t idle_sleep_max_ns;
 	enum weir_topology_hugepages hugepages;

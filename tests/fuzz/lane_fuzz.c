@@ -71,7 +71,7 @@ struct good {
 static const char TOPOLOGY[] =
 	"hugepages: off\nworkers: [{core: auto}, {core: auto}]\n"
 	"ports: [{name: p, kind: kernel, address: 127.%d.%d.3, udp_port: 29347}]\n"
-	"lanes: {per_worker: 8}\n"
+	"lanes: {per_worker: 8, per_user: 8}\n"
 	"limits: {lease: 1m, sessions_per_worker: 4096}\n"
 	"topics:\n"
 	"  - {name: clean, shards: 2, log: 256KiB, event_max: 4KiB, groups: [{name: hold, kind: hold, progress_timeout: 0s}]}\n"

@@ -28,6 +28,23 @@ def test_the_socket_admits_whom_its_file_mode_admits(lab):
         check(not os.path.exists(router.socket), f'{router.socket} stayed')
 
 
+def test_applications_use_lanes_without_a_right_to_command(lab):
+    lab.host('producers')
+    router = lab.router([topic('positions')], control={'mode': '0600'},
+                        lanes={'socket_mode': '0660', 'group': 'nogroup', 'per_user': 3}).start()
+    check_equal(stat.S_IMODE(os.stat(router.lanes_socket).st_mode), 0o660, f'file mode of {router.lanes_socket}')
+    for socket, expected in ((router.lanes_socket, 0), (router.socket, 1)):
+        answer = run(*NOBODY, program('weircat'), 'publish', 'positions', '--router', f'unix:{socket}', '--wait-ms', '3000',
+                     '/etc/hostname', check=False)
+        check_equal(answer.returncode, expected, f'status of weircat run by nobody on {socket}: {answer.stderr}')
+    subscriber = lab.start('subscriber', [*NOBODY, program('weircat'), 'subscribe', 'positions', '--group', 'all', '--router',
+                                          f'unix:{router.lanes_socket}'])
+    lanes = wait_until(lambda: router.status()['lanes'], 'its lane', 10)
+    check_equal([(lane['uid'], lane['pid'], lane['program']) for lane in lanes], [(65534, subscriber.pid, 'weircat')],
+                'whose lanes status shows')
+    router.stop()
+
+
 def test_a_refused_change_leaves_everything_as_it_was(lab):
     producers, consumers = lab.host('producers'), lab.host('consumers')
     router = lab.router([topic('positions')]).start()

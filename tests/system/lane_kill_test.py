@@ -25,7 +25,7 @@ LIMITS = {'ping': '300ms', 'lease': '1s', 'dedup_window': '2s'}
 class LaneLoad(Load):
     def command(self, verb, host, more):
         command = super().command(verb, host, more)
-        command[command.index('--router') + 1] = f'unix:/run/weir/{self.router.instance}.lanes.sock'
+        command[command.index('--router') + 1] = f'unix:{self.router.lanes_socket}'
         return command
 
 
@@ -71,11 +71,11 @@ def test_a_thousand_deaths_leave_nothing_behind_and_lose_nothing(lab):
     seed = int(os.environ.get('WEIR_SEED') or random.SystemRandom().randrange(1 << 32))
     lab.note(f'WEIR_SEED={seed}')
     host = lab.host('clients')
-    router = lab.router([topic('positions'), topic('victims')], limits=LIMITS, lanes={'socket_mode': '0666'}).start()
+    router = lab.router([topic('positions'), topic('victims')], limits=LIMITS).start()
     load = LaneLoad(lab, router)
     # What victims publish only has to arrive: no account holds so many producers.
     lab.start('sink', ['sh', '-c', 'exec "$@" >/dev/null', 'sink', program('weircat'), 'subscribe', 'victims', '--group', 'all',
-                       '--router', f'unix:/run/weir/{router.instance}.lanes.sock'])
+                       '--router', f'unix:{router.lanes_socket}'])
     load.consume(host)
     load.wait_members(1)
     producer = load.produce(host, seconds=600, rate=20_000)

@@ -56,7 +56,8 @@ def test_a_standard_error_that_nobody_reads_holds_nothing_up(lab):
     os.close(writer)
     refuse_many(router, REQUESTS)
     check_equal(json.loads(router.ctl('version', timeout_s=10).stdout)['protocol'], 1, 'protocol')
-    lab.start('weircat', [program('weircat'), 'publish', 'positions', '--router', f'unix:{router.socket}'], producers).wait(10)
+    lane = f'unix:{router.lanes_socket}'
+    lab.start('weircat', [program('weircat'), 'publish', 'positions', '--router', lane], producers).wait(10)
     text = b''
 
     # The reader comes back: every refusal is either there or counted where it is missing.

@@ -42,7 +42,7 @@ def test_closed_descriptors_take_no_events(lab):
     check_equal(held, 10, 'events held after they could not be written')
     # Through a lane too; and then they are all there.
     status, written, _ = call(lab, *weircat('subscribe', 'positions', '--group', 'all', '--count', '10', '--router',
-                                            f'unix:{router.socket}'), closed=(0, 2))
+                                            f'unix:{router.lanes_socket}'), closed=(0, 2))
     check_equal((status, sorted(map(int, written.split()))), (0, list(range(10))), 'subscribe <&- 2>&-')
     check_ledger(router, 'positions', 10)
     router.stop()

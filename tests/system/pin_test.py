@@ -12,20 +12,20 @@ from lab import program, topic, wait_until
 
 SECONDS = 12
 PORTS = ('kernel',)  # lanes know of no port
-LIMITS = {'ping': '100ms', 'lease': '300ms'}
+LIMITS = {'ping': '300ms', 'lease': '1s'}
 EVENTS = 20_000
 
 
 class Lanes(Load):
     def command(self, verb, host, more):
         command = super().command(verb, host, more)
-        command[command.index('--router') + 1] = f'unix:/run/weir/{self.router.instance}.lanes.sock'
+        command[command.index('--router') + 1] = f'unix:{self.router.lanes_socket}'
         return command
 
 
 def subscribe(lab, router, group):
     process = lab.start(f'subscriber-{group}', [program('weircat'), 'subscribe', 'positions', '--group', group, '--router',
-                                                f'unix:/run/weir/{router.instance}.lanes.sock'])
+                                                f'unix:{router.lanes_socket}'])
     wait_until(lambda: all(s['state'] == 'active' and s['lane'] for s in router.members('positions', group)['shards']),
                f'{group} reads in place', 10)
     return process
@@ -34,7 +34,7 @@ def subscribe(lab, router, group):
 def begin(lab, **lanes):
     host = lab.host('producers')
     router = lab.router([topic('positions', groups=('all', 'other'), shards=1, log='64KiB')], limits=LIMITS,
-                        lanes={'socket_mode': '0600', **lanes}).start()
+                        lanes=lanes).start()
     stopped, other = subscribe(lab, router, 'all'), subscribe(lab, router, 'other')
     load = Lanes(lab, router)
     stopped.signal(signal.SIGSTOP)

@@ -29,7 +29,7 @@ Test(config, the_smallest_file_takes_every_default)
 	cr_assert_str_eq(topology->instance, "weir");
 	cr_assert_eq(topology->control_mode, 0660);
 	cr_assert_eq(topology->lanes_per_worker, 256);
-	cr_assert_eq(topology->lanes_mode, 0);
+	cr_assert_eq(topology->lanes_mode, 0660);
 	cr_assert_eq(topology->pin_timeout_ns, 0);
 	cr_assert_eq(topology->poll, WEIR_POLL_ADAPTIVE);
 	cr_assert_eq(topology->idle_sleep_max_ns, 1000000);

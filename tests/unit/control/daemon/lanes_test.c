@@ -3,7 +3,6 @@
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,6 +18,7 @@
 #include "control/daemon/machine.h"
 #include "control/daemon/listener.h"
 #include "dataplane/io/lane.h"
+#include "tests/support/lingering.h"
 #include "tests/support/raw_lane.h"
 #include "wire/key.h"
 #include "wire/reason.h"
@@ -40,7 +40,7 @@ struct fixture {
 
 static const char TOPOLOGY[] = "hugepages: off\nworkers: [{core: auto}, {core: auto}]\n"
 			       "ports: [{name: p, kind: kernel, address: 127.%d.%d.2, udp_port: 29347}]\n"
-			       "lanes: {per_worker: 2}\n"
+			       "lanes: {per_worker: 2, per_user: 5}\n"
 			       "topics:\n"
 			       "  - {name: block, shards: 2, log: 64KiB, event_max: 4KiB, groups: [{name: hold, kind: hold}, "
 			       "{name: follow, kind: follow}]}\n"
@@ -439,42 +439,6 @@ Test(lanes, a_hello_without_its_memory_or_with_more_is_refused_and_nothing_leaks
 
 // ---- Descriptors whose close() waits ----
 
-// An end of a TCP connection whose peer reads nothing: its last close() waits until all it has to send is sent, or for two
-// minutes.
-static int lingering(int keep[2])
-{
-	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct linger linger = { .l_onoff = 1, .l_linger = 120 };
-	socklen_t size = sizeof(address);
-	char bytes[65536] = { 0 };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	keep[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	cr_assert_eq(bind(keep[0], (struct sockaddr *)&address, sizeof(address)), 0);
-	cr_assert(listen(keep[0], 1) == 0 && getsockname(keep[0], (struct sockaddr *)&address, &size) == 0);
-	cr_assert_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	keep[1] = accept4(keep[0], NULL, NULL, SOCK_CLOEXEC);
-	while (send(fd, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
-		;
-	cr_assert_eq(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
-	return fd;
-}
-
-static bool send_descriptors(int socket, const void *bytes, size_t size, const int *fds, uint32_t count)
-{
-	char control[CMSG_SPACE(2 * sizeof(int))] = { 0 };
-	struct iovec part = { (void *)(uintptr_t)bytes, size };
-	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control,
-				  .msg_controllen = CMSG_SPACE(count * sizeof(int)) };
-	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-
-	header->cmsg_level = SOL_SOCKET;
-	header->cmsg_type = SCM_RIGHTS;
-	header->cmsg_len = CMSG_LEN(count * sizeof(int));
-	memcpy(CMSG_DATA(header), fds, count * sizeof(int));
-	return sendmsg(socket, &message, MSG_NOSIGNAL) == (ssize_t)size;
-}
-
 enum where { INSTEAD_OF_THE_MEMORY, BESIDE_THE_MEMORY, BEHIND_THE_HELLO, IN_PIECES, WHERES };
 
 // The message's is the last hold on the descriptor.
@@ -602,6 +566,44 @@ Test(lanes, one_more_than_there_is_room_for_is_told_so)
 	cr_expect_eq(lanes_now(&fixture), 4);
 	for (uint32_t i = 0; i < 5; i++) {
 		if (i != 1)
+			close(fd[i]);
+		raw_lane_unmap(&raw[i]);
+	}
+	wait_lanes(&fixture, 0);
+	end(&fixture);
+}
+
+Test(lanes, a_user_has_no_more_than_its_share)
+{
+	struct fixture fixture;
+	struct raw_lane raw[4];
+	struct weir_topology *topology;
+	int fd[4];
+
+	begin(&fixture);
+	topology = fixture.router->topology;
+	topology->lanes_per_user = 2;
+	for (uint32_t i = 0; i < 2; i++)
+		fd[i] = open_lane(&fixture, &raw[i]);
+	make(&raw[2]);
+	fd[2] = connect_to(&fixture);
+	cr_assert(raw_lane_hello(&raw[2], fd[2], 1));
+	refused(&fixture, fd[2], "has 2 lanes, its share");
+	topology->lanes_per_user = 5;
+	const struct weir_lane *first = weir_lane_table_at(weir_dataplane_lanes(fixture.router->dataplane), 0);
+	topology->lanes_memory_per_user = weir_lane_bytes(first) * 3;
+	raw[2].hello.arena_size = 1ull << 62;
+	fd[2] = connect_to(&fixture);
+	cr_assert(raw_lane_hello(&raw[2], fd[2], 1));
+	refused(&fixture, fd[2], "MiB in lanes");
+	raw_lane_unmap(&raw[2]);
+	fd[2] = open_lane(&fixture, &raw[2]);
+	make(&raw[3]);
+	fd[3] = connect_to(&fixture);
+	cr_assert(raw_lane_hello(&raw[3], fd[3], 1));
+	refused(&fixture, fd[3], "MiB in lanes");
+	for (uint32_t i = 0; i < 4; i++) {
+		if (i < 3)
 			close(fd[i]);
 		raw_lane_unmap(&raw[i]);
 	}

@@ -17,6 +17,7 @@
 
 #include "control/api/protocol.h"
 #include "control/daemon/server.h"
+#include "tests/support/lingering.h"
 
 #define LARGE (3u << 20)
 
@@ -26,6 +27,7 @@ struct fixture {
 	struct weir_server *server;
 	pthread_t thread;
 	atomic_bool is_over;
+	struct weir_reaper *reaper;
 	uint32_t silent_ms; // 0: the daemon's
 	uint32_t reading_ms;
 };
@@ -62,7 +64,10 @@ static void *serve(void *context)
 
 static int create(struct fixture *fixture, struct weir_trouble *trouble)
 {
+	if (!fixture->reaper)
+		cr_assert_eq(weir_reaper_create(&fixture->reaper, trouble), 0);
 	struct weir_server_config config = {
+		.reaper = fixture->reaper,
 		.path = fixture->path,
 		.mode = 0640,
 		.handler = answer,
@@ -90,6 +95,7 @@ static void end(struct fixture *fixture)
 	atomic_store(&fixture->is_over, true);
 	pthread_join(fixture->thread, NULL);
 	weir_server_destroy(fixture->server);
+	weir_reaper_destroy(fixture->reaper);
 	cr_assert_neq(access(fixture->path, F_OK), 0, "the socket file stayed");
 	rmdir(fixture->folder);
 }
@@ -506,4 +512,34 @@ Test(server, the_end_removes_no_file_but_its_own, .timeout = 20)
 	weir_server_destroy(fixture.server);
 	cr_assert_eq(unlink(fixture.path), 0, "it was removed");
 	rmdir(fixture.folder);
+}
+
+// The message's is the last hold on a descriptor whose close() waits two minutes. It is not received, and its close is not the
+// server's turn.
+Test(server, a_descriptor_that_comes_with_a_request_holds_up_nobody, .timeout = 20)
+{
+	struct fixture fixture = { 0 };
+	struct weir_trouble trouble;
+	const char request[] = "{\"command\": \"version\"}\n";
+	int keep[2];
+	char byte;
+
+	snprintf(fixture.folder, sizeof(fixture.folder), "/tmp/weir-server-XXXXXX");
+	cr_assert_not_null(mkdtemp(fixture.folder));
+	snprintf(fixture.path, sizeof(fixture.path), "%s/s", fixture.folder);
+	cr_assert_eq(create(&fixture, &trouble), 0, "%s", trouble.reason);
+	// Before anybody serves, or the test's own close() might be the last.
+	int slow = lingering(keep);
+	int fd = weir_api_connect(fixture.path);
+	cr_assert(send_descriptors(fd, request, sizeof(request) - 1, &slow, 1));
+	close(slow);
+	cr_assert_eq(pthread_create(&fixture.thread, NULL, serve, &fixture), 0);
+	cr_expect_leq(recv(fd, &byte, 1, 0), 0, "a request with a descriptor was answered");
+	close(fd);
+	fd = weir_api_connect(fixture.path);
+	json_decref(ask(fd, WEIR_COMMAND_VERSION, NULL));
+	close(fd);
+	close(keep[0]);
+	close(keep[1]);
+	end(&fixture);
 }
