@@ -9,7 +9,7 @@ import subprocess
 from judge import check, check_equal
 from lab import TOP
 
-SECONDS = 9
+SECONDS = 6
 PORTS = ('kernel',)
 
 

@@ -12,7 +12,7 @@ import socket
 from judge import check, check_equal
 from lab import program, run, topic, wait_until
 
-SECONDS = 4
+SECONDS = 3
 PORTS = ('kernel',)
 REQUESTS = 1500
 
