@@ -55,6 +55,7 @@ static void parts_init(struct weir_engine *engine, struct weir_arena *arena)
 {
 	const struct weir_engine_config *config = &engine->config;
 	weir_sessions_init(&engine->sessions, arena, config->sessions_max, config->seed);
+	weir_strangers_init(&engine->strangers, engine->sessions.secret);
 	weir_places_init(&engine->places, arena, 2 * config->shards_max);
 	weir_park_init(&engine->park, arena, config->park_frames);
 	weir_reassembly_init(&engine->reassembly, arena, config->reassembly_slots, config->reassembly_bytes);

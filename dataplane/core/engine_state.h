@@ -9,11 +9,11 @@
 #include "dataplane/core/place.h"
 #include "dataplane/core/reassembly.h"
 #include "dataplane/core/session.h"
+#include "dataplane/core/strangers.h"
 
 #define WEIR_ACK_BUCKETS 64u        // due acknowledgements, by session
 #define WEIR_MEMBERS_PER_SESSION 64u // groups one session may join; more: ERROR busy
 #define WEIR_FRESH_SLOTS 256u
-#define WEIR_NO_SESSION_RATE 1000u  // answers a second to frames of unknown sessions, and challenges to strangers
 
 // A session's membership in a group, kept at its home worker.
 struct weir_member {
@@ -139,8 +139,6 @@ struct weir_engine {
 	TAILQ_HEAD(, weir_delivery_stream) telling; // deliveries whose coordinator is to be told something
 	TAILQ_HEAD(, weir_member) members_telling;
 	TAILQ_HEAD(, weir_stream) asking; // streams whose session's home is to be asked whether it is there
-	uint64_t answer_tokens;
-	uint64_t answer_ns;
 	bool is_stopping;
 	uint32_t stop_slot;
 	uint64_t stop_request;
@@ -149,6 +147,7 @@ struct weir_engine {
 	uint8_t *scratch;
 	uint8_t *bounce; // private copy of a frame whose body is shared
 	struct weir_wheel wheel;
+	struct weir_strangers strangers;
 };
 
 // ---- engine.c ----
@@ -157,9 +156,12 @@ void weir_engine_limits_clamp(struct weir_engine_limits *limits);
 // ---- send.c ----
 // weir_frame_to() of a session whose home is here.
 struct weir_frame_header *weir_frame_home(struct weir_engine *engine, uint64_t id, uint32_t size);
-// A frame along a path, for what has no session yet.
+// A frame along the path of a session.
 struct weir_frame_header *weir_frame_to_path(struct weir_engine *engine, const struct weir_path *path, uint64_t session,
 					     uint32_t size);
+// The same to somebody without a session. NULL: no room in what strangers have, and it is not worth waiting for.
+struct weir_frame_header *weir_frame_to_stranger(struct weir_engine *engine, const struct weir_path *path, uint64_t session,
+						 uint32_t size);
 // Hands an ingress frame to another worker. false: its ring is full.
 bool weir_frame_forward(struct weir_engine *engine, uint16_t worker, const struct weir_ingress *ingress, uint8_t hops);
 // Copies a frame that another worker wrote for one of this worker's sessions to its port. false: no room now.

@@ -5,7 +5,6 @@
 #include "dataplane/core/engine_state.h"
 
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
-#define ANSWER_BURST 100u
 #define NS_PER_MS 1000000ull
 
 void weir_session_gone(struct weir_engine *engine, uint64_t id)
@@ -59,18 +58,9 @@ static void lease_fire(struct weir_timer *timer, void *context, uint64_t now_ns)
 	lease_arm(engine, session);
 }
 
-static bool may_answer(struct weir_engine *engine)
+static bool may_ask(struct weir_engine *engine, const struct weir_path *path, enum weir_stranger_question question)
 {
-	uint64_t tick_ns = 1000000000ull / WEIR_NO_SESSION_RATE;
-	uint64_t ticks = (engine->now_ns - engine->answer_ns) / tick_ns;
-	engine->answer_ns += ticks * tick_ns;
-	engine->answer_tokens += ticks;
-	if (engine->answer_tokens > ANSWER_BURST)
-		engine->answer_tokens = ANSWER_BURST;
-	if (engine->answer_tokens == 0)
-		return false;
-	engine->answer_tokens--;
-	return true;
+	return weir_strangers_may_ask(&engine->strangers, path, question, engine->now_ns);
 }
 
 // The cookie is for a hello with that nonce. Of a session only its client knows the nonce, and whoever knows it may move the
@@ -78,7 +68,7 @@ static bool may_answer(struct weir_engine *engine)
 static void challenge(struct weir_engine *engine, const struct weir_path *path, uint64_t session, uint64_t nonce)
 {
 	uint32_t size = HEADER_SIZE + sizeof(struct weir_challenge);
-	struct weir_frame_header *frame = weir_frame_to_path(engine, path, session, size);
+	struct weir_frame_header *frame = weir_frame_to_stranger(engine, path, session, size);
 	if (!frame)
 		return;
 	frame->kind = WEIR_KIND_CHALLENGE;
@@ -92,7 +82,7 @@ static void challenge(struct weir_engine *engine, const struct weir_path *path, 
 
 static void hello_error(struct weir_engine *engine, const struct weir_path *path, uint64_t nonce, enum weir_reason reason)
 {
-	struct weir_frame_header *frame = weir_frame_to_path(engine, path, 0, HEADER_SIZE + sizeof(struct weir_error));
+	struct weir_frame_header *frame = weir_frame_to_stranger(engine, path, 0, HEADER_SIZE + sizeof(struct weir_error));
 	if (!frame)
 		return;
 	frame->kind = WEIR_KIND_ERROR;
@@ -181,6 +171,26 @@ static bool speaks_our_version(const struct weir_hello *hello)
 	return memchr(hello->versions, WEIR_VERSION, sizeof(hello->versions)) != NULL;
 }
 
+static bool has_good_cookie(const struct weir_engine *engine, const struct weir_hello *hello, const struct weir_path *path)
+{
+	return hello->cookie != 0 &&
+	       weir_cookie_is_good(&engine->sessions, path, hello->nonce, hello->cookie, engine->now_ns);
+}
+
+// Nothing proves that the sender is where it says.
+static enum weir_reason answer_stranger(struct weir_engine *engine, const struct weir_hello *hello,
+					const struct weir_path *path)
+{
+	if (!may_ask(engine, path, WEIR_STRANGER_HELLO))
+		return WEIR_R_RATE;
+	if (!speaks_our_version(hello)) {
+		hello_error(engine, path, hello->nonce, WEIR_R_VERSION);
+		return WEIR_R_VERSION;
+	}
+	challenge(engine, path, 0, hello->nonce);
+	return hello->cookie ? WEIR_R_COOKIE : WEIR_R_NONE;
+}
+
 enum weir_reason weir_hello_receive(struct weir_engine *engine, const struct weir_arrival *arrival)
 {
 	const struct weir_hello *hello = (const void *)((const struct weir_frame_header *)arrival->frame + 1);
@@ -189,18 +199,8 @@ enum weir_reason weir_hello_receive(struct weir_engine *engine, const struct wei
 		return WEIR_R_SMALL_HELLO;
 	if (engine->is_stopping)
 		return WEIR_R_SESSIONS;
-	if (!speaks_our_version(hello)) {
-		hello_error(engine, path, hello->nonce, WEIR_R_VERSION);
-		return WEIR_R_VERSION;
-	}
-	if (hello->cookie == 0) {
-		challenge(engine, path, 0, hello->nonce);
-		return WEIR_R_NONE;
-	}
-	if (!weir_cookie_is_good(&engine->sessions, path, hello->nonce, hello->cookie, engine->now_ns)) {
-		challenge(engine, path, 0, hello->nonce);
-		return WEIR_R_COOKIE;
-	}
+	if (!speaks_our_version(hello) || !has_good_cookie(engine, hello, path))
+		return answer_stranger(engine, hello, path);
 	struct weir_session *session = weir_session_find_nonce(&engine->sessions, hello->nonce);
 	if (!session)
 		return session_open(engine, hello, path);
@@ -228,10 +228,10 @@ enum weir_reason weir_hello_receive(struct weir_engine *engine, const struct wei
 enum weir_reason weir_hello_no_session(struct weir_engine *engine, const struct weir_arrival *arrival)
 {
 	const struct weir_frame_header *about = arrival->frame;
-	if (!may_answer(engine))
+	if (!may_ask(engine, arrival->path, WEIR_STRANGER_NO_SESSION))
 		return WEIR_R_NO_SESSION;
 	uint32_t size = HEADER_SIZE + sizeof(struct weir_error);
-	struct weir_frame_header *frame = weir_frame_to_path(engine, arrival->path, about->session, size);
+	struct weir_frame_header *frame = weir_frame_to_stranger(engine, arrival->path, about->session, size);
 	if (frame) {
 		frame->kind = WEIR_KIND_ERROR;
 		struct weir_error body = { .reason = WEIR_R_NO_SESSION, .kind = about->kind, .request = about->sequence };
@@ -244,7 +244,7 @@ enum weir_reason weir_hello_no_session(struct weir_engine *engine, const struct 
 enum weir_reason weir_hello_stranger(struct weir_engine *engine, struct weir_session *session,
 				     const struct weir_arrival *arrival)
 {
-	if (may_answer(engine))
+	if (may_ask(engine, arrival->path, WEIR_STRANGER_MOVED))
 		challenge(engine, arrival->path, session->ref.id, session->nonce);
 	return WEIR_R_STRANGER;
 }

@@ -25,7 +25,8 @@ struct weir_path {
 	uint16_t vlan; // TCI, 0: untagged
 	uint16_t vlan_type; // 0x8100 (802.1Q) or 0x88a8 (802.1ad); 0: untagged
 	uint32_t scope; // interface index of a link-local IPv6 address on kernel ports, else 0
-	uint8_t reserved2[4];
+	bool is_stranger; // of an answer to whom no session is: ports keep such out of what sessions need
+	uint8_t reserved[3];
 };
 _Static_assert(sizeof(struct weir_path) == 64, "a path is one cache line");
 

@@ -29,6 +29,15 @@ struct weir_frame_header *weir_frame_to_path(struct weir_engine *engine, const s
 	return frame_begin(engine, place, WEIR_SENDING_HERE, session);
 }
 
+struct weir_frame_header *weir_frame_to_stranger(struct weir_engine *engine, const struct weir_path *path, uint64_t session,
+						 uint32_t size)
+{
+	struct weir_path stranger = *path;
+	stranger.is_stranger = true;
+	void *place = engine->io.send_reserve(engine->io.context, &stranger, size);
+	return place ? frame_begin(engine, place, WEIR_SENDING_HERE, session) : NULL;
+}
+
 struct weir_frame_header *weir_frame_home(struct weir_engine *engine, uint64_t id, uint32_t size)
 {
 	const struct weir_session *session = weir_session_find(&engine->sessions, id);

@@ -247,6 +247,11 @@ static void *ethdev_send_reserve(struct weir_port *port, const struct weir_path 
 		return NULL;
 	if (port->is_away)
 		return ethdev->nowhere;
+	// Half of what may wait is sessions' alone.
+	if (path->is_stranger && ethdev->outgoing_count >= WEIR_ETHDEV_SEND_ROOM / 2) {
+		weir_count(&port->statistics.send_lost, 1);
+		return NULL;
+	}
 	if (ethdev->outgoing_count == WEIR_ETHDEV_SEND_ROOM)
 		ethdev_flush(port);
 	if (ethdev->outgoing_count == WEIR_ETHDEV_SEND_ROOM || (ethdev->spare_count == 0 && !take_spare(ethdev))) {

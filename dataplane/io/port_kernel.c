@@ -17,6 +17,8 @@
 #include "dataplane/core/memory.h"
 #include "dataplane/io/kernel_watch.h"
 #include "dataplane/io/port.h"
+#include "dataplane/io/stranger_socket.h"
+#include "dataplane/io/udp_message.h"
 
 #ifndef UDP_GRO
 #define UDP_GRO 104
@@ -34,12 +36,6 @@
 #define OPEN_SLOTS 256u        // destinations that a collection is found for; two that meet in a slot take turns
 #define SOCKET_BUFFER (16 << 20)
 
-// What the kernel adds to a received message, and what we add to a sent one.
-union control {
-	struct cmsghdr align;
-	uint8_t bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(int))];
-};
-
 // Frames to one destination, one behind the other, all of `segment` bytes but the last, which may be smaller.
 struct batch {
 	struct weir_path path;
@@ -54,7 +50,7 @@ struct batch {
 struct receiving {
 	struct mmsghdr messages[MESSAGES];
 	struct iovec vectors[MESSAGES];
-	union control control[MESSAGES];
+	union weir_udp_control control[MESSAGES];
 	struct sockaddr_in6 remote[MESSAGES]; // large enough for both families
 	struct weir_path paths[MESSAGES];
 	uint32_t segment[MESSAGES];
@@ -78,7 +74,7 @@ struct sending {
 	uint32_t slot;             // of its destination
 	struct mmsghdr messages[BATCHES];
 	struct iovec vectors[BATCHES];
-	union control control[BATCHES];
+	union weir_udp_control control[BATCHES];
 	struct sockaddr_in6 remote[BATCHES];
 	uint8_t *buffers;
 };
@@ -89,8 +85,10 @@ struct kernel_port {
 	bool is_bound_to_all; // answers must name the address they leave from
 	bool has_segment;     // UDP_SEGMENT works
 	uint32_t missed;      // datagrams lost by the socket that were counted already
+	bool is_for_stranger; // what is reserved
 	struct receiving in;
 	struct sending out;
+	struct weir_stranger_socket stranger;
 };
 
 #define RECEIVE_BYTES (MESSAGES * MESSAGE_SIZE)
@@ -293,45 +291,6 @@ static struct batch *take_batch(struct sending *out, const struct weir_path *pat
 	return batch;
 }
 
-static void add_control(struct msghdr *header, int level, int type, const void *data, size_t size)
-{
-	struct cmsghdr *item = (void *)((uint8_t *)header->msg_control + header->msg_controllen);
-
-	item->cmsg_level = level;
-	item->cmsg_type = type;
-	item->cmsg_len = CMSG_LEN(size);
-	memcpy(CMSG_DATA(item), data, size);
-	header->msg_controllen += CMSG_SPACE(size);
-}
-
-static void address_message(struct kernel_port *kernel, const struct weir_path *path, struct msghdr *header,
-			    struct sockaddr_in6 *remote)
-{
-	if (kernel->family == AF_INET) {
-		struct sockaddr_in *remote4 = (void *)remote;
-		struct in_pktinfo from = { 0 };
-
-		*remote4 = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = path->remote_port };
-		memcpy(&remote4->sin_addr, path->remote_ip, 4);
-		header->msg_namelen = sizeof(*remote4);
-		if (!kernel->is_bound_to_all)
-			return;
-		memcpy(&from.ipi_spec_dst, path->local_ip, 4);
-		add_control(header, IPPROTO_IP, IP_PKTINFO, &from, sizeof(from));
-	} else {
-		struct in6_pktinfo from = { .ipi6_ifindex = path->scope };
-
-		*remote = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = path->remote_port,
-						 .sin6_scope_id = path->scope };
-		memcpy(&remote->sin6_addr, path->remote_ip, 16);
-		header->msg_namelen = sizeof(*remote);
-		if (!kernel->is_bound_to_all)
-			return;
-		memcpy(&from.ipi6_addr, path->local_ip, 16);
-		add_control(header, IPPROTO_IPV6, IPV6_PKTINFO, &from, sizeof(from));
-	}
-}
-
 // The i-th message to send: `batch` from where it stands, or its next frame alone.
 static void build_message(struct kernel_port *kernel, uint32_t i, const struct batch *batch, bool is_single)
 {
@@ -342,11 +301,11 @@ static void build_message(struct kernel_port *kernel, uint32_t i, const struct b
 	out->vectors[i].iov_base = batch->data + batch->done;
 	out->vectors[i].iov_len = is_single && left > batch->segment ? batch->segment : left;
 	header->msg_controllen = 0;
-	address_message(kernel, &batch->path, header, &out->remote[i]);
+	weir_udp_address(&batch->path, kernel->is_bound_to_all, header, &out->remote[i]);
 	if (out->vectors[i].iov_len > batch->segment) {
 		uint16_t segment = (uint16_t)batch->segment;
 
-		add_control(header, SOL_UDP, UDP_SEGMENT, &segment, sizeof(segment));
+		weir_udp_add_control(header, SOL_UDP, UDP_SEGMENT, &segment, sizeof(segment));
 	}
 }
 
@@ -473,6 +432,11 @@ static void *kernel_send_reserve(struct weir_port *port, const struct weir_path 
 
 	if (size > port->frame_max)
 		return NULL;
+	kernel->is_for_stranger = path->is_stranger;
+	if (path->is_stranger) {
+		kernel->stranger.path = *path;
+		return kernel->stranger.frame;
+	}
 	// One for the frame, one in case it turns out larger than those in front of it.
 	if (out->free_count < 2)
 		kernel_flush(port);
@@ -489,12 +453,27 @@ static void *kernel_send_reserve(struct weir_port *port, const struct weir_path 
 	return batch->data + batch->bytes;
 }
 
+static void commit_to_stranger(struct kernel_port *kernel, uint32_t size)
+{
+	if (size == 0)
+		return;
+	weir_count(&kernel->port.statistics.send_calls, 1);
+	if (weir_stranger_socket_send(&kernel->stranger, size))
+		count_sent(kernel, 1, size);
+	else
+		weir_count(&kernel->port.statistics.send_lost, 1);
+}
+
 static void kernel_send_commit(struct weir_port *port, uint32_t size)
 {
 	struct kernel_port *kernel = kernel_of(port);
 	struct sending *out = &kernel->out;
 	struct batch *batch = out->current;
 
+	if (kernel->is_for_stranger) {
+		commit_to_stranger(kernel, size);
+		return;
+	}
 	assert(batch && size <= port->frame_max);
 	out->current = NULL;
 	if (size == 0) {
@@ -533,6 +512,7 @@ static void kernel_close(struct weir_port *port)
 {
 	struct kernel_port *kernel = kernel_of(port);
 
+	weir_stranger_socket_close(&kernel->stranger);
 	if (port->fd >= 0)
 		close(port->fd);
 	weir_memory_put(kernel->in.buffers, RECEIVE_BYTES + REALIGNED_BYTES);
@@ -681,6 +661,10 @@ static int open_socket(struct kernel_port *kernel, const struct endpoint *endpoi
 				      strerror(-error));
 	if (bind(kernel->port.fd, &endpoint->address.any, endpoint->size) < 0)
 		return explain_bind(-errno, endpoint, fault);
+	error = weir_stranger_socket_open(&kernel->stranger, kernel->port.fd, endpoint->is_all);
+	if (error)
+		return weir_fault_set(fault, error, endpoint->text, "make its socket for answers to strangers",
+				      "raise the limit of open files", "%s", strerror(-error));
 	return 0;
 }
 
@@ -702,6 +686,7 @@ static int open_one(struct weir_port **out, const struct weir_port_config *confi
 	kernel->port = (struct weir_port){ .ops = &kernel_ops, .kind = WEIR_PORT_KERNEL, .queue = queue, .index = index,
 					   .worker = worker, .udp_port = (uint16_t)(config->udp_port + worker),
 					   .frame_max = WEIR_FRAME_MAX, .fd = -1, .trust_link = config->trust_link };
+	kernel->stranger.fd = -1;
 	snprintf(kernel->port.name, sizeof(kernel->port.name), "%s", config->name);
 	kernel->in.buffers = weir_memory_get(RECEIVE_BYTES + REALIGNED_BYTES, config->node);
 	kernel->out.buffers = weir_memory_get(SEND_BYTES, config->node);

@@ -4,9 +4,9 @@ from lab import program, run, wait_until
 
 
 # Publishes one event from the host; whether the router acknowledged it.
-def publish(lab, host, wait_ms=4000, address=None):
+def publish(lab, host, wait_ms=4000, address=None, topic='positions'):
     command = ['nsenter', f'--net=/run/netns/{host.netns}', 'sh', '-c',
-               f'echo x | {program("weircat")} publish positions --router udp://{address or host.router_address}:9347 '
+               f'echo x | {program("weircat")} publish {topic} --router udp://{address or host.router_address}:9347 '
                f'--wait-ms {wait_ms}']
     return run(*command, check=False).returncode == 0
 

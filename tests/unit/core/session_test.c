@@ -348,6 +348,44 @@ Test(session, answers_to_unknown_sessions_are_limited_in_rate)
 	cr_assert_geq(rig_count(&client, WEIR_KIND_ERROR), 1);
 }
 
+// One host that asks without end leaves others their answer, and hellos take nothing from frames of ended sessions.
+Test(session, a_noisy_stranger_takes_no_answer_from_another)
+{
+	struct rig_client noisy, quiet;
+	rig_client_init(rig, &noisy, 0, 1);
+	rig_client_init(rig, &quiet, 0, 2);
+	quiet.path.remote_ip[0] ^= 0x55;
+	noisy.session = 0xdeadbeefull;
+	quiet.session = 0xfeedull;
+	for (int i = 0; i < 10000; i++) {
+		noisy.nonce++;
+		rig_hello(&noisy, 0);
+	}
+	cr_assert_eq(refused(WEIR_R_RATE), 10000 - 4096);
+	rig_forget(rig);
+	for (int i = 0; i < 1500; i++)
+		rig_control(&noisy, WEIR_KIND_PING, 0, 1);
+	cr_assert_eq(rig_count(&noisy, WEIR_KIND_ERROR), 100);
+	rig_control(&quiet, WEIR_KIND_PING, 0, 1);
+	cr_assert_eq(rig_count(&quiet, WEIR_KIND_ERROR), 1);
+}
+
+// What waits for strangers' room is not what the worker waits for.
+Test(session, no_room_for_strangers_holds_nobody_up)
+{
+	struct rig_client client;
+	rig_client_init(rig, &client, 0, 1);
+	client.session = 0xdeadbeefull;
+	rig->workers[0].is_port_blocked = true;
+	rig_control(&client, WEIR_KIND_PING, 0, 1);
+	client.session = 0;
+	rig_hello(&client, 0);
+	rig->workers[0].is_port_blocked = false;
+	cr_assert_eq(weir_engine_row(rig->workers[0].engine)->send_blocked, 0);
+	rig_run(rig);
+	cr_assert_eq(rig_count(&client, WEIR_KIND_CHALLENGE) + rig_count(&client, WEIR_KIND_ERROR), 0, "not made up for later");
+}
+
 Test(session, stop_says_bye_to_everybody_and_reports_when_it_is_out)
 {
 	struct rig_client clients[3];

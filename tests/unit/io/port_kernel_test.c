@@ -381,3 +381,99 @@ Test(port_kernel, what_stops_it_from_opening_is_said_and_undone)
 	expect_fault("front.example", BASE + 10, 1, -EINVAL, "neither an IPv4 nor an IPv6");
 	other->ops->close(other);
 }
+
+// ---- Strangers ----
+
+// A network of its own in which nobody of 10.9.0.0/16 but us answers for an address.
+static void enter_dead_network(void)
+{
+	if (unshare(geteuid() == 0 ? CLONE_NEWNET : CLONE_NEWUSER | CLONE_NEWNET) != 0)
+		cr_skip_test("needs a network namespace: %s", strerror(errno));
+	cr_assert_eq(system("ip link set lo up && ip link add one type veth peer name two && ip link set two up && "
+			    "ip link set one up && ip address add 10.9.0.1/16 dev one"),
+		     0);
+}
+
+static struct weir_path path_to(const char *address, uint16_t udp_port)
+{
+	struct weir_path path = { .family = AF_INET, .remote_port = udp_port, .local_port = htons(BASE), .port = 3 };
+
+	inet_pton(AF_INET, address, path.remote_ip);
+	return path;
+}
+
+static void answer(struct weir_port *port, const struct weir_path *path)
+{
+	uint8_t *frame = port->ops->send_reserve(port, path, 64);
+
+	cr_assert_not_null(frame);
+	memset(frame, 7, 64);
+	port->ops->send_commit(port, 64);
+}
+
+// Who claims dead addresses by thousands makes the kernel keep as many answers; a session's frame leaves at once all the same.
+Test(port_kernel, answers_to_dead_strangers_hold_no_session_up)
+{
+	struct weir_path stranger = path_to("10.9.1.1", htons(5000)), session;
+	struct sockaddr_in local = { .sin_family = AF_INET };
+	socklen_t length = sizeof(local);
+	struct weir_port *port;
+	uint8_t bytes[64];
+	int client;
+
+	enter_dead_network();
+	port = open_port("0.0.0.0", 0);
+	client = open_client("127.0.0.1", BASE, 0);
+	cr_assert_eq(getsockname(client, (struct sockaddr *)&local, &length), 0);
+	session = path_to("127.0.0.1", local.sin_port);
+	memcpy(session.local_ip, session.remote_ip, 4);
+	stranger.is_stranger = true;
+	for (uint32_t i = 0; i < 100000; i++) {
+		stranger.remote_ip[2] = (uint8_t)(1 + i % 500 / 250);
+		stranger.remote_ip[3] = (uint8_t)(1 + i % 250);
+		answer(port, &stranger);
+		cr_assert(port->ops->flush(port), "the way out of sessions is full after %u", i);
+	}
+	answer(port, &session);
+	cr_assert(port->ops->flush(port));
+	cr_assert_eq(recv(client, bytes, sizeof(bytes), MSG_DONTWAIT), 64);
+	cr_assert(is_filled(bytes, 64, 7));
+	close(client);
+	port->ops->close(port);
+}
+
+// A stranger hears from the address it spoke to, and what it says next arrives where everything arrives.
+Test(port_kernel, a_stranger_is_answered_from_where_it_asked)
+{
+	const struct weir_arrival *arrivals;
+	struct weir_port *port = open_port("0.0.0.0", 0);
+	int client = open_client("127.0.0.2", BASE, 0);
+	struct weir_path path;
+	uint8_t bytes[64];
+
+	for (uint32_t i = 0; i < 20; i++) {
+		cr_assert_eq(send(client, "x", 1, 0), 1);
+		cr_assert_eq(receive(port, &arrivals), 1);
+		path = *arrivals[0].path;
+		port->ops->receive_done(port);
+		path.is_stranger = true;
+		answer(port, &path);
+		// Connected: only what comes from there is received.
+		cr_assert_eq(recv(client, bytes, sizeof(bytes), 0), 64);
+	}
+	close(client);
+	port->ops->close(port);
+}
+
+// Sharing the port with ourselves is no invitation.
+Test(port_kernel, nobody_else_joins_on_our_port)
+{
+	struct weir_port *port = open_port("0.0.0.0", 0), *second = NULL;
+	uint16_t worker = 0, index = 3;
+	struct weir_port_config config = { .name = "front", .kind = WEIR_PORT_KERNEL, .address = "0.0.0.0", .udp_port = BASE,
+					   .node = -1, .workers = &worker, .queues = 1 };
+	struct weir_fault fault = { 0 };
+
+	cr_assert_eq(weir_port_open(&second, &config, &index, &fault), -EADDRINUSE);
+	port->ops->close(port);
+}
