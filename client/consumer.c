@@ -7,8 +7,7 @@
 #include <string.h>
 
 #define REPORT_NS (100 * MS)
-#define REPORT_SPACING_NS 100000u     // between two reports of progress that nobody waits for,
-#define REPORT_CHARGE (64u << 10)     // unless so much came meanwhile
+#define REPORT_SPACING_NS 100000u     // between two reports of progress that nobody waits for, unless much came meanwhile
 #define SIGN_PINGS 2u // a member that heard nothing of its group for so many ping times asks whether it still is one
 #define CREDIT_LEAST_FRAMES 2u // of a single assignment, however many share the buffer
 

@@ -128,6 +128,7 @@ int places_walk(struct weir_consumer *consumer, struct weir_view *views, int mos
 
 // Events up to handed_to went to the application.
 void assignment_touch(struct weir_consumer *consumer, struct assignment *assignment);
+#define REPORT_CHARGE (64u << 10) // what came since the last report and is worth one: the router sends no more than a window
 uint64_t consumer_share(const struct weir_consumer *consumer); // credit of one assignment
 
 #endif

@@ -56,7 +56,8 @@ static void report_soon(struct weir_core *core, struct assignment *assignment, b
 static void received(struct weir_consumer *consumer, struct assignment *assignment, uint64_t to)
 {
 	assignment->received_to = to;
-	bool is_much = assignment->charged - assignment->reported_charged >= consumer_share(consumer) / 4;
+	uint64_t much = min_u64(consumer_share(consumer) / 4, REPORT_CHARGE);
+	bool is_much = assignment->charged - assignment->reported_charged >= much;
 	report_soon(consumer->core, assignment, is_much);
 }
 
@@ -160,10 +161,8 @@ static void fragment_in(struct weir_consumer *consumer, struct assignment *assig
 		return;
 	uint8_t *event = (uint8_t *)(kept + 1);
 	memcpy(event + fragment->offset, fragment + 1, size);
-	uint32_t cost = weir_charge((uint32_t)sizeof(*frame) + frame->body_length);
 	assignment->fragment_to += size;
-	assignment->charged = delivery->charge_from + cost;
-	assignment->assembly_cost += cost;
+	assignment->assembly_cost += weir_charge((uint32_t)sizeof(*frame) + frame->body_length);
 	if (delivery->to > frame->sequence)
 		assembled(consumer, assignment, frame);
 	else
@@ -197,10 +196,8 @@ static void accept(struct weir_consumer *consumer, struct assignment *assignment
 		.runs = frame->count,
 		.shard = frame->shard,
 	};
-	if (frame->count) {
+	if (frame->count)
 		parcel.cost = weir_charge((uint32_t)sizeof(*frame) + frame->body_length);
-		assignment->charged = delivery->charge_from + parcel.cost;
-	}
 	assignment->held += parcel.cost;
 	assignment_assembly_drop(consumer, assignment);
 	struct parcel *place = (void *)frame;
@@ -221,6 +218,9 @@ void consumers_deliver(struct weir_core *core, struct weir_frame_header *frame, 
 	if (!assignment)
 		return;
 	consumer->heard_ns = core->now_ns;
+	// Whatever becomes of it: what was charged before it has left the socket by now, or was lost.
+	uint32_t cost = frame->count ? weir_charge((uint32_t)sizeof(*frame) + frame->body_length) : 0;
+	assignment->charged = max_u64(assignment->charged, delivery->charge_from + cost);
 	if (frame->flags & WEIR_FLAG_FRAGMENT) {
 		fragment_in(consumer, assignment, frame);
 		return;

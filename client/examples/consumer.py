@@ -26,6 +26,8 @@ class Delivery:  # section 12: one (group, shard, term)
 
     def take(self, frame):  # returns payloads that are new
         to, charge_from, term = struct.unpack_from('<QQI', frame.body)
+        if term == self.term:  # whatever becomes of it: what was charged before it has left the socket, or was lost
+            self.charged = max(self.charged, charge_from + (charge(48 + len(frame.body)) if frame.count else 0))
         if term != self.term or frame.sequence > self.received_to or to <= self.received_to:
             is_ahead = term == self.term and frame.sequence > self.received_to
             self.is_gap = is_ahead and time.monotonic() > self.reported + 0.01
@@ -44,8 +46,6 @@ class Delivery:  # section 12: one (group, shard, term)
                     payloads.append(frame.body[at + 16 + 8 * words:at + size])
                 at, offset = at + (size + 7) // 8 * 8, offset + 1
         self.received_to = to
-        if frame.count:
-            self.charged = charge_from + charge(48 + len(frame.body))
         return payloads
 
     def report(self, session):

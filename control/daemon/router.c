@@ -388,6 +388,18 @@ static void watch_worker(struct weir_router *router, uint16_t worker, uint64_t t
 	known->is_stalled = is_stalled;
 }
 
+static void watch_paths(struct weir_router_worker *known, const struct weir_worker_row *row)
+{
+	if (row->path_steps == known->path_steps)
+		return;
+	weir_say(WEIR_SAY_WARNING,
+		 "frame size of session %u.%u stepped down to %u bytes: the path carries no more (%llu such steps of its "
+		 "worker's sessions so far). Look for a tunnel, a changed MTU or a switch on the way to the client",
+		 (unsigned)(row->path_session >> 32), (unsigned)row->path_session,
+		 (unsigned)row->path_size, (unsigned long long)row->path_steps);
+	known->path_steps = row->path_steps;
+}
+
 void weir_router_sample(struct weir_router *router, uint64_t time_ns)
 {
 	weir_terms_renew(&router->terms, time_ns);
@@ -404,6 +416,7 @@ void weir_router_sample(struct weir_router *router, uint64_t time_ns)
 		watch_worker(router, w, time_ns);
 		if (weir_row_read(&row, &view.workers[w], sizeof(row)) != 0)
 			continue;
+		watch_paths(worker, &row);
 		rate_update(&worker->received, row.received, seconds);
 		rate_update(&worker->sent, row.sent, seconds);
 		rate_update(&worker->busy, row.busy_ns, seconds);

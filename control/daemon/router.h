@@ -62,6 +62,7 @@ struct weir_router_worker {
 	struct weir_rate busy; // per_second is ns a second
 	struct weir_rate idle;
 	struct weir_rate sleep;
+	uint64_t path_steps;  // said so far
 	uint64_t turn_max_ns; // longest turn of the last sample's second
 	bool is_stalled; // said so already
 };

@@ -112,6 +112,7 @@ static json_t *worker_json(const struct weir_router *router, uint32_t index, con
 		{ "sleep_ns", row->sleep_ns },
 		{ "parked_frames", row->parked_frames },
 		{ "reassembly_slots", row->reassembly_slots },
+		{ "path_steps", row->path_steps },
 	};
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
@@ -325,7 +326,8 @@ static json_t *delivery_json(const struct weir_group_row *row, uint32_t shard)
 		{ "sent_to", row->sent_to },           { "received_to", row->received_to },
 		{ "settled_to", row->settled_to },     { "sent", row->sent_events },
 		{ "resent", row->resent_events },      { "redelivered", row->redelivered },
-		{ "credit_bytes", row->credit_bytes }, { "lane", row->lane },
+		{ "credit_bytes", row->credit_bytes }, { "frame_size", row->frame_size },
+		{ "lane", row->lane },
 	};
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)

@@ -440,6 +440,9 @@ static void handle(struct weir_engine *engine, const struct weir_message *messag
 	case WEIR_MESSAGE_SESSION_ASK:
 		session_ask(engine, message);
 		return;
+	case WEIR_MESSAGE_SESSION_SMALLER:
+		weir_session_smaller(engine, &message->session);
+		return;
 	case WEIR_MESSAGE_SESSION_GONE:
 		weir_session_gone(engine, message->session.id);
 		return;

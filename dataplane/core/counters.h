@@ -61,7 +61,10 @@ struct weir_worker_row {
 	uint64_t sleep_ns;      // in futex waits
 	uint64_t parked_frames; // in the worker's park pool now
 	uint64_t reassembly_slots; // in use now
-	uint64_t reserved[6];
+	uint64_t path_steps;    // times that frames of a session became smaller because its path carried no more
+	uint64_t path_session;  // the last one's name (weir_session_name()),
+	uint64_t path_size;     // and how large its frames are now
+	uint64_t reserved[3];
 };
 
 // Written by the shard's owner.
@@ -122,7 +125,8 @@ struct weir_group_row {
 	uint64_t credit_bytes;  // limit - charged
 	uint64_t lane;          // of the member that reads the log in place, 0: it gets frames
 	uint64_t member_lane;   // of the member, 0: it talks through a port
-	uint64_t reserved[6];
+	uint64_t frame_size;    // largest that is sent to the member, 0: there is none
+	uint64_t reserved[5];
 };
 
 _Static_assert(sizeof(struct weir_row_head) == 16, "row layout");

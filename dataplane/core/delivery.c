@@ -18,11 +18,9 @@
 #define RETRANSMIT_FIRST_NS (100 * MS) // before a round trip was measured
 #define RETRANSMIT_MIN_NS (10 * MS)
 #define RETRANSMIT_MAX_NS (1000 * MS)
-#define GAP_UNMEASURED_NS (10 * MS)
 #define ANNOUNCE_STARVED_NS (10 * MS)
 #define ANNOUNCE_UNSETTLED_NS (100 * MS)
 #define ANNOUNCE_IDLE_NS (1000 * MS)
-#define BACKOFF_MAX 7u
 
 static uint64_t settled_offset(const struct weir_delivery_stream *delivery)
 {
@@ -72,7 +70,7 @@ void weir_delivery_settle(struct weir_delivery_stream *delivery, uint64_t offset
 
 static uint64_t doubled(uint64_t base_ns, uint32_t times, uint64_t most_ns)
 {
-	uint64_t ns = base_ns << (times < BACKOFF_MAX ? times : BACKOFF_MAX);
+	uint64_t ns = base_ns << (times < WEIR_BACKOFF_MAX ? times : WEIR_BACKOFF_MAX);
 	return ns < most_ns ? ns : most_ns;
 }
 
@@ -191,10 +189,11 @@ static void rewind_to_settled(struct weir_delivery_stream *delivery)
 {
 	delivery->sent = delivery->settled;
 	delivery->from = delivery->sent_to = delivery->received_to = delivery->told_to = settled_offset(delivery);
-	delivery->limit = delivery->charged = delivery->charged_max = delivery->charged_received = 0;
+	weir_pace_begin(delivery);
 	delivery->fragment_sent = delivery->fragment_received = delivery->fragment_most = 0;
 	delivery->probing = WEIR_PROBING_NOT;
-	delivery->resume_from = 0;
+	delivery->has_resume = false;
+	delivery->is_first_due = true;
 	delivery->backoff = 0;
 	delivery->is_measuring = delivery->is_starved = delivery->is_stalled = false;
 	delivery->round_trip_ns = 0;
@@ -245,7 +244,7 @@ static void command_send(struct weir_delivery_stream *delivery, uint64_t now_ns)
 	}
 	uint64_t pause_ns = doubled(COMMAND_REPEAT_NS, delivery->backoff, COMMAND_REPEAT_MAX_NS);
 	delivery->command_due_ns = now_ns + (error ? NO_ROOM_RETRY_NS : pause_ns);
-	delivery->backoff += !error && delivery->backoff < BACKOFF_MAX;
+	delivery->backoff += !error && delivery->backoff < WEIR_BACKOFF_MAX;
 	weir_delivery_timer_arm(delivery);
 }
 
@@ -254,6 +253,7 @@ static void term_begin(struct weir_delivery_stream *delivery, const struct weir_
 	delivery->term = message->term;
 	delivery->member = message->session;
 	delivery->membership = message->member;
+	delivery->agreed_size = delivery->member.frame_size;
 	delivery->state = WEIR_DELIVERY_ASSIGNING;
 	rewind_to_settled(delivery);
 	if (delivery->redelivered_to < delivery->from)
@@ -349,100 +349,12 @@ static struct weir_delivery_stream *by_handle(struct weir_shard *shard, uint32_t
 	return delivery->in_use && delivery->group == group ? delivery : NULL;
 }
 
-// Sends again from received_to. A partly received event goes on behind the fragments that arrived.
-static void go_back(struct weir_delivery_stream *delivery, uint64_t now_ns)
+// The session's frame size is another one since it was looked at last: another worker stepped down, or a hello proved more.
+static void size_adopt(struct weir_delivery_stream *delivery, uint32_t size)
 {
-	const struct weir_log *log = &delivery->shard->log;
-	uint64_t settled = settled_offset(delivery);
-	struct weir_cursor cursor = delivery->settled;
-	weir_cursor_advance(log, &cursor, delivery->received_to > settled ? delivery->received_to : settled);
-	delivery->sent = cursor;
-	delivery->from = delivery->received_to;
-	delivery->charged = delivery->charged_received;
-	delivery->fragment_sent = 0;
-	delivery->is_measuring = false;
-	delivery->go_back_ns = delivery->outstanding_ns = now_ns;
-	if (delivery->received_to < settled || !delivery->fragment_received || cursor.position == log->head)
-		return;
-	const uint8_t *event = (const uint8_t *)(weir_log_run(log, cursor.position) + 1) + cursor.bytes;
-	uint32_t padded = weir_pad8(((const struct weir_event_header *)(const void *)event)->length);
-	if (delivery->fragment_received < padded && delivery->fragment_received % 8 == 0)
-		delivery->fragment_sent = delivery->fragment_received;
-}
-
-// A timeout does not tell loss from a member that was late to read. So one frame is sent again and the place where sending
-// stood is kept (the idea of F-RTO, RFC 5682): the answer decides.
-static void probe_begin(struct weir_delivery_stream *delivery, uint64_t now_ns)
-{
-	bool is_first = delivery->probing == WEIR_PROBING_NOT;
-	bool is_whole = !delivery->fragment_sent && !delivery->fragment_received && !delivery->fragment_most;
-	if (is_first) {
-		delivery->resume = delivery->sent;
-		delivery->resume_charged = delivery->charged;
-		delivery->resume_from = is_whole && delivery->from == weir_cursor_offset(&delivery->sent) ? delivery->from : 0;
-	}
-	go_back(delivery, now_ns);
-	delivery->probing = WEIR_PROBING_DUE;
-	delivery->backoff += delivery->backoff < BACKOFF_MAX;
-	weir_engine_mark_deliverable(delivery->shard->engine, delivery->shard);
-}
-
-// Progress that ends elsewhere than the frame sent again comes from the frames of before: they were late, not lost, and
-// sending goes on where it stood. A gap says that they were lost. Without progress the answer is still to come.
-static void probe_answer(struct weir_delivery_stream *delivery, const struct weir_report_entry *entry)
-{
-	bool is_gap = entry->flags & WEIR_REPORT_GAP;
-	bool is_progress = entry->received_to > delivery->received_to || entry->fragment_to > delivery->fragment_received;
-	if (delivery->probing == WEIR_PROBING_NOT || !(is_gap || is_progress))
-		return;
-	bool is_late = !is_gap && (delivery->probing == WEIR_PROBING_DUE || entry->received_to != delivery->probe_to);
-	if (is_late && delivery->resume_from && entry->received_to <= delivery->resume_from) {
-		delivery->sent = delivery->resume;
-		delivery->charged = delivery->resume_charged;
-		delivery->from = delivery->resume_from;
-		delivery->fragment_sent = 0;
-	}
-	delivery->probing = WEIR_PROBING_NOT;
-	delivery->resume_from = 0;
-}
-
-static void round_trip_measure(struct weir_delivery_stream *delivery, uint64_t now_ns)
-{
-	if (!delivery->is_measuring || delivery->received_to < delivery->measure_to)
-		return;
-	uint64_t sample = now_ns - delivery->measure_ns + 1;
-	delivery->is_measuring = false;
-	uint64_t smoothed = delivery->round_trip_ns;
-	delivery->round_trip_ns = smoothed ? smoothed - smoothed / 8 + sample / 8 : sample;
-}
-
-// received_to, and fragments of the event there. Numbers beyond what was sent are cut to it.
-static void received_apply(struct weir_delivery_stream *delivery, const struct weir_report_entry *entry, uint64_t now_ns)
-{
-	uint64_t received = entry->received_to < delivery->sent_to ? entry->received_to : delivery->sent_to;
-	uint32_t fragment = received == entry->received_to ? entry->fragment_to : 0;
-	if (received == delivery->sent_to && fragment > delivery->fragment_most)
-		fragment = delivery->fragment_most;
-	if (received < delivery->received_to || (received == delivery->received_to && fragment <= delivery->fragment_received))
-		return;
-	delivery->received_to = received;
-	delivery->fragment_received = fragment;
-	delivery->charged_received = entry->charged < delivery->charged_max ? entry->charged : delivery->charged_max;
-	delivery->backoff = 0;
-	delivery->outstanding_ns = now_ns;
-	round_trip_measure(delivery, now_ns);
-	uint64_t sent = weir_cursor_offset(&delivery->sent);
-	// Everything arrived: what was charged for frames that were lost and are not needed any more is free again.
-	if (received == sent && fragment == delivery->fragment_sent)
-		delivery->charged = delivery->charged_received;
-	// After a go-back only the report had been late: no need to send what arrived.
-	if (received > sent || (received == sent && fragment > delivery->fragment_sent) || received > delivery->from) {
-		bool was_measuring = delivery->is_measuring;
-		uint64_t go_back_ns = delivery->go_back_ns;
-		go_back(delivery, now_ns);
-		delivery->is_measuring = was_measuring;
-		delivery->go_back_ns = go_back_ns;
-	}
+	if (size > delivery->agreed_size || size < delivery->member.frame_size)
+		delivery->member.frame_size = size;
+	delivery->agreed_size = size;
 }
 
 void weir_delivery_report(struct weir_shard *shard, const struct weir_ingress *ingress, const struct weir_report_entry *entry,
@@ -469,27 +381,16 @@ void weir_delivery_report(struct weir_shard *shard, const struct weir_ingress *i
 		delivery->is_stalled = false;
 		delivery->backoff = 0;
 	}
-	probe_answer(delivery, entry);
-	received_apply(delivery, entry, now_ns);
+	if (ingress->session->frame_size != delivery->agreed_size)
+		size_adopt(delivery, ingress->session->frame_size);
+	bool was_probing = delivery->probing != WEIR_PROBING_NOT;
+	weir_repair_report(delivery, entry, now_ns);
 	uint64_t settled = entry->settled_to < delivery->received_to ? entry->settled_to : delivery->received_to;
 	if (settled > delivery->told_to)
 		delivery->told_to = settled;
 	weir_delivery_settle(delivery, settled, now_ns);
-	if (entry->limit > delivery->limit) {
-		delivery->limit = entry->limit;
-		delivery->is_starved = false;
-	}
-	uint64_t pause = delivery->round_trip_ns ? delivery->round_trip_ns : GAP_UNMEASURED_NS;
-	if (entry->flags & WEIR_REPORT_GAP && entry->received_to == delivery->received_to &&
-	    weir_delivery_is_outstanding(delivery) && now_ns - delivery->go_back_ns >= pause) {
-		// A member may have had to drop the pieces it had.
-		if (entry->fragment_to < delivery->fragment_received) {
-			delivery->fragment_received = entry->fragment_to;
-			delivery->charged_received =
-				entry->charged < delivery->charged_max ? entry->charged : delivery->charged_max;
-		}
-		go_back(delivery, now_ns);
-	}
+	if (entry->flags & WEIR_REPORT_GAP || weir_pace_has_missed(delivery))
+		weir_repair_gap(delivery, entry, was_probing, now_ns);
 	touch(delivery);
 	if (delivery->state == WEIR_DELIVERY_ACTIVE) {
 		weir_delivery_timer_arm(delivery);
@@ -544,12 +445,12 @@ static void active_timer(struct weir_delivery_stream *delivery, uint64_t now_ns)
 	if (is_resending(delivery)) {
 		if (now_ns < delivery->outstanding_ns + retransmit_ns(delivery))
 			return;
-		probe_begin(delivery, now_ns);
+		weir_repair_timeout(delivery, now_ns);
 	} else if (now_ns >= delivery->announce_ns + announce_after_ns(delivery)) {
 		if (weir_delivery_announce(delivery, now_ns))
 			delivery->announce_ns = now_ns + NO_ROOM_RETRY_NS - announce_after_ns(delivery);
 		else
-			delivery->backoff += delivery->backoff < BACKOFF_MAX;
+			delivery->backoff += delivery->backoff < WEIR_BACKOFF_MAX;
 	}
 }
 
@@ -602,7 +503,7 @@ static void cut_loose(struct weir_delivery_stream *delivery, uint64_t position)
 		settled->events = settled->bytes = 0;
 	}
 	delivery->row.dropped[WEIR_R_CUT_LOOSE] += settled_offset(delivery) - before;
-	delivery->resume_from = 0;
+	delivery->has_resume = false;
 	if (weir_cursor_offset(&delivery->sent) < settled_offset(delivery)) {
 		delivery->sent = *settled;
 		delivery->fragment_sent = 0;

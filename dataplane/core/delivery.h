@@ -30,6 +30,32 @@ void weir_delivery_timer_arm(struct weir_delivery_stream *delivery);
 // Ends the term although the member did not say that it stopped.
 void weir_delivery_break(struct weir_delivery_stream *delivery, uint64_t now_ns);
 
+// ---- pace.c ----
+void weir_pace_begin(struct weir_delivery_stream *delivery); // a term
+// Credit, and what arrived.
+void weir_pace_report(struct weir_delivery_stream *delivery, const struct weir_report_entry *entry, bool is_progress);
+// A timeout: nothing is known to be under way.
+void weir_pace_late(struct weir_delivery_stream *delivery);
+// Something is missing. was_silent: only a timeout told.
+void weir_pace_lost(struct weir_delivery_stream *delivery, bool was_silent);
+// The first frame that is missing would be smaller after a step.
+bool weir_pace_can_step(const struct weir_delivery_stream *delivery);
+// The member has seen what was sent behind the last copy of the first frame, and not that.
+bool weir_pace_has_missed(const struct weir_delivery_stream *delivery);
+// Then, and once a copy: true: the path does not carry its size, frames are smaller now.
+bool weir_pace_vanished(struct weir_delivery_stream *delivery);
+
+#define WEIR_BACKOFF_MAX 7u // doublings of a time
+
+// ---- repair.c ----
+// What the member has, says a report.
+void weir_repair_report(struct weir_delivery_stream *delivery, const struct weir_report_entry *entry, uint64_t now_ns);
+// It misses something. Answered once a round trip, and once after each timeout.
+void weir_repair_gap(struct weir_delivery_stream *delivery, const struct weir_report_entry *entry, bool was_probing,
+		     uint64_t now_ns);
+// Nothing moved for too long while something was under way.
+void weir_repair_timeout(struct weir_delivery_stream *delivery, uint64_t now_ns);
+
 // ---- reader.c ----
 // Whether the member may read in place, which its assign then says. Once offered, it counts as perhaps reading until it
 // reports.

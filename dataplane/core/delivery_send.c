@@ -18,6 +18,7 @@ struct outgoing {
 	uint32_t events;
 	uint32_t size; // datagram
 	uint32_t charge;
+	uint32_t fragment_to; // bytes of event `to` that it and those before it hold
 	uint16_t flags;
 };
 
@@ -37,6 +38,23 @@ static struct weir_frame_header *frame_begin(struct weir_delivery_stream *delive
 	struct weir_delivery *prefix = (struct weir_delivery *)(frame + 1);
 	*prefix = (struct weir_delivery){ .to = out->to, .charge_from = delivery->charged, .term = delivery->term };
 	return frame;
+}
+
+// The first frame after a go-back, which is alone when a timeout was the reason.
+static __attribute__((noinline)) void first_account(struct weir_delivery_stream *delivery, const struct outgoing *out,
+						    uint64_t now_ns)
+{
+	delivery->is_first_due = false;
+	delivery->first_size = out->size;
+	delivery->first_end = delivery->charged;
+	if (delivery->probing != WEIR_PROBING_DUE)
+		return;
+	delivery->probing = WEIR_PROBING_SENT;
+	delivery->probe_to = out->to;
+	delivery->probe_fragment = out->fragment_to;
+	// Small, and behind it: the answer says whether the path carries the one and not the other.
+	if (weir_pace_can_step(delivery))
+		(void)weir_delivery_announce(delivery, now_ns);
 }
 
 // Books a frame that was given to the port. `events` of it went out, up to `to`.
@@ -66,16 +84,12 @@ static void sent_account(struct weir_delivery_stream *delivery, const struct out
 		delivery->fragment_most = 0;
 	}
 	delivery->charged += out->charge;
-	if (delivery->charged > delivery->charged_max)
-		delivery->charged_max = delivery->charged;
 	delivery->from = out->to;
 	delivery->announce_ns = now_ns;
 	delivery->is_starved = false;
 	delivery->is_dirty = true;
-	if (delivery->probing == WEIR_PROBING_DUE) {
-		delivery->probing = WEIR_PROBING_SENT;
-		delivery->probe_to = out->to;
-	}
+	if (delivery->is_first_due)
+		first_account(delivery, out, now_ns);
 }
 
 // Offsets from here on may not share a frame with those before.
@@ -91,7 +105,7 @@ static uint16_t mark_flags(const struct weir_delivery_stream *delivery)
 
 static bool has_credit(const struct weir_delivery_stream *delivery, uint32_t size)
 {
-	return delivery->charged + weir_charge(size) <= delivery->limit;
+	return delivery->charged + weir_charge(size) <= delivery->allowed;
 }
 
 // Nothing beyond what the member has is under way: no report will come by itself and bring more credit, except for what
@@ -173,6 +187,7 @@ static int fragment_send(struct weir_delivery_stream *delivery, uint32_t room, u
 	bool is_last = bytes == left;
 	uint64_t offset = weir_cursor_offset(&delivery->sent);
 	struct outgoing out = { .to = offset + is_last, .events = is_last };
+	out.fragment_to = is_last ? 0 : delivery->fragment_sent + bytes;
 	out.size = PREFIX_SIZE + RUN_SIZE + (uint32_t)sizeof(struct weir_fragment) + bytes;
 	out.charge = weir_charge(out.size);
 	out.flags = WEIR_FLAG_FRAGMENT | mark_flags(delivery);
@@ -264,7 +279,7 @@ static uint32_t room_of(const struct weir_delivery_stream *delivery)
 	uint32_t size = delivery->member.frame_size;
 	if (!has_credit(delivery, size) && is_level(delivery) &&
 	    delivery->received_to <= weir_cursor_offset(&delivery->settled)) {
-		uint64_t credit = delivery->limit > delivery->charged ? delivery->limit - delivery->charged : 0;
+		uint64_t credit = delivery->allowed > delivery->charged ? delivery->allowed - delivery->charged : 0;
 		uint32_t bucket = 1024;
 		while (2u * bucket + WEIR_CHARGE_SKB <= credit && bucket < WEIR_FRAME_MAX)
 			bucket *= 2;

@@ -180,6 +180,9 @@ enum weir_reason weir_hello_stranger(struct weir_engine *engine, struct weir_ses
 				     const struct weir_arrival *arrival);
 // The session is over: streams, memberships, slot.
 void weir_session_end(struct weir_engine *engine, struct weir_session *session);
+// The path carries no frames larger than to->frame_size: its home tells all who ask. Where there is no room to say so, they
+// find out for themselves.
+void weir_session_smaller(struct weir_engine *engine, const struct weir_session_ref *to);
 // Streams of the session on this worker's shards.
 void weir_session_gone(struct weir_engine *engine, uint64_t id);
 // BYE to every session while there is room; true when all are gone.

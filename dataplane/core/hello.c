@@ -31,6 +31,24 @@ void weir_session_end(struct weir_engine *engine, struct weir_session *session)
 	engine->is_row_dirty = true;
 }
 
+void weir_session_smaller(struct weir_engine *engine, const struct weir_session_ref *to)
+{
+	if (to->home != engine->config.worker) {
+		const struct weir_message message = { .kind = WEIR_MESSAGE_SESSION_SMALLER, .session = *to };
+		if (weir_engine_may_tell(engine, to->home))
+			weir_engine_tell(engine, to->home, &message);
+		return;
+	}
+	struct weir_session *session = weir_session_find(&engine->sessions, to->id);
+	if (!session || session->ref.frame_size <= to->frame_size)
+		return;
+	session->ref.frame_size = to->frame_size;
+	engine->row.path_steps++;
+	engine->row.path_session = weir_session_name(&session->ref);
+	engine->row.path_size = to->frame_size;
+	engine->is_row_dirty = true;
+}
+
 // The last frame may have come up to a tick later than what is known.
 static uint64_t lease_end(const struct weir_engine *engine, const struct weir_session *session)
 {

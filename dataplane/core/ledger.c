@@ -91,7 +91,8 @@ static void delivery_publish(struct weir_delivery_stream *delivery, uint64_t now
 	row->session = weir_session_name(&delivery->member);
 	row->sent_to = delivery->sent_to;
 	row->received_to = delivery->received_to;
-	row->credit_bytes = delivery->limit > delivery->charged ? delivery->limit - delivery->charged : 0;
+	row->credit_bytes = delivery->pace.limit > delivery->charged ? delivery->pace.limit - delivery->charged : 0;
+	row->frame_size = delivery->member.id ? delivery->member.frame_size : 0;
 	row->member_lane = delivery->member.id ? delivery->member.lane : 0;
 	row->lane = delivery->reading == WEIR_READING_IN_PLACE ? row->member_lane : 0;
 	row->head.changed_ns = now_ns;

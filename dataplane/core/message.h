@@ -64,6 +64,7 @@ enum weir_message_kind {
 	WEIR_MESSAGE_SESSION_GONE,     // home to every worker: streams of the session begin their dedup window
 	WEIR_MESSAGE_SESSION_ASK,      // owner to home: a stream was opened for the session, or came with its shard; answered
 	                               // session-gone if it is not there, for that news may have been faster
+	WEIR_MESSAGE_SESSION_SMALLER,  // owner to home: the path carries no more than session.frame_size
 	WEIR_MESSAGE_LANE_FRESH,       // home to every worker: value: lane; its client began anew as `session`, and reads
 	                               // nothing of what earlier sessions were assigned
 };

@@ -110,6 +110,16 @@ struct weir_checkpoint {
 	uint64_t offset;
 };
 
+// What may be under way to a member: charge positions and amounts, as weir_charge() counts. core/pace.c.
+struct weir_pace {
+	uint64_t limit;       // credit granted
+	uint64_t seen;        // what was charged before has arrived or is lost, says the member
+	uint64_t flight_from; // nothing that was charged before is taken to be under way
+	uint64_t window;
+	uint64_t slow_to;     // below, the window doubles each round trip
+	uint64_t lost_to;     // losses of what was charged before are answered
+};
+
 // One group's place on the shard, and the delivery stream to its member. dataplane/core/delivery.c owns every field.
 struct weir_delivery_stream {
 	struct weir_shard *shard;
@@ -131,14 +141,20 @@ struct weir_delivery_stream {
 	uint64_t received_to;
 	uint64_t told_to;        // settled as the member last said; `settled` may be cut loose beyond it
 	uint64_t redelivered_to; // below: an earlier term may have handed them out
-	uint64_t limit;          // credit, bytes
-	uint64_t charged;        // credit used up to `sent`
-	uint64_t charged_max;    // highest ever in this term
-	uint64_t charged_received; // credit used up to `received_to`
+	uint64_t allowed;        // charge position up to which may be sent: credit and window
+	uint64_t charged;        // of all that was sent in this term, repetitions too
 	struct weir_cursor resume; // while probing: where sending stood before the timeout, if it was only a late report
-	uint64_t resume_charged;
-	uint64_t resume_from;    // 0: nothing to return to
+	uint64_t resume_from;
+	uint32_t resume_fragment;
+	bool has_resume;
+	bool is_first_due;       // the next frame is the first that is missing
+	uint8_t vanished;        // copies of it running that did not arrive, while something sent later did
+	uint32_t first_size;     // of its last copy, bytes
+	uint64_t first_end;      // charge position behind that copy; UINT64_MAX: none is being waited for
+	uint32_t agreed_size;    // the session's frame size when it was looked at last
+	uint32_t probe_fragment;
 	uint64_t probe_to;       // while probing: where the one frame that was sent again ends
+	struct weir_pace pace;
 	uint32_t fragment_sent;  // bytes of event `sent` that went out as fragments
 	uint32_t fragment_received; // bytes of event `received_to` that arrived as fragments
 	uint32_t fragment_most;  // bytes of event `sent_to` that ever went out as fragments in this term

@@ -121,11 +121,14 @@ static void fragment(struct consumer *consumer, const struct weir_frame_header *
 	const struct weir_run_header *run = (const void *)(delivery + 1);
 	const struct weir_fragment *piece = (const void *)(run + 1);
 	uint32_t size = frame->body_length - (uint32_t)(sizeof(*delivery) + sizeof(*run) + sizeof(*piece));
+	bool is_ahead = frame->sequence > own->received_to ||
+			(frame->sequence == own->received_to && piece->offset > own->fragment_to);
+	own->is_behind |= is_ahead;
+	own->is_asked |= !is_ahead;
 	if (frame->sequence != own->received_to || piece->offset != own->fragment_to)
 		return;
 	memcpy(consumer->assembly + piece->offset, piece + 1, size);
 	own->fragment_to += size;
-	own->charged = delivery->charge_from + weir_charge((uint32_t)sizeof(*frame) + frame->body_length);
 	if (delivery->to == frame->sequence)
 		return;
 	assert(own->fragment_to == weir_pad8(piece->total) && run->length == own->fragment_to && run->count == 1);
@@ -142,10 +145,16 @@ static void deliver(struct consumer *consumer, const struct weir_frame_header *f
 	const struct weir_delivery *delivery = (const void *)(frame + 1);
 	if (!own->is_held || delivery->term != own->term)
 		return;
+	uint64_t charged = delivery->charge_from;
+	charged += frame->count ? weir_charge((uint32_t)sizeof(*frame) + frame->body_length) : 0;
+	if (charged > own->charged)
+		own->charged = charged;
 	if (frame->flags & WEIR_FLAG_FRAGMENT) {
 		fragment(consumer, frame);
 		return;
 	}
+	own->is_behind |= frame->sequence > own->received_to;
+	own->is_asked |= delivery->to <= own->received_to;
 	if (frame->sequence > own->received_to || delivery->to <= own->received_to)
 		return;
 	uint64_t offset = frame->sequence;
@@ -164,8 +173,6 @@ static void deliver(struct consumer *consumer, const struct weir_frame_header *f
 	}
 	own->gaps += (uint32_t)(delivery->to - offset);
 	own->received_to = delivery->to;
-	if (frame->count)
-		own->charged = delivery->charge_from + weir_charge((uint32_t)sizeof(*frame) + frame->body_length);
 }
 
 bool consumer_look(struct consumer *consumer)
@@ -173,8 +180,9 @@ bool consumer_look(struct consumer *consumer)
 	const struct rig_worker *worker = &consumer->client.rig->workers[consumer->client.worker];
 	bool is_news = false;
 	while (!consumer->is_deaf && consumer->seen < worker->sent_count) {
+		uint32_t size = worker->sent[consumer->seen].size;
 		const struct weir_frame_header *frame = frame_at(consumer, consumer->seen++);
-		if (!frame)
+		if (!frame || (consumer->passes && !consumer->passes(frame, size)))
 			continue;
 		is_news = true;
 		if (frame->kind == WEIR_KIND_ASSIGN)

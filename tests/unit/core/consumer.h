@@ -19,6 +19,8 @@ struct consumer_shard {
 	uint64_t limit;
 	uint64_t charged;
 	uint32_t fragment_to;
+	bool is_behind;   // something came that lies ahead: a gap
+	bool is_asked;    // something came that is known
 	uint32_t marked;  // events received with the mark
 	uint32_t gaps;    // offsets skipped
 	uint32_t assigns; // times told
@@ -31,6 +33,7 @@ struct consumer {
 	uint32_t seen;     // frames of the worker looked at
 	uint64_t credit;   // granted beyond charged; default 1 MiB
 	bool is_deaf;      // looks at nothing
+	bool (*passes)(const struct weir_frame_header *frame, uint32_t size); // the path carries it; NULL: everything
 	bool keeps;        // does not answer revoke
 	bool has_left;
 	uint64_t asked;  // number of the last join or leave
