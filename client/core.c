@@ -367,6 +367,19 @@ bool weir_core_is_seeking(const struct weir_core *core)
 	return core->session.state == SESSION_HELLO && core->session.cookie == 0;
 }
 
+void weir_keepalive_make(struct weir_frame_header *ping, uint64_t session, uint64_t sequence)
+{
+	*ping = (struct weir_frame_header){
+		.kind = WEIR_KIND_PING, .flags = WEIR_FLAG_WORKING, .session = session, .sequence = sequence,
+	};
+	weir_frame_seal(ping, 0);
+}
+
+uint64_t weir_core_session(const struct weir_core *core)
+{
+	return core->session.state == SESSION_READY ? core->session.id : 0;
+}
+
 bool weir_core_is_unheard(const struct weir_core *core)
 {
 	const struct session *session = &core->session;

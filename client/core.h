@@ -77,6 +77,12 @@ void weir_core_too_large(struct weir_core *core, size_t size, uint64_t now_ns);
 
 // Nobody has answered yet: hellos may go to whoever could be the router.
 bool weir_core_is_seeking(const struct weir_core *core);
+// A ping that any thread may send for the client: its sequence has this bit and the monotonic time when it went out.
+#define WEIR_KEEPALIVE_PING (1ull << 63)
+struct weir_frame_header;
+void weir_keepalive_make(struct weir_frame_header *ping, uint64_t session, uint64_t sequence);
+// The session that lives, 0: none.
+uint64_t weir_core_session(const struct weir_core *core);
 // The session lives, but the router has owed the answer to a ping for longer than it should.
 bool weir_core_is_unheard(const struct weir_core *core);
 // From now on the client sends from another address: the router is told at once.

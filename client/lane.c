@@ -614,6 +614,14 @@ static void lane_close(struct weir_transport *transport)
 	free(lane);
 }
 
+// The worker looks there when it looks for frames; it is not rung for, a thousandth of a second is soon enough.
+static void keepalive(struct weir_transport *transport, uint64_t session, uint64_t sequence)
+{
+	struct weir_lane_sent *sent = &((struct lane *)transport)->page->sent;
+	__atomic_store_n(&sent->working_session, session, __ATOMIC_RELAXED);
+	__atomic_store_n(&sent->working, sequence, __ATOMIC_RELEASE);
+}
+
 static void tend(struct weir_transport *transport, struct weir_core *core, uint64_t now_ns)
 {
 }
@@ -626,6 +634,7 @@ static const struct weir_transport_ops OPS = {
 	.doze = doze,
 	.awake = awake,
 	.too_large = too_large,
+	.keepalive = keepalive,
 	.nudge = nudge,
 	.close = lane_close,
 };

@@ -142,6 +142,12 @@ static void ping_send(struct weir_core *core, uint64_t now_ns)
 void session_pong(struct weir_core *core, const struct weir_frame_header *frame)
 {
 	struct session *session = &core->session;
+	if (frame->sequence & WEIR_KEEPALIVE_PING) {
+		uint64_t asked_ns = frame->sequence & ~WEIR_KEEPALIVE_PING;
+		if (asked_ns <= core->now_ns)
+			session->proven_ns = max_u64(session->proven_ns, asked_ns);
+		return;
+	}
 	if (!session->is_ping_open || frame->sequence != session->ping)
 		return;
 	session->is_ping_open = false;

@@ -26,6 +26,8 @@ struct weir_transport_ops {
 	void (*awake)(struct weir_transport *transport);
 	// Size of a datagram that was too large for the path since the last call; 0: none.
 	uint32_t (*too_large)(struct weir_transport *transport);
+	// A ping with flag WORKING, of the session and sequence. From any thread, at any time before close.
+	void (*keepalive)(struct weir_transport *transport, uint64_t session, uint64_t sequence);
 	// What the application did may matter to a router that sleeps.
 	void (*nudge)(struct weir_transport *transport);
 	void (*close)(struct weir_transport *transport);

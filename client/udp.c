@@ -17,6 +17,7 @@
 
 #include "client/lookup.h"
 #include "client/udp_socket.h"
+#include "wire/frame.h"
 #include "wire/limits.h"
 
 #define SEGMENTS_MAX 64u      // of the kernel, per message
@@ -440,6 +441,15 @@ static uint32_t udp_send(void *context, const struct weir_datagram *datagrams, u
 	return taken;
 }
 
+static void keepalive(struct weir_transport *transport, uint64_t session, uint64_t sequence)
+{
+	const struct weir_udp *udp = (const struct weir_udp *)transport;
+	struct weir_frame_header ping;
+	weir_keepalive_make(&ping, session, sequence);
+	// Lost like any other datagram when it cannot be sent: the next one is as good.
+	(void)!send(udp->fd, &ping, sizeof(ping), MSG_DONTWAIT);
+}
+
 // ---- Receive ----
 
 static uint32_t segment_size(struct msghdr *message, uint32_t size)
@@ -549,6 +559,7 @@ static const struct weir_transport_ops OPS = {
 	.doze = doze,
 	.awake = nothing,
 	.too_large = too_large,
+	.keepalive = keepalive,
 	.nudge = nothing,
 	.close = udp_close,
 };

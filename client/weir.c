@@ -19,6 +19,7 @@
 #include "client/udp.h"
 
 #define PUBLISH_CHUNK 256 // events between two looks at what waits to be sent
+#define AWAY_NS 100000000ull // who did not look for so long looks first what came meanwhile
 #define KICK_FRAMES 40u // a publish sends when this many more frames wait than after the last time
 
 // What weir_fd() gave out; behind a pointer because asking for it changes nothing of the client.
@@ -38,6 +39,8 @@ struct weir {
 	struct waiter *waiter;
 	uint64_t kick_at; // backlog
 	uint64_t system_calls;
+	uint64_t driven_ns; // last time
+	uint64_t session;   // for weir_keepalive(), which is another thread's
 	enum weir_wait wait;
 };
 
@@ -251,9 +254,11 @@ static int drive(struct weir *weir, uint64_t end_ns)
 	if (weir->waiter->is_used)
 		weir->transport->ops->awake(weir->transport);
 	// Looking into memory is for nothing, and who was off its core for long finds there what its timers would ask for.
-	int received = weir->transport->local ? weir->transport->ops->receive(weir->transport, weir->core, now) : 0;
+	bool is_first = weir->transport->local || now - weir->driven_ns >= AWAY_NS;
+	int received = is_first ? weir->transport->ops->receive(weir->transport, weir->core, now) : 0;
+	weir->driven_ns = now;
 	run(weir, now);
-	if (!weir->transport->local) {
+	if (!weir->transport->local && received == 0) {
 		now = monotonic_now(); // what is received now may answer what was just sent: the round trip is not zero
 		received = weir->transport->ops->receive(weir->transport, weir->core, now);
 	}
@@ -264,8 +269,18 @@ static int drive(struct weir *weir, uint64_t end_ns)
 	if (received >= 0 && (weir_core_is_urgent(weir->core) || weir_core_deadline(weir->core) <= now))
 		run(weir, now);
 	weir->kick_at = weir->core->backlog + KICK_FRAMES;
+	__atomic_store_n(&weir->session, weir_core_session(weir->core), __ATOMIC_RELAXED);
 	timer_arm(weir);
 	return received;
+}
+
+int weir_keepalive(struct weir *weir)
+{
+	uint64_t session = __atomic_load_n(&weir->session, __ATOMIC_RELAXED);
+	if (!session)
+		return -ENOTCONN;
+	weir->transport->ops->keepalive(weir->transport, session, WEIR_KEEPALIVE_PING | monotonic_now());
+	return 0;
 }
 
 int weir_poll(struct weir *weir, int timeout_ms)

@@ -65,6 +65,12 @@ int weir_fd(const struct weir *weir);
 // the client goes on trying (full jitter up to 2 s); see weir_state().
 int weir_poll(struct weir *weir, int timeout_ms);
 
+// For an application that takes longer with what it was handed than the lease or the group's progress_timeout, without a call
+// of weir_poll() or without settling: says that the client lives and that it is at work. The session stays, and so do its
+// shards. Call it about once a second, from any thread, while the work goes on and no longer: it keeps other members waiting.
+// 0, or -ENOTCONN: there is no session. Neither blocks nor receives; the last call must have returned before weir_close().
+int weir_keepalive(struct weir *weir);
+
 enum weir_state {
 	WEIR_STATE_CONNECTING, // hello sent, no welcome yet
 	WEIR_STATE_READY,

@@ -63,7 +63,8 @@ enum weir_kind {
 #define WEIR_FLAG_HEADER_ONLY 0x0008u // publish, deliver: crc covers the header alone; only where a port is configured so
 #define WEIR_FLAG_IN_PLACE 0x0010u    // assign: the log may be read where it lies; a weir_assign_place follows the body
 #define WEIR_FLAG_LATER 0x0020u       // publish: the sender goes on without an acknowledgement, which may come later
-#define WEIR_FLAGS_KNOWN 0x003fu
+#define WEIR_FLAG_WORKING 0x0040u     // ping: the client is at work on what it was handed, however long it settles nothing
+#define WEIR_FLAGS_KNOWN 0x007fu
 
 // Acknowledgement levels, never blurred: higher is stronger.
 enum weir_ack_level {

@@ -29,8 +29,19 @@ struct weir_lane_word {
 
 // ---- Client's memory: this page, cursors, descriptors, arena, each beginning on a page ----
 
+// What the client writes most, and in the same line, so that looking costs nothing, its word that it is at work: a PING with
+// flag WORKING, of this session and sequence. Any thread of the client may store it: the session, then the sequence with
+// release.
+struct weir_lane_sent {
+	uint64_t value; // descriptors written so far; store with release
+	uint64_t working_session;
+	uint64_t working; // sequence; 0: never
+	uint64_t reserved[5];
+};
+_Static_assert(sizeof(struct weir_lane_sent) == 64, "it is a cache line");
+
 struct weir_lane_client {
-	struct weir_lane_word sent;   // descriptors written so far; store with release
+	struct weir_lane_sent sent;
 	struct weir_lane_word taken;  // bytes of the router's ring that may be overwritten
 	struct weir_lane_word asleep; // 1: wants a word on the bell when something was sent or a head moved
 };

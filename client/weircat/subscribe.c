@@ -11,6 +11,8 @@
 #define PAUSE_MAX_MS 20      // between two looks at a writer that is behind
 #define LOOK_NS 100000000ull // between two looks at the assignments meanwhile
 #define STEP_MS 100          // between two looks whether a signal came
+#define WORKING_NS 500000000ull    // between two words to the router that we are at work
+#define PATIENCE_NS 600000000000ull // with an output that stands still
 #define GRACE_MS 1000        // for an output that stands still, once somebody wants to go
 
 struct subscriber {
@@ -24,6 +26,7 @@ struct subscriber {
 	uint64_t progress;  // of the writer, as last seen
 	uint64_t moved_ns;  // when it moved, or had nothing to write
 	uint64_t looked_ns; // at the assignments
+	uint64_t said_ns;   // that we are at work
 	int pause_ms;
 	bool has_ended; // its group, for now
 };
@@ -104,6 +107,17 @@ static void membership_tell(struct subscriber *subscriber)
 	}
 }
 
+// What was handed out is being written, and the output takes its time: no reason to give the shards to others, until it has
+// taken nothing for so long that nobody seems to be there.
+static void say_working(struct subscriber *subscriber)
+{
+	uint64_t now = now_ns();
+	if (now - subscriber->said_ns < WORKING_NS || now - subscriber->moved_ns >= PATIENCE_NS)
+		return;
+	subscriber->said_ns = now;
+	weir_keepalive(subscriber->weir);
+}
+
 // Receives and sends, waiting for something to do. While the writer has something to tell it is looked after; where it is
 // full, what arrives is no reason to wake up.
 static int drive(struct subscriber *subscriber)
@@ -120,6 +134,7 @@ static int drive(struct subscriber *subscriber)
 	if (is_behind) {
 		subscriber->pause_ms = subscriber->pause_ms < PAUSE_MAX_MS / 2 ? 2 * subscriber->pause_ms : PAUSE_MAX_MS;
 		shards_look(subscriber);
+		say_working(subscriber);
 	}
 	if (cat_writer_room(writer) == 0) {
 		cat_writer_wait(writer, timeout_ms);

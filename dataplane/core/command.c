@@ -420,6 +420,7 @@ static void handle(struct weir_engine *engine, const struct weir_message *messag
 	case WEIR_MESSAGE_MEMBER_GONE:
 	case WEIR_MESSAGE_RELEASED:
 	case WEIR_MESSAGE_STALLED:
+	case WEIR_MESSAGE_MEMBER_WORKING:
 	case WEIR_MESSAGE_RETURNED:
 		weir_coordinator_message(engine->coordinator, message, engine->now_ns);
 		return;
@@ -432,6 +433,7 @@ static void handle(struct weir_engine *engine, const struct weir_message *messag
 	case WEIR_MESSAGE_ASSIGN:
 	case WEIR_MESSAGE_REVOKE:
 	case WEIR_MESSAGE_REVOKE_NOW:
+	case WEIR_MESSAGE_GO_ON:
 		shard_message(engine, message);
 		return;
 	case WEIR_MESSAGE_LANE_FRESH:

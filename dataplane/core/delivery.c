@@ -171,11 +171,10 @@ uint32_t weir_delivery_tell(struct weir_engine *engine, uint32_t budget)
 			.kind = delivery->telling,
 			.from = engine->config.worker,
 			.worker = delivery->coordinator,
-			.shard = delivery->shard->shard,
-			.topic = delivery->shard->topic,
+			.shard = delivery->shard->shard, .topic = delivery->shard->topic,
 			.group = delivery->group,
 			.term = delivery->term,
-			.value = settled_offset(delivery),
+			.value = weir_delivery_told_value(delivery),
 		};
 		tell_nothing(delivery);
 		weir_engine_tell(engine, delivery->coordinator, &message);
@@ -313,7 +312,7 @@ void weir_delivery_message(struct weir_shard *shard, const struct weir_message *
 			term_begin(delivery, message, now_ns);
 		return;
 	}
-	if (message->term > delivery->term && delivery->state == WEIR_DELIVERY_IDLE) {
+	if (message->kind != WEIR_MESSAGE_GO_ON && message->term > delivery->term && delivery->state == WEIR_DELIVERY_IDLE) {
 		delivery->term = message->term;
 		tell(delivery, WEIR_MESSAGE_RELEASED);
 		return;
@@ -322,6 +321,8 @@ void weir_delivery_message(struct weir_shard *shard, const struct weir_message *
 		return;
 	if (message->kind == WEIR_MESSAGE_REVOKE_NOW)
 		weir_delivery_break(delivery, now_ns);
+	else if (message->kind == WEIR_MESSAGE_GO_ON)
+		weir_delivery_go_on(delivery, now_ns);
 	else if (message->kind == WEIR_MESSAGE_REVOKE && delivery->state != WEIR_DELIVERY_REVOKING)
 		revoke_begin(delivery, now_ns);
 }

@@ -27,6 +27,25 @@ bool weir_delivery_hold_update(struct weir_shard *shard);
 // Everything below `offset` is done. An offset that is not beyond what was said before changes nothing.
 void weir_delivery_settle(struct weir_delivery_stream *delivery, uint64_t offset, uint64_t now_ns);
 void weir_delivery_timer_arm(struct weir_delivery_stream *delivery);
+// Of what the coordinator is told: how long a member that stalls had to settle something, 0: it never said that it began;
+// else how far is settled.
+static inline uint64_t weir_delivery_told_value(const struct weir_delivery_stream *delivery)
+{
+	if (delivery->telling != WEIR_MESSAGE_STALLED)
+		return weir_cursor_offset(&delivery->settled);
+	return delivery->state == WEIR_DELIVERY_ACTIVE ? delivery->progress_timeout_ns : 0;
+}
+
+// The member says that it is at work: its time to settle something begins anew.
+static inline void weir_delivery_go_on(struct weir_delivery_stream *delivery, uint64_t now_ns)
+{
+	if (delivery->state != WEIR_DELIVERY_ACTIVE)
+		return;
+	delivery->is_stalled = false;
+	delivery->progress_ns = now_ns;
+	weir_delivery_timer_arm(delivery);
+}
+
 // Ends the term although the member did not say that it stopped.
 void weir_delivery_break(struct weir_delivery_stream *delivery, uint64_t now_ns);
 

@@ -237,6 +237,8 @@ __attribute__((noinline)) static enum weir_reason session_receive(struct weir_en
 		return metadata_receive(engine, session, frame);
 	case WEIR_KIND_PING:
 		echo(engine, session, frame, WEIR_KIND_PONG);
+		if (frame->flags & WEIR_FLAG_WORKING)
+			weir_member_working(engine, session);
 		return WEIR_R_NONE;
 	case WEIR_KIND_JOIN:
 		return weir_member_join(engine, session, frame);

@@ -27,6 +27,7 @@ struct weir_member {
 	bool is_joined;
 	bool is_joining; // the coordinator was asked
 	bool is_leaving;
+	uint64_t working_ns; // the coordinator was told then that the client is at work
 	uint64_t number; // client's name for the membership
 	uint64_t request; // client's, of the last join or leave; 0 when nothing was asked
 };
@@ -205,6 +206,8 @@ enum weir_reason weir_dispatch_report(struct weir_engine *engine, const struct w
 // ---- member.c ----
 enum weir_reason weir_member_join(struct weir_engine *engine, struct weir_session *session,
 				  const struct weir_frame_header *frame);
+// The session's client says that it is at work: the coordinators of its groups are told.
+void weir_member_working(struct weir_engine *engine, struct weir_session *session);
 enum weir_reason weir_member_leave(struct weir_engine *engine, struct weir_session *session,
 				   const struct weir_frame_header *frame);
 void weir_member_joined(struct weir_engine *engine, const struct weir_message *message);

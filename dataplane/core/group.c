@@ -47,6 +47,7 @@ struct member {
 	struct weir_session_ref session; // id 0: free entry
 	uint64_t stalled_until_ns; // gets no more shards before
 	uint32_t stalls;           // in a row
+	uint64_t working_ns;       // said then that it is at work; 0: never
 	uint64_t number;           // of the membership
 	uint32_t assigned; // places in PLACE_ASSIGNED
 	uint32_t held;     // places in any state
@@ -409,6 +410,7 @@ static void member_join(struct weir_coordinator *coordinator, struct group *grou
 	member->session = message->session;
 	member->number = message->member;
 	member->is_leaving = false;
+	member->working_ns = 0;
 	answer_home(coordinator, message, WEIR_MESSAGE_MEMBER_JOINED, 0);
 	uneven_mark(group);
 }
@@ -487,9 +489,22 @@ static void stalled(struct group *group, const struct weir_message *message, uin
 	struct place *place = place_named(group, message);
 	if (!place || place->state != PLACE_ASSIGNED)
 		return;
-	member_stall(group, &group->members[place->member], now_ns);
+	struct member *member = &group->members[place->member];
+	// Whoever says that it is at work need not show it by settling.
+	if (member->working_ns && now_ns - member->working_ns < message->value) {
+		telling_set(group, place, WEIR_MESSAGE_GO_ON, false);
+		return;
+	}
+	member_stall(group, member, now_ns);
 	place_revoke(group, place, WEIR_MESSAGE_REVOKE);
 	uneven_mark(group);
+}
+
+static void working(struct group *group, const struct weir_message *message, uint64_t now_ns)
+{
+	uint32_t index = member_find(group, message->session.id);
+	if (index != NOBODY)
+		group->members[index].working_ns = now_ns;
 }
 
 // ---- The turn's loop ----
@@ -625,6 +640,8 @@ void weir_coordinator_message(struct weir_coordinator *coordinator, const struct
 		released(group, message, now_ns);
 	else if (message->kind == WEIR_MESSAGE_STALLED)
 		stalled(group, message, now_ns);
+	else if (message->kind == WEIR_MESSAGE_MEMBER_WORKING)
+		working(group, message, now_ns);
 	else if (message->kind == WEIR_MESSAGE_RETURNED)
 		returned(group, message, now_ns);
 }

@@ -5,6 +5,7 @@
 
 #include "dataplane/core/engine_state.h"
 
+#define WORKING_NS 100000000ull // between two messages that a member is at work
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
 
 static struct weir_member **member_find(struct weir_session *session, uint32_t group)
@@ -195,6 +196,18 @@ enum weir_reason weir_member_leave(struct weir_engine *engine, struct weir_sessi
 	leave_begin(engine, member);
 	member->request = leave->request;
 	return WEIR_R_NONE;
+}
+
+// What is told of it is bounded by time, for a ping costs its sender nothing.
+void weir_member_working(struct weir_engine *engine, struct weir_session *session)
+{
+	for (struct weir_member *member = session->members; member; member = member->next) {
+		bool is_due = !member->working_ns || engine->now_ns - member->working_ns >= WORKING_NS;
+		if (!is_due || !member->is_joined || member->is_leaving || member->telling)
+			continue;
+		member->working_ns = engine->now_ns;
+		tell(engine, member, WEIR_MESSAGE_MEMBER_WORKING);
+	}
 }
 
 void weir_member_joined(struct weir_engine *engine, const struct weir_message *message)

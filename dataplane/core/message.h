@@ -59,7 +59,9 @@ enum weir_message_kind {
 	WEIR_MESSAGE_REVOKE,           // coordinator to owner: planned end of the term
 	WEIR_MESSAGE_REVOKE_NOW,       // coordinator to owner: the member is gone, do not ask it
 	WEIR_MESSAGE_RELEASED,         // owner to coordinator: the term is over; value: settled_to; -ENOENT: no such group
-	WEIR_MESSAGE_STALLED,          // owner to coordinator: the member settles nothing for progress_timeout
+	WEIR_MESSAGE_STALLED,          // owner to coordinator: the member settles nothing for value, ns; 0: it never began
+	WEIR_MESSAGE_MEMBER_WORKING,   // home to coordinator: the session says that it is at work
+	WEIR_MESSAGE_GO_ON,            // coordinator to owner: the member that stalled is at work, its time begins anew
 	WEIR_MESSAGE_RETURNED,         // to coordinator: the shard is on its way to its owner, tell it again; result: the kind
 	WEIR_MESSAGE_SESSION_GONE,     // home to every worker: streams of the session begin their dedup window
 	WEIR_MESSAGE_SESSION_ASK,      // owner to home: a stream was opened for the session, or came with its shard; answered

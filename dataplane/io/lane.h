@@ -51,6 +51,7 @@ struct weir_lane {
 	char name[WEIR_NAME_SIZE];    // that the client says it has
 	// The home worker's alone.
 	_Alignas(64) uint64_t taken; // descriptors
+	uint64_t working; // sequence of the client's last word that it is at work
 	uint64_t sent;        // bytes of the ring
 	uint64_t room_to;     // position up to which the ring may be written, as the client last said
 	uint64_t full_ns;     // when a wait for room began

@@ -10,6 +10,7 @@
 
 #include "dataplane/core/memory.h"
 #include "dataplane/io/lane.h"
+#include "wire/codec.h"
 #include "wire/frame.h"
 #include "wire/prefetch.h"
 
@@ -238,14 +239,33 @@ static uint64_t take_frames(struct lane_port *lanes, struct weir_lane *lane, uin
 	return position;
 }
 
+// What the client's threads say beside its frames: the ping that it stands for, which the core judges like any other.
+static __attribute__((noinline)) void take_working(struct lane_port *lanes, struct weir_lane *lane)
+{
+	struct weir_frame_header *header = &lanes->headers[lanes->arrival_count].header;
+
+	lane->working = __atomic_load_n(&lane->client->sent.working, __ATOMIC_ACQUIRE);
+	*header = (struct weir_frame_header){
+		.kind = WEIR_KIND_PING,
+		.flags = WEIR_FLAG_WORKING,
+		.session = __atomic_load_n(&lane->client->sent.working_session, __ATOMIC_RELAXED),
+		.sequence = lane->working,
+	};
+	weir_frame_seal(header, 0);
+	lanes->arrivals[lanes->arrival_count++] = (struct weir_arrival){
+		.frame = header, .path = &lane->path, .size = HEADER_SIZE, .trust_link = true,
+	};
+}
+
 static void take_lane(struct lane_port *lanes, struct weir_lane *lane)
 {
 	uint64_t sent = __atomic_load_n(&lane->client->sent.value, __ATOMIC_ACQUIRE);
 	uint64_t waiting = sent - lane->taken;
 	uint32_t before = lanes->arrival_count;
-	uint64_t most = WEIR_PORT_BURST - before;
+	bool is_working = __atomic_load_n(&lane->client->sent.working, __ATOMIC_RELAXED) != lane->working;
+	uint64_t most;
 
-	if (waiting == 0)
+	if (waiting == 0 && !is_working)
 		return;
 	lanes->polled[lanes->polled_count++] = lane;
 	if (waiting > lane->descriptor_mask + 1ull) {
@@ -255,6 +275,9 @@ static void take_lane(struct lane_port *lanes, struct weir_lane *lane)
 		lane->train_taken = 0;
 		return;
 	}
+	if (is_working)
+		take_working(lanes, lane);
+	most = WEIR_PORT_BURST - lanes->arrival_count;
 	if (most > LANE_BURST)
 		most = LANE_BURST;
 	if (most > waiting)

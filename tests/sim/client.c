@@ -29,6 +29,18 @@ static uint32_t output_send(void *context, const struct weir_datagram *datagrams
 	return count;
 }
 
+// Another thread of the application says that it is at work, whatever the client itself is doing.
+static void keepalive(struct sim_client *client, uint64_t now_ns)
+{
+	struct weir_frame_header ping;
+	uint64_t session = weir_core_session(client->core);
+	const struct weir_datagram datagram = { &ping, sizeof(ping) };
+	if (session == 0 || client->plan->role != SIM_CONSUMER || !sim_chance(&client->sim->random, 5))
+		return;
+	weir_keepalive_make(&ping, session, WEIR_KEEPALIVE_PING | now_ns);
+	output_send(client, &datagram, 1);
+}
+
 static void wake(struct sim_client *client, uint64_t *when, uint64_t at_ns)
 {
 	if (at_ns < client->paused_until_ns)
@@ -159,6 +171,7 @@ void sim_client_poll(struct sim_client *client)
 {
 	const struct weir_core_output output = { .send = output_send, .context = client };
 	uint64_t now_ns = client->sim->now_ns;
+	keepalive(client, now_ns);
 	weir_core_poll(client->core, now_ns, &output);
 	uint64_t next = weir_core_deadline(client->core);
 	wake(client, &client->poll_at_ns, next > now_ns ? next : now_ns + 10 * SIM_US);

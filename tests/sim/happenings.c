@@ -132,6 +132,9 @@ static void consumer_deafen(struct sim *sim)
 	bool is_for_ever = sim_chance(&sim->random, 50);
 	client->deaf_until_ns = is_for_ever ? UINT64_MAX : sim->now_ns + sim_below(&sim->random, 8000) * SIM_MS;
 	sim_say(sim, "consumer %u takes no shards any more", client->index);
+	// What it was offered to read in place it has read, for all the router knows.
+	if (client->local)
+		sim->oracle.may_redeliver = true;
 }
 
 void sim_happenings_run(struct sim *sim)

@@ -12,7 +12,7 @@ import sys
 SESSION, ROUTER, NONCE, COOKIE = 0x1122334455667788, 0xa1a2a3a4a5a6a7a8, 0x0102030405060708, 0x5152535455565758
 SENT_NS, TOPIC, GROUP, STREAM, TERM = 1700000000123456789, 7, 3, 5, 9
 INCARNATION, PRODUCER, REQUEST, MEMBER = 0xc0c1c2c3c4c5c6c7, 0xb0b1b2b3b4b5b6b7, 42, 40
-FRAGMENT, REDELIVERED, HEADER_ONLY, LATER = 1, 2, 8, 32
+FRAGMENT, REDELIVERED, HEADER_ONLY, LATER, WORKING = 1, 2, 8, 32, 64
 KINDS = ('HELLO CHALLENGE WELCOME PING PONG BYE ERROR METADATA TOPIC OPEN OPENED PUBLISH PROBE ACK REFUSE SKIP CLOSE '
          'CLOSED JOIN JOINED ASSIGN DELIVER REPORT REVOKE REVOKED LEAVE LEFT').split()
 FULL, NO_STREAM, SIZE, ABANDONED = 30, 21, 26, 38
@@ -148,6 +148,8 @@ def session_frames():
     yield 'welcome', 'router none', 'session 1.17 opened at worker 1, frame size 1472', frame('WELCOME', struct.pack(
         '<QQQIIIIIHBBII', NONCE, SESSION, ROUTER, 1472, 256, 500, 3000, 60000, 1, 1, 0, 17, 0).ljust(1424, b'\0'))
     yield 'ping', 'client none', 'sequence is echoed', frame('PING', sequence=77)
+    yield 'ping-working', 'client none', 'the application is at work on what it was handed', frame(
+        'PING', flags=WORKING, sequence=1 << 63 | 1000000000)
     yield 'pong', 'router none', 'answer to ping 77', frame('PONG', sequence=77)
     yield 'bye', 'client none', 'the session is over', frame('BYE')
     yield 'bye-router', 'router none', 'the session is over, says the router', frame('BYE')
@@ -217,6 +219,7 @@ def bad_headers():
     yield 'bad-count-many', 'router count', 'an ACK of 65 entries', frame('ACK', bytes(40 * 65), 65)
     yield 'bad-flags', 'client flags', 'a PING with REDELIVERED', frame('PING', flags=REDELIVERED)
     yield 'bad-flags-unknown', 'client flags', 'flag 16', frame('PUBLISH', event(1, b''), 1, 16)
+    yield 'bad-flags-working', 'client flags', 'a PROBE of somebody at work', frame('PROBE', flags=WORKING)
     yield 'bad-flags-later', 'client flags', 'a PROBE whose acknowledgement may come later', frame('PROBE', flags=LATER)
     yield 'bad-crc', 'client crc', 'the last bit of the checksum turned', corrupt(ping, 47, 128)
     yield 'bad-crc-header', 'client crc', 'a bit of the session turned', corrupt(ping, 8)

@@ -95,6 +95,28 @@ Test(session, idle_client_pings_every_ping_ms)
 	cr_assert_eq(weir_core_state(rig.core), WEIR_STATE_READY);
 }
 
+// The application was away, a thread of it said that it works: what the router answered proves the time of the question, not
+// that of the answer, and nothing that lies in the future.
+Test(session, answers_to_pings_of_other_threads_prove_that_the_router_heard_them)
+{
+	struct weir_consumer *consumer = rig_consumer(&rig, NULL);
+	rig_assign(&rig, 0, 1, 0, 0);
+	rig_poll(&rig);
+	rig.now_ns += 2500 * RIG_MS; // of a lease of 3 s
+	uint64_t asked = rig.now_ns - 100 * RIG_MS;
+	const struct rig_delivery events = { .term = 1, .count = 4, .size = 8 };
+	struct weir_view views[4];
+	rig_deliver(&rig, &events);
+	cr_assert_eq(weir_core_consume(consumer, views, 4, rig.now_ns), 0);
+	struct weir_frame_header pong = { .kind = WEIR_KIND_PONG, .session = rig.session };
+	pong.sequence = WEIR_KEEPALIVE_PING | (rig.now_ns + RIG_MS);
+	rig_give(&rig, pong, NULL, 0);
+	cr_assert_eq(weir_core_consume(consumer, views, 4, rig.now_ns), 0);
+	pong.sequence = WEIR_KEEPALIVE_PING | asked;
+	rig_give(&rig, pong, NULL, 0);
+	cr_assert_eq(weir_core_consume(consumer, views, 4, rig.now_ns), 4);
+}
+
 Test(session, silence_of_a_lease_ends_it_and_hello_has_a_new_nonce)
 {
 	rig_poll(&rig);

@@ -500,6 +500,36 @@ Test(delivery, a_member_that_settles_nothing_for_the_progress_timeout_is_revoked
 	free(other);
 }
 
+// Of several copies of its word one a tenth of a second goes further; the last one counts for as long as the time-out.
+Test(delivery, a_member_that_says_it_is_at_work_keeps_its_shards_meanwhile, .init = setup_progress)
+{
+	publish_to(0, 4, 4);
+	run();
+	struct consumer *other = consumer_create(rig, 0, 3, 1472);
+	struct consumer *both[] = { consumer, other };
+	consumers_run(rig, both, 2);
+	uint32_t term = consumer->shards[0].term;
+	for (int i = 0; i < 20; i++) {
+		struct weir_frame_header ping = { .kind = WEIR_KIND_PING, .flags = WEIR_FLAG_WORKING };
+		rig_send(&consumer->client, &ping, "", 0);
+		rig_send(&consumer->client, &ping, "", 0);
+		rig_control(&other->client, WEIR_KIND_PING, 0, 1);
+		rig_advance_ms(rig, 200);
+		consumers_run(rig, both, 2);
+	}
+	cr_assert_eq(consumer_held(consumer), 1);
+	cr_assert_eq(consumer->shards[0].term, term);
+	cr_assert_eq(consumer->shards[0].revokes, 0);
+	for (int i = 0; i < 6; i++) {
+		rig_control(&other->client, WEIR_KIND_PING, 0, 1);
+		rig_advance_ms(rig, 200);
+		consumers_run(rig, both, 2);
+	}
+	cr_assert_eq(consumer_held(consumer), 0);
+	cr_assert_eq(other->shards[0].received_to, 4);
+	free(other);
+}
+
 Test(delivery, a_changed_progress_timeout_holds_for_what_is_outstanding_already, .init = setup)
 {
 	publish_to(0, 4, 4);
