@@ -19,6 +19,7 @@ void weir_engine_tell(struct weir_engine *engine, uint16_t worker, const struct 
 	}
 	struct weir_message_queue *self = &engine->self;
 	assert(self->tail - self->head <= self->mask);
+	engine->has_to_tell = true;
 	self->messages[self->tail++ & self->mask] = copy;
 }
 
@@ -59,6 +60,7 @@ static uint32_t handle_all(struct weir_engine *engine, const struct weir_message
 
 uint32_t weir_command_run(struct weir_engine *engine)
 {
+	engine->has_to_tell = false;
 	uint32_t handled = handle_all(engine, NULL);
 	uint32_t cost = 0;
 	uint32_t step = 1;
@@ -72,7 +74,7 @@ uint32_t weir_command_run(struct weir_engine *engine)
 	// What is left has no room at another worker, or is too much for one turn.
 	if (!TAILQ_EMPTY(&engine->members_telling) || !TAILQ_EMPTY(&engine->telling) || !TAILQ_EMPTY(&engine->asking) ||
 	    weir_coordinator_is_busy(engine->coordinator))
-		engine->has_work = true;
+		engine->has_work = engine->has_to_tell = true;
 	return handled + cost;
 }
 

@@ -149,7 +149,7 @@ static void tell(struct weir_delivery_stream *delivery, uint16_t kind)
 	if (!delivery->telling)
 		TAILQ_INSERT_TAIL(&engine->telling, delivery, told_next);
 	delivery->telling = kind;
-	engine->has_work = true;
+	engine->has_work = engine->has_to_tell = true;
 }
 
 static void tell_nothing(struct weir_delivery_stream *delivery)
@@ -692,6 +692,7 @@ void weir_delivery_attach(struct weir_shard *shard, uint64_t now_ns)
 		if (shard->deliveries[i].in_use && shard->deliveries[i].telling)
 			TAILQ_INSERT_TAIL(&shard->engine->telling, &shard->deliveries[i], told_next);
 	}
+	shard->engine->has_to_tell = true;
 	weir_reader_attach(shard, now_ns);
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
 		if (shard->deliveries[i].in_use)

@@ -340,7 +340,7 @@ bool weir_engine_run(struct weir_engine *engine, uint64_t now_ns)
 		is_busy = true;
 	if (engine->moving)
 		weir_command_move_retry(engine);
-	if (weir_command_run(engine))
+	if (engine->has_to_tell && weir_command_run(engine))
 		is_busy = true;
 	if (engine->readers)
 		weir_readers_look(engine, now_ns);
@@ -351,7 +351,8 @@ bool weir_engine_run(struct weir_engine *engine, uint64_t now_ns)
 		if (deliver(engine))
 			engine->has_work = true;
 	}
-	weir_command_run(engine);
+	if (engine->has_to_tell)
+		weir_command_run(engine);
 	if (engine->stop_request)
 		stop(engine);
 	engine->row.loops++;

@@ -137,6 +137,7 @@ struct weir_engine {
 	uint32_t members_count; // of the pool
 	struct weir_message_queue self;
 	bool is_handling; // a message: no other one is meanwhile
+	bool has_to_tell; // a message to itself, or something in one of the lists below or of the coordinator
 	TAILQ_HEAD(, weir_delivery_stream) telling; // deliveries whose coordinator is to be told something
 	TAILQ_HEAD(, weir_member) members_telling;
 	TAILQ_HEAD(, weir_stream) asking; // streams whose session's home is to be asked whether it is there

@@ -186,7 +186,7 @@ static void timer_arm(struct group *group, uint64_t due_ns)
 static void busy_mark(struct group *group)
 {
 	struct weir_coordinator *coordinator = group->coordinator;
-	coordinator->engine->has_work = true;
+	coordinator->engine->has_work = coordinator->engine->has_to_tell = true;
 	if (group->is_busy)
 		return;
 	group->is_busy = true;

@@ -44,7 +44,7 @@ static void tell(struct weir_engine *engine, struct weir_member *member, uint16_
 	if (!member->telling)
 		TAILQ_INSERT_TAIL(&engine->members_telling, member, told_next);
 	member->telling = kind;
-	engine->has_work = true;
+	engine->has_work = engine->has_to_tell = true;
 }
 
 uint32_t weir_member_tell(struct weir_engine *engine, uint32_t budget)

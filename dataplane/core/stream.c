@@ -288,7 +288,7 @@ static void publish(struct weir_shard *shard, struct weir_stream *stream, const 
 		.is_unchecked = frame->flags & WEIR_FLAG_HEADER_ONLY,
 		.flags = stream->parked_count ? 0 : frame->flags,
 	};
-	if (batch.sequence > WEIR_SEQUENCE_MAX) {
+	if (batch.sequence > weir_stream_horizon(stream)) {
 		weir_stream_refuse(shard, stream, stream->next, batch.count, WEIR_R_BAD_EVENT);
 		return;
 	}
