@@ -289,7 +289,16 @@ struct weir_router_group *weir_router_topic_group(const struct weir_router_topic
 	return NULL;
 }
 
-// Everything in one block, in this order: header, topics, index by id, groups, owners.
+static int name_compare(const void *a, const void *b, void *context)
+{
+	const struct weir_topic_spec *specs = context;
+	const uint32_t *one = a;
+	const uint32_t *other = b;
+
+	return memcmp(specs[*one].name, specs[*other].name, WEIR_NAME_SIZE);
+}
+
+// Everything in one block, in this order: header, topics, index by id, index by name, groups, owners.
 struct weir_snapshot *weir_router_snapshot(struct weir_router_topic *const *topics, uint32_t count, uint32_t ids,
 					   uint64_t revision)
 {
@@ -298,6 +307,7 @@ struct weir_snapshot *weir_router_snapshot(struct weir_router_topic *const *topi
 	struct weir_snapshot *snapshot;
 	struct weir_topic_spec *specs;
 	struct weir_group_spec *group;
+	uint32_t *by_name;
 	uint32_t *by_id;
 	uint16_t *owner;
 
@@ -305,14 +315,15 @@ struct weir_snapshot *weir_router_snapshot(struct weir_router_topic *const *topi
 		groups += topics[t]->group_count;
 		shards += topics[t]->spec.shards;
 	}
-	snapshot = calloc(1, sizeof(*snapshot) + count * sizeof(*specs) + groups * sizeof(*group) + ids * sizeof(*by_id) +
-				     shards * sizeof(*owner));
+	snapshot = calloc(1, sizeof(*snapshot) + count * sizeof(*specs) + groups * sizeof(*group) +
+				     (ids + count) * sizeof(*by_id) + shards * sizeof(*owner));
 	if (!snapshot)
 		return NULL;
 	specs = (void *)(snapshot + 1);
 	group = (void *)(specs + count);
 	by_id = (void *)(group + groups);
-	owner = (void *)(by_id + ids);
+	by_name = by_id + ids;
+	owner = (void *)(by_name + count);
 	memset(by_id, 0xff, ids * sizeof(*by_id));
 	for (uint32_t t = 0; t < count; t++) {
 		const struct weir_router_topic *topic = topics[t];
@@ -326,10 +337,13 @@ struct weir_snapshot *weir_router_snapshot(struct weir_router_topic *const *topi
 		for (uint32_t g = 0; g < topic->group_count; g++)
 			*group++ = topic->groups[g]->spec;
 		by_id[topic->spec.id.value] = t;
+		by_name[t] = t;
 	}
+	qsort_r(by_name, count, sizeof(*by_name), name_compare, specs);
 	snapshot->revision = revision;
 	snapshot->topics = specs;
 	snapshot->topic_count = count;
+	snapshot->by_name = by_name;
 	snapshot->by_id = by_id;
 	snapshot->by_id_count = ids;
 	return snapshot;

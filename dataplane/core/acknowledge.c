@@ -129,6 +129,7 @@ void weir_credit_wait(struct weir_shard *shard, struct weir_stream *stream, uint
 		return;
 	stream->is_waiting = true;
 	stream->wait_next = NULL;
+	stream->wait_previous = shard->waiters_last;
 	if (shard->waiters_last)
 		shard->waiters_last->wait_next = stream;
 	else
@@ -141,8 +142,8 @@ void weir_credit_wait(struct weir_shard *shard, struct weir_stream *stream, uint
 // for ever. So would a stream of level none whose last frames were all lost: its credit counts from what arrived.
 void weir_credit_probe(struct weir_shard *shard, struct weir_stream *stream, uint64_t sequence)
 {
-	uint64_t most = stream->level == WEIR_ACK_NONE ? WEIR_SEQUENCE_MAX : WEIR_COUNT_MAX;
-	if (sequence <= stream->limit || sequence > stream->next + most)
+	uint64_t from = stream->level == WEIR_ACK_NONE ? stream->limit : stream->next;
+	if (sequence <= stream->limit || sequence > from + WEIR_COUNT_MAX)
 		return;
 	if (free_bytes(shard) >= weir_log_run_size(stream->frame_size))
 		stream->limit = sequence;
@@ -154,15 +155,14 @@ void weir_credit_forget(struct weir_shard *shard, struct weir_stream *stream)
 {
 	if (!stream->is_waiting)
 		return;
-	struct weir_stream *previous = NULL;
-	struct weir_stream **link = &shard->waiters_first;
-	while (*link != stream) {
-		previous = *link;
-		link = &(*link)->wait_next;
-	}
-	*link = stream->wait_next;
-	if (shard->waiters_last == stream)
-		shard->waiters_last = previous;
+	if (stream->wait_previous)
+		stream->wait_previous->wait_next = stream->wait_next;
+	else
+		shard->waiters_first = stream->wait_next;
+	if (stream->wait_next)
+		stream->wait_next->wait_previous = stream->wait_previous;
+	else
+		shard->waiters_last = stream->wait_previous;
 	stream->is_waiting = false;
 	stream->wanted = 0;
 	shard->row.waiters--;

@@ -119,7 +119,7 @@ void weir_fragment_receive(struct weir_shard *shard, struct weir_stream *stream,
 		return;
 	}
 	if (frame->sequence > stream->next) {
-		if (stream->level != WEIR_ACK_NONE || frame->sequence - stream->next > 1ull << 62) {
+		if (stream->level != WEIR_ACK_NONE || frame->sequence > weir_stream_horizon(stream)) {
 			stream->wants_nack = stream->level != WEIR_ACK_NONE;
 			weir_ack_mark(shard->engine, stream);
 			weir_stream_refuse(shard, stream, frame->sequence, 1, WEIR_R_GAP);

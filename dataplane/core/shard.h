@@ -72,7 +72,8 @@ struct weir_stream {
 	uint64_t outranked;  // highest epoch that a higher one took the stream from: it may live and must stay fenced
 	// Rarely touched.
 	struct weir_timer timer; // end of the dedup window
-	struct weir_stream *wait_next;
+	struct weir_stream *wait_next; // in the shard's queue of waiters
+	struct weir_stream *wait_previous;
 	union {
 		struct weir_stream *free_next;
 		TAILQ_ENTRY(weir_stream) asked; // in the engine's list of those whose session is to be asked after

@@ -57,6 +57,7 @@ struct weir_snapshot {
 	uint64_t revision; // grows by one with every publication
 	const struct weir_topic_spec *topics;
 	uint32_t topic_count;
+	const uint32_t *by_name; // [topic_count] indices in the order of names; NULL: there are few
 	// topic id -> index into topics, or UINT32_MAX: one array access on the path.
 	const uint32_t *by_id;
 	uint32_t by_id_count;

@@ -322,7 +322,8 @@ static void skip(struct weir_shard *shard, struct weir_stream *stream, const str
 {
 	const struct weir_skip *body = (const void *)(frame + 1);
 	uint16_t reason = body->reason > 0 && body->reason < WEIR_REASON_COUNT ? body->reason : WEIR_R_ABANDONED;
-	if (frame->sequence > WEIR_SEQUENCE_MAX || body->count > WEIR_SEQUENCE_MAX) {
+	uint64_t horizon = weir_stream_horizon(stream);
+	if (frame->sequence > horizon || body->count > horizon - frame->sequence) {
 		weir_stream_refuse(shard, stream, frame->sequence, 0, WEIR_R_BAD_EVENT);
 		return;
 	}
@@ -379,7 +380,7 @@ static void ask_begin(struct weir_engine *engine, struct weir_stream *stream)
 	if (stream->home == engine->config.worker)
 		return;
 	TAILQ_INSERT_TAIL(&engine->asking, stream, asked);
-	engine->has_work = true;
+	engine->has_work = engine->has_to_tell = true;
 }
 
 static void ask_end(struct weir_engine *engine, struct weir_stream *stream)
@@ -593,7 +594,7 @@ static void close_receive(struct weir_shard *shard, struct weir_stream *stream, 
 {
 	uint64_t sequence = ingress->frame->sequence;
 	if (sequence > stream->next) {
-		if (stream->level != WEIR_ACK_NONE || sequence > WEIR_SEQUENCE_MAX) {
+		if (stream->level != WEIR_ACK_NONE || sequence > weir_stream_horizon(stream)) {
 			weir_ack_mark(shard->engine, stream);
 			return;
 		}

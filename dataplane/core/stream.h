@@ -7,6 +7,15 @@
 
 #define WEIR_SEQUENCE_MAX (1ull << 62) // beyond is no sequence but an attack on the arithmetic
 
+#define WEIR_SEQUENCES_AHEAD 65536u // beyond the credit: nobody sends, skips or loses so many more
+
+// What a producer says of sequences reaches at most so far: what it says it passed over counts in the ledger.
+static inline uint64_t weir_stream_horizon(const struct weir_stream *stream)
+{
+	uint64_t from = stream->limit > stream->next ? stream->limit : stream->next;
+	return from + WEIR_SEQUENCES_AHEAD < WEIR_SEQUENCE_MAX ? from + WEIR_SEQUENCES_AHEAD : WEIR_SEQUENCE_MAX;
+}
+
 // Events that want into the log: a frame's, a parked frame's, or one large event.
 struct weir_batch {
 	uint64_t sequence;

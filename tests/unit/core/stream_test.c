@@ -317,6 +317,49 @@ Test(stream, epochs_fence_the_older_instance)
 	cr_assert_eq(rig_ack(&two)->next, 8);
 }
 
+static uint64_t skipped(void)
+{
+	uint64_t sum = 0;
+	for (uint32_t i = 0; i < WEIR_REASON_ROOM; i++)
+		sum += row()->skipped[i];
+	return sum;
+}
+
+// What a producer passes over counts in the ledger: it cannot be more than it could have sent.
+Test(stream, nobody_skips_or_loses_what_could_never_have_been_sent)
+{
+	static const uint8_t LEVELS[] = { WEIR_ACK_NONE, WEIR_ACK_ROUTED };
+	static const uint64_t FAR[] = { 1u << 24, 1ull << 40, (1ull << 62) - 1, 1ull << 62, 1ull << 63, UINT64_MAX };
+	begin(&(struct rig_options){ .has_group = true });
+	for (uint32_t i = 0; i < 2; i++) {
+		struct rig_client one;
+		rig_client_init(rig, &one, 0, (uint16_t)(2 + i));
+		rig_connect(&one);
+		cr_assert_not_null(rig_open(&one, 0, LEVELS[i]));
+		rig_publish(&one, 0, one.next, 4);
+		for (size_t k = 0; k < sizeof(FAR) / sizeof(FAR[0]); k++) {
+			rig_skip(&one, 0, one.next + 4, FAR[k], WEIR_R_ABANDONED);
+			rig_skip(&one, 0, FAR[k], 1, WEIR_R_ABANDONED);
+			rig_skip(&one, 0, FAR[k], FAR[k], WEIR_R_ABANDONED);
+			rig_control(&one, WEIR_KIND_PROBE, 0, FAR[k]);
+			rig_publish(&one, 0, FAR[k], 1);
+			rig_control(&one, WEIR_KIND_CLOSE, 0, FAR[k]);
+			rig_run(rig);
+		}
+		cr_assert_leq(row()->offered, 200, "%lu offered", (unsigned long)row()->offered);
+		cr_assert_eq(skipped(), 0);
+	}
+}
+
+Test(stream, a_skip_of_what_was_sent_counts, .init = setup)
+{
+	rig_publish(&client, 0, 0, 4);
+	rig_skip(&client, 0, 4, client.limit - 4, WEIR_R_ABANDONED);
+	rig_run(rig);
+	cr_assert_eq(row()->skipped[WEIR_R_ABANDONED], client.limit - 4);
+	cr_assert_eq(rig_ack(&client)->next, client.limit);
+}
+
 Test(stream, an_epoch_that_no_clock_can_have_shown_is_refused_and_fences_nobody)
 {
 	begin(&(struct rig_options){ 0 });
