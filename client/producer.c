@@ -400,7 +400,7 @@ void producers_closed(struct weir_core *core, const struct weir_frame_header *fr
 {
 	struct stream *stream = stream_of(core, frame->topic, frame->shard);
 	if (stream)
-		stream_closed(stream);
+		stream_closed(stream, ((const struct weir_close *)(const void *)(frame + 1))->request);
 	core_due(core, core->now_ns);
 }
 

@@ -76,7 +76,7 @@ void stream_refuse(struct stream *stream, const struct weir_refuse_entry *entry,
 	switch (entry->reason) {
 	case WEIR_R_NO_STREAM:
 		if (stream->state == STREAM_CLOSING)
-			stream_closed(stream);
+			stream_closed(stream, stream->opened);
 		else
 			stream_open(stream, now_ns);
 		return;

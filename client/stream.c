@@ -258,6 +258,7 @@ void stream_opened(struct stream *stream, const struct weir_frame_header *frame,
 	stream->limit = opened->limit;
 	stream->level = opened->level;
 	stream->handle = frame->stream;
+	stream->opened = opened->request;
 	stream->seal++;
 	stream->repaired_ns = 0;
 	stream->request.due_ns = NEVER;
@@ -651,9 +652,9 @@ void stream_repacked(struct stream *stream, uint64_t now_ns)
 
 // ---- Ends ----
 
-void stream_closed(struct stream *stream)
+void stream_closed(struct stream *stream, uint64_t request)
 {
-	if (stream->state == STREAM_CLOSING)
+	if (stream->state == STREAM_CLOSING && request == stream->opened)
 		state_set(stream, STREAM_CLOSED);
 }
 
@@ -698,6 +699,16 @@ void stream_dead(struct stream *stream, uint16_t reason)
 }
 
 // ---- Timers ----
+
+static void close_send(struct stream *stream)
+{
+	struct weir_frame_header *frame = stream_frame(stream, WEIR_KIND_CLOSE, sizeof(struct weir_close));
+	if (!frame)
+		return;
+	frame->sequence = stream->next;
+	((struct weir_close *)(frame + 1))->request = stream->opened;
+	core_frame_send(stream->producer->core, frame, sizeof(struct weir_close));
+}
 
 static bool is_starved(const struct stream *stream)
 {
@@ -768,7 +779,7 @@ void stream_poll(struct stream *stream, uint64_t now_ns)
 	if (stream->state == STREAM_OPENING && request_is_due(core, &stream->request, now_ns))
 		open_send(stream);
 	else if (stream->state == STREAM_CLOSING && request_is_due(core, &stream->request, now_ns))
-		empty_send(stream, WEIR_KIND_CLOSE, stream->next);
+		close_send(stream);
 	else if (stream->state == STREAM_NONE && stream->head == stream->tail && !stream->write)
 		deactivate(stream);
 }

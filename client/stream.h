@@ -88,6 +88,7 @@ struct stream {
 	bool is_asking;   // somebody waits for an acknowledgement
 	bool is_late;     // the acknowledgement of the newest frame that was sent may wait
 	struct request request; // open, close
+	uint64_t opened; // number of the open that was answered
 	struct stream *active_next, *active_before;
 };
 
@@ -184,7 +185,7 @@ void stream_open(struct stream *stream, uint64_t now_ns);
 void stream_opened(struct stream *stream, const struct weir_frame_header *frame, uint64_t now_ns);
 void stream_ack(struct stream *stream, const struct weir_ack_entry *entry, uint64_t now_ns);
 void stream_refuse(struct stream *stream, const struct weir_refuse_entry *entry, uint64_t now_ns);
-void stream_closed(struct stream *stream);
+void stream_closed(struct stream *stream, uint64_t request); // of the open that it ends
 void stream_dead(struct stream *stream, uint16_t reason); // everything that waits counts as refused
 void stream_give_up(struct stream *stream); // unsent events become skipped, counted unknown
 // Sends what credit, window and hold let out, at most `most` frames. Returns how many.

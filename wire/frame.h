@@ -41,8 +41,8 @@ enum weir_kind {
 	WEIR_KIND_ACK = 14,       // R  weir_ack_entry[count]
 	WEIR_KIND_REFUSE = 15,    // R  weir_refuse_entry[count]
 	WEIR_KIND_SKIP = 16,      // C  body weir_skip; seq: first event skipped
-	WEIR_KIND_CLOSE = 17,     // C  no body; seq: next sequence of the producer
-	WEIR_KIND_CLOSED = 18,    // R  no body
+	WEIR_KIND_CLOSE = 17,     // C  body weir_close; seq: next sequence of the producer
+	WEIR_KIND_CLOSED = 18,    // R  body weir_close
 	WEIR_KIND_JOIN = 19,      // C  body weir_join
 	WEIR_KIND_JOINED = 20,    // R  body weir_joined; header topic
 	WEIR_KIND_ASSIGN = 21,    // R  body weir_assign; header topic, shard, stream
@@ -257,9 +257,11 @@ _Static_assert(sizeof(struct weir_topic_info) == 104, "topic info layout");
 
 // ---- Streams: producer to shard ----
 
+// A stream that was closed and is opened again goes on where it stood, for as long as its session lives: frames of the life
+// before are duplicates, and requests are told apart by their numbers.
 struct weir_open {
-	uint64_t request; // echoed
-	uint64_t epoch;   // that of the hello, or higher
+	uint64_t request; // echoed; grows with every opening of the stream in a session, the same in its repetitions
+	uint64_t epoch;   // that of the hello, or higher; 0: the producer is anonymous
 	uint8_t level;    // enum weir_ack_level, fixed for the stream's life
 	uint8_t reserved[7];
 } WEIR_WIRE;
@@ -274,6 +276,11 @@ struct weir_opened {
 	uint8_t reserved[7];
 } WEIR_WIRE;
 _Static_assert(sizeof(struct weir_opened) == 40, "opened layout");
+
+struct weir_close {
+	uint64_t request; // of the open whose stream ends
+} WEIR_WIRE;
+_Static_assert(sizeof(struct weir_close) == 8, "close layout");
 
 #define WEIR_ACK_NACK 0x0001u // events [next, have) are missing although later ones arrived: send them again
 #define WEIR_ACK_FULL 0x0002u // the log is full, the stream waits for its turn

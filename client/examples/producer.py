@@ -15,6 +15,7 @@ WINDOW = 32  # frames of the session under way; the router may grant more in WEL
 class Stream:  # section 8: one (producer, topic, shard)
     def __init__(self, session, topic, shard):
         frame = session.ask(OPEN, struct.pack('<QB7x', 0, 1), OPENED, topic=topic, shard=shard)
+        self.opened = frame.body[:8]  # this life of the stream
         _, self.next, self.limit = struct.unpack_from('<QQQ', frame.body)
         self.where = {'stream': frame.stream, 'topic': topic, 'shard': shard}
         self.session, self.events, self.size = session, [], 0
@@ -58,9 +59,9 @@ class Stream:  # section 8: one (producer, topic, shard)
 
     def close(self):
         while True:
-            self.session.send(CLOSE, sequence=self.next, **self.where)
+            self.session.send(CLOSE, self.opened, sequence=self.next, **self.where)
             frame = self.session.receive(0.1)
-            if frame and frame.kind == CLOSED and frame.shard == self.where['shard']:
+            if frame and frame.kind == CLOSED and frame.shard == self.where['shard'] and frame.body == self.opened:
                 return
 
 

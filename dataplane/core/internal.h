@@ -93,6 +93,8 @@ void weir_delivery_attach(struct weir_shard *shard, uint64_t now_ns);
 // Looks at the cursors of readers in place, each once, at most READERS_TURN of them.
 void weir_readers_look(struct weir_engine *engine, uint64_t now_ns);
 void weir_reader_look_shard(struct weir_shard *shard, uint64_t now_ns);
+// A producer waits for room: whoever pins the log is asked to let go, now and then.
+void weir_reader_ask(struct weir_shard *shard, uint64_t now_ns);
 // When to look again by itself. UINT64_MAX: never, a bell tells.
 uint64_t weir_readers_deadline(const struct weir_engine *engine);
 // At the end of a turn in which the log grew, or may have.

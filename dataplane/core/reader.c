@@ -12,6 +12,7 @@
 #include "dataplane/core/engine_state.h"
 #include "wire/lane.h"
 
+#define PINS_ASK_NS 100000000ull // between two times that clients are asked to let go of what they pin
 #define READERS_TURN 512u // cursors looked at in a turn
 #define LOOK_WAITED_NS 1000000ull // a producer waits for what a reader on another worker's lane settles
 #define LOOK_NS 10000000ull
@@ -255,6 +256,8 @@ static bool pin_put(struct weir_delivery_stream *delivery, uint32_t room)
 			.since_ns = weir_engine_now(shard->engine),
 			.group = delivery->group,
 			.term = delivery->term,
+			.handle = delivery->handle,
+			.home = delivery->member.home,
 		};
 		shard->pins_used++;
 		shard->holders++;
@@ -293,6 +296,23 @@ void weir_reader_unpin(struct weir_shard *shard, const struct weir_session_ref *
 			pins_freed(shard, now_ns);
 			return;
 		}
+	}
+}
+
+// Producers wait for what is pinned. The answer to the revoke of its term may have been lost, or the revoke.
+void weir_reader_ask(struct weir_shard *shard, uint64_t now_ns)
+{
+	if (!shard->pins_used || now_ns - shard->pins_asked_ns < PINS_ASK_NS)
+		return;
+	shard->pins_asked_ns = now_ns;
+	for (uint32_t i = 0; i < WEIR_PINS_ROOM; i++) {
+		const struct weir_pin *pin = &shard->pins[i];
+		if (!pin->lane || !pin->session)
+			continue;
+		const struct weir_session_ref of = { .id = pin->session, .home = pin->home, .lane = pin->lane };
+		const struct weir_revoke revoke = { .group = pin->group, .term = pin->term };
+		// No room: again with the next producer that waits.
+		(void)weir_delivery_send_revoke(shard, &of, pin->handle, &revoke);
 	}
 }
 

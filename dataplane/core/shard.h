@@ -32,14 +32,15 @@ struct weir_parked; // a parked out-of-order frame, core/park.h
 enum weir_stream_state {
 	WEIR_STREAM_FREE = 0,
 	WEIR_STREAM_OPEN,
-	WEIR_STREAM_DORMANT, // closed, or its session is over: kept until dedup_window passed
+	WEIR_STREAM_DORMANT, // its session is over: kept until dedup_window passed
+	WEIR_STREAM_CLOSED,  // in order: kept as long as its session, a named one for dedup_window more
 };
 
 // One producer's order on one shard. Core state of the ingress side; dataplane/core/stream.c owns every field.
 struct weir_stream {
 	// Touched by every frame, and by every acknowledgement that has nothing special to say: one cache line.
 	uint64_t next;       // sequence expected
-	uint64_t session;    // id that may write; 0 when dormant
+	uint64_t session;    // id that may write; 0 when dormant or closed
 	struct weir_shard *shard;
 	uint64_t limit;      // credit told last
 	uint64_t producer;
@@ -71,6 +72,8 @@ struct weir_stream {
 	uint32_t reassembly; // slot, while is_assembling
 	uint64_t outranked;  // highest epoch that a higher one took the stream from: it may live and must stay fenced
 	// Rarely touched.
+	uint64_t request;        // number of the open of this life
+	uint64_t closed_by;      // session that closed it and still lives, 0: none
 	struct weir_timer timer; // end of the dedup window
 	struct weir_stream *wait_next; // in the shard's queue of waiters
 	struct weir_stream *wait_previous;
@@ -103,6 +106,8 @@ struct weir_pin {
 	uint64_t since_ns;
 	uint32_t group;
 	uint32_t term;
+	uint32_t handle; // of the delivery that was
+	uint16_t home;   // worker of the session
 };
 
 // Begin of a run.
@@ -244,12 +249,13 @@ struct weir_shard {
 	uint32_t streams_used; // open and dormant
 	uint32_t streams_limit; // highest handle ever used + 1
 	struct weir_chains by_producer; // open and dormant streams
-	struct weir_chains by_session;  // open ones
+	struct weir_chains by_session;  // open ones, and closed ones whose session lives
 	struct weir_delivery_stream deliveries[WEIR_SHARD_GROUPS_MAX] __attribute__((aligned(64)));
 	// Readers in place: where in the log the head was when it was told, lately.
 	uint64_t checkpoints_made;
 	struct weir_checkpoint checkpoints[WEIR_CHECKPOINTS];
 	uint32_t pins_used;
+	uint64_t pins_asked_ns; // when those who pin the log were last asked to let go
 	bool is_going; // being removed: its log is not written any more
 	struct weir_pin pins[WEIR_PINS_ROOM];
 	struct weir_shard_row row; // private, published when dirty

@@ -165,8 +165,10 @@ enum weir_reason weir_stream_append(struct weir_shard *shard, struct weir_stream
 	if (reason != WEIR_R_NONE) {
 		if (reason == WEIR_R_DROP_NEW && stream->refused_to < batch->sequence + batch->count)
 			stream->refused_to = batch->sequence + batch->count;
-		if (reason == WEIR_R_FULL)
+		if (reason == WEIR_R_FULL) {
 			weir_credit_wait(shard, stream, batch->length);
+			weir_reader_ask(shard, now_ns);
+		}
 		weir_stream_refuse(shard, stream, batch->sequence, batch->count, reason);
 		return reason;
 	}
@@ -364,13 +366,16 @@ static inline uint64_t session_hash(uint64_t session)
 	return session >> 32;
 }
 
-static void session_set(struct weir_shard *shard, struct weir_stream *stream, uint64_t session)
+// The session that may write, or the one that closed the stream; at most one of them.
+static void session_set(struct weir_shard *shard, struct weir_stream *stream, uint64_t session, uint64_t closed_by)
 {
-	if (stream->session)
-		weir_chains_remove(&shard->by_session, session_hash(stream->session), stream->handle);
+	uint64_t before = stream->session | stream->closed_by;
+	if (before)
+		weir_chains_remove(&shard->by_session, session_hash(before), stream->handle);
 	stream->session = session;
-	if (session)
-		weir_chains_add(&shard->by_session, session_hash(session), stream->handle);
+	stream->closed_by = closed_by;
+	if (session | closed_by)
+		weir_chains_add(&shard->by_session, session_hash(session | closed_by), stream->handle);
 }
 
 // A stream is opened by a frame and ended by a message, which may be faster. So its session's home is asked once it is there,
@@ -398,9 +403,8 @@ uint32_t weir_stream_ask(struct weir_engine *engine, uint32_t budget)
 		next = TAILQ_NEXT(stream, asked);
 		if (!weir_engine_may_tell(engine, stream->home))
 			continue;
-		const struct weir_message message = {
-			.kind = WEIR_MESSAGE_SESSION_ASK, .session = weir_stream_ref(stream),
-		};
+		struct weir_message message = { .kind = WEIR_MESSAGE_SESSION_ASK, .session = weir_stream_ref(stream) };
+		message.session.id |= stream->closed_by;
 		ask_end(engine, stream);
 		weir_engine_tell(engine, stream->home, &message);
 		told++;
@@ -416,7 +420,7 @@ static void stream_free(struct weir_shard *shard, struct weir_stream *stream)
 	holdings_drop(shard, stream);
 	stream->ack_place = 0;
 	stream->state = WEIR_STREAM_FREE;
-	session_set(shard, stream, 0);
+	session_set(shard, stream, 0, 0);
 	weir_chains_remove(&shard->by_producer, producer_hash(stream->producer), stream->handle);
 	stream->producer = 0;
 	stream->free_next = shard->streams_free;
@@ -432,7 +436,8 @@ static void dormant_fire(struct weir_timer *timer, void *context, uint64_t now_n
 	stream_free(stream->shard, stream);
 }
 
-static void stream_sleep(struct weir_shard *shard, struct weir_stream *stream, uint64_t now_ns)
+// Its session is over. state: dormant or closed.
+static void stream_sleep(struct weir_shard *shard, struct weir_stream *stream, enum weir_stream_state state, uint64_t now_ns)
 {
 	struct weir_engine *engine = shard->engine;
 	// Nothing came of it, and no epoch: there is nothing to remember.
@@ -443,8 +448,8 @@ static void stream_sleep(struct weir_shard *shard, struct weir_stream *stream, u
 	ask_end(engine, stream);
 	holdings_drop(shard, stream);
 	stream->ack_place = 0;
-	stream->state = WEIR_STREAM_DORMANT;
-	session_set(shard, stream, 0);
+	stream->state = state;
+	session_set(shard, stream, 0, 0);
 	weir_wheel_arm(&engine->wheel, &stream->timer, now_ns + engine->config.limits.dedup_window_ms * NS_PER_MS);
 }
 
@@ -510,7 +515,8 @@ static void take_over(struct weir_shard *shard, struct weir_stream *stream, cons
 	holdings_drop(shard, stream);
 	weir_wheel_cancel(&engine->wheel, &stream->timer);
 	stream->state = WEIR_STREAM_OPEN;
-	session_set(shard, stream, ingress->session->id);
+	session_set(shard, stream, ingress->session->id, 0);
+	stream->request = open->request;
 	if (open->epoch > stream->epoch && stream->epoch > stream->outranked)
 		stream->outranked = stream->epoch;
 	stream->epoch = open->epoch;
@@ -542,6 +548,15 @@ static bool is_epoch_possible(const struct weir_engine *engine, uint64_t epoch)
 	return epoch <= engine->io.wall_clock(engine->io.context) + EPOCH_AHEAD_NS;
 }
 
+// A copy of the open of an earlier life, or of this one before it was closed.
+static bool is_late_open(const struct weir_stream *stream, uint64_t session, const struct weir_open *open)
+{
+	if (!stream)
+		return false;
+	return (stream->session == session && open->request < stream->request) ||
+	       (stream->closed_by == session && open->request <= stream->request);
+}
+
 static void open_receive(struct weir_shard *shard, const struct weir_ingress *ingress)
 {
 	const struct weir_open *open = (const void *)(ingress->frame + 1);
@@ -554,6 +569,10 @@ static void open_receive(struct weir_shard *shard, const struct weir_ingress *in
 	if (reason == WEIR_R_NONE && !is_epoch_possible(shard->engine, open->epoch))
 		reason = WEIR_R_EPOCH;
 	struct weir_stream *stream = find_producer(shard, session->producer);
+	if (is_late_open(stream, session->id, open)) {
+		weir_engine_count_drop(shard->engine, WEIR_R_LATE, 1);
+		return;
+	}
 	if (reason == WEIR_R_NONE && stream && stream->session != session->id) {
 		if (open->epoch < stream->epoch)
 			reason = WEIR_R_FENCED;
@@ -574,25 +593,35 @@ static void open_receive(struct weir_shard *shard, const struct weir_ingress *in
 		take_over(shard, stream, ingress, level);
 	else if (open->epoch > stream->epoch)
 		stream->epoch = open->epoch;
+	stream->request = open->request;
 	opened_send(shard, stream, ingress);
 }
 
 static void closed_send(struct weir_shard *shard, const struct weir_ingress *ingress)
 {
-	struct weir_frame_header *frame = weir_frame_to(shard->engine, ingress->session, HEADER_SIZE);
+	struct weir_frame_header *frame =
+		weir_frame_to(shard->engine, ingress->session, HEADER_SIZE + sizeof(struct weir_close));
 	if (!frame)
 		return;
 	frame->kind = WEIR_KIND_CLOSED;
 	frame->topic = shard->topic;
 	frame->shard = shard->shard;
 	frame->stream = ingress->frame->stream;
-	weir_frame_send(shard->engine, frame, 0);
+	memcpy(frame + 1, ingress->frame + 1, sizeof(struct weir_close));
+	weir_frame_send(shard->engine, frame, sizeof(struct weir_close));
 }
 
 static void close_receive(struct weir_shard *shard, struct weir_stream *stream, const struct weir_ingress *ingress,
 			  uint64_t now_ns)
 {
+	const struct weir_close *ask = (const void *)(ingress->frame + 1);
 	uint64_t sequence = ingress->frame->sequence;
+	// Of an earlier life.
+	if (ask->request != stream->request || sequence < stream->next) {
+		weir_engine_count_drop(shard->engine, WEIR_R_LATE, 1);
+		weir_ack_mark(shard->engine, stream);
+		return;
+	}
 	if (sequence > stream->next) {
 		if (stream->level != WEIR_ACK_NONE || sequence > weir_stream_horizon(stream)) {
 			weir_ack_mark(shard->engine, stream);
@@ -602,13 +631,13 @@ static void close_receive(struct weir_shard *shard, struct weir_stream *stream, 
 		weir_engine_mark_dirty(shard->engine, shard);
 	}
 	closed_send(shard, ingress);
-	if (stream->epoch == 0) {
-		stream_free(shard, stream);
-		return;
-	}
-	stream_sleep(shard, stream, now_ns);
+	holdings_drop(shard, stream);
+	stream->ack_place = 0;
+	stream->state = WEIR_STREAM_CLOSED;
+	session_set(shard, stream, 0, ingress->session->id);
 	// In order: whoever comes next may have started by an earlier clock. Who was taken over and never closed stays out.
-	stream->epoch = stream->outranked + 1;
+	if (stream->epoch)
+		stream->epoch = stream->outranked + 1;
 }
 
 // A frame for a stream that is not the session's.
@@ -655,6 +684,8 @@ void weir_stream_receive(struct weir_shard *shard, const struct weir_ingress *in
 		return;
 	case WEIR_KIND_PROBE:
 		weir_credit_probe(shard, stream, frame->sequence);
+		if (stream->is_waiting)
+			weir_reader_ask(shard, now_ns);
 		weir_ack_mark(shard->engine, stream);
 		return;
 	case WEIR_KIND_SKIP:
@@ -670,14 +701,25 @@ void weir_stream_receive(struct weir_shard *shard, const struct weir_ingress *in
 
 // ---- Ends and moves ----
 
+// Nothing of the session that may write, or that closed it, can come any more.
+static void session_over(struct weir_shard *shard, struct weir_stream *stream, uint64_t now_ns)
+{
+	if (stream->session)
+		stream_sleep(shard, stream, WEIR_STREAM_DORMANT, now_ns);
+	else if (stream->epoch == 0)
+		stream_free(shard, stream);
+	else
+		stream_sleep(shard, stream, WEIR_STREAM_CLOSED, now_ns);
+}
+
 void weir_stream_session_gone(struct weir_shard *shard, uint64_t session, uint64_t now_ns)
 {
 	uint32_t at = weir_chains_first(&shard->by_session, session_hash(session));
 	while (at) {
 		struct weir_stream *stream = &shard->streams[at - 1];
 		at = weir_chains_next(&shard->by_session, at - 1);
-		if (stream->session == session)
-			stream_sleep(shard, stream, now_ns);
+		if ((stream->session | stream->closed_by) == session)
+			session_over(shard, stream, now_ns);
 	}
 }
 
@@ -714,12 +756,13 @@ void weir_stream_attach(struct weir_shard *shard, uint64_t now_ns)
 		bool is_due = stream->is_ack_due || stream->ack_place & WEIR_ACK_WAITS;
 		stream->is_ack_due = false;
 		stream->ack_place = 0;
-		if (stream->state == WEIR_STREAM_DORMANT) {
+		uint64_t session = stream->session | stream->closed_by;
+		if (!session && stream->state != WEIR_STREAM_FREE) {
 			weir_wheel_arm(&engine->wheel, &stream->timer, stream->timer.due_ns);
-		} else if (stream->state == WEIR_STREAM_OPEN) {
+		} else if (session) {
 			bool is_home = stream->home == engine->config.worker;
-			if (is_home && !weir_session_find(&engine->sessions, stream->session)) {
-				stream_sleep(shard, stream, now_ns);
+			if (is_home && !weir_session_find(&engine->sessions, session)) {
+				session_over(shard, stream, now_ns);
 				continue;
 			}
 			ask_begin(engine, stream);

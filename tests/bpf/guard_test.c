@@ -101,7 +101,7 @@ Test(guard, every_kind_of_a_client_is_redirected)
 		{ WEIR_KIND_PUBLISH, 18, 1424 },
 		{ WEIR_KIND_PROBE, 0, 0 },
 		{ WEIR_KIND_SKIP, 0, sizeof(struct weir_skip) },
-		{ WEIR_KIND_CLOSE, 0, 0 },
+		{ WEIR_KIND_CLOSE, 0, sizeof(struct weir_close) },
 		{ WEIR_KIND_JOIN, 0, sizeof(struct weir_join) },
 		{ WEIR_KIND_REPORT, 3, 3 * sizeof(struct weir_report_entry) },
 		{ WEIR_KIND_REVOKED, 0, sizeof(struct weir_revoke) },

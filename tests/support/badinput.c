@@ -227,10 +227,13 @@ static uint16_t body_of_kind(struct bad *bad, struct weir_frame_header *header)
 		size = sizeof(struct weir_leave);
 		*(struct weir_leave *)body = (struct weir_leave){ .group = below(bad, 4) };
 		break;
+	case WEIR_KIND_CLOSE:
+		size = sizeof(struct weir_close);
+		*(struct weir_close *)body = (struct weir_close){ .request = below(bad, 8) };
+		break;
 	case WEIR_KIND_PING:
 	case WEIR_KIND_BYE:
 	case WEIR_KIND_PROBE:
-	case WEIR_KIND_CLOSE:
 		break;
 	default: // of the other direction, or unknown: any bytes will do
 		size = (uint16_t)(below(bad, 64) * 8);

@@ -133,8 +133,8 @@ def stream_frames():
     yield 'skip', 'client none', 'the producer passes over 17 events that were refused size', \
         frame('SKIP', struct.pack('<QH6x', 17, SIZE), sequence=103, **place)
     yield 'close', 'client none', 'nothing follows; the producer would use sequence 120 next', \
-        frame('CLOSE', sequence=120, **place)
-    yield 'closed', 'router none', 'the stream is closed', frame('CLOSED', **place)
+        frame('CLOSE', struct.pack('<Q', REQUEST), sequence=120, **place)
+    yield 'closed', 'router none', 'the stream is closed', frame('CLOSED', struct.pack('<Q', REQUEST), **place)
 
 
 def session_frames():

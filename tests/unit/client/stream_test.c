@@ -562,14 +562,18 @@ Test(stream, close_waits_for_acknowledgement_then_shakes_hands)
 	}
 	cr_assert_not_null(close);
 	cr_assert_eq(close->sequence, 1002);
-	for (uint16_t shard = 0; shard < 4; shard++)
+	const struct weir_close first = *(const struct weir_close *)(const void *)(close + 1);
+	for (uint16_t shard = 0; shard < 4; shard++) {
+		// Each shard's open has a number of its own, one after the other.
+		const struct weir_close closed = { .request = first.request - 1 + shard };
 		rig_give(&rig,
 			 (struct weir_frame_header){ .kind = WEIR_KIND_CLOSED,
 						     .session = rig.session,
 						     .topic = RIG_TOPIC,
 						     .shard = shard,
 						     .stream = 100u + shard },
-			 NULL, 0);
+			 &closed, sizeof(closed));
+	}
 	rig_clear(&rig);
 	weir_core_close(rig.core, rig.now_ns);
 	rig_pass(&rig, 10 * RIG_MS);

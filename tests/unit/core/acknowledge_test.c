@@ -218,6 +218,8 @@ Test(acknowledge, a_stream_that_ends_is_not_answered_and_its_place_serves_anothe
 	rig_control(&client, WEIR_KIND_CLOSE, 0, sent);
 	turn_behind();
 	cr_assert_eq(rig_count(&client, WEIR_KIND_CLOSED), 1);
+	rig_control(&client, WEIR_KIND_BYE, 0, 0);
+	rig_run(rig);
 	struct rig_client next;
 	rig_client_init(rig, &next, 0, 3);
 	rig_connect(&next);

@@ -461,7 +461,7 @@ const struct weir_opened *rig_open(struct rig_client *client, uint16_t shard, ui
 {
 	uint32_t before = rig_count(client, WEIR_KIND_OPENED);
 	struct weir_frame_header header = { .kind = WEIR_KIND_OPEN, .topic = RIG_TOPIC, .shard = shard };
-	const struct weir_open body = { .request = 4711, .epoch = client->epoch, .level = level };
+	const struct weir_open body = { .request = ++client->opened, .epoch = client->epoch, .level = level };
 	rig_send(client, &header, &body, sizeof(body));
 	rig_run(client->rig);
 	if (rig_count(client, WEIR_KIND_OPENED) == before)
@@ -509,7 +509,8 @@ void rig_control(struct rig_client *client, enum weir_kind kind, uint16_t shard,
 	struct weir_frame_header header = {
 		.kind = (uint8_t)kind, .topic = RIG_TOPIC, .shard = shard, .stream = client->stream, .sequence = sequence,
 	};
-	rig_send(client, &header, "", 0);
+	const struct weir_close close = { .request = client->opened };
+	rig_send(client, &header, &close, kind == WEIR_KIND_CLOSE ? sizeof(close) : 0);
 }
 
 void rig_skip(struct rig_client *client, uint16_t shard, uint64_t sequence, uint64_t count, uint16_t reason)

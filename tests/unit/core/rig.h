@@ -108,6 +108,7 @@ struct rig_client {
 	uint64_t session;
 	uint32_t frame_size;
 	uint32_t stream; // of the last opened
+	uint64_t opened; // number of the last open
 	uint64_t next;
 	uint64_t limit;
 	uint16_t flags; // of what it publishes, besides

@@ -256,7 +256,7 @@ Test(stream, a_full_table_refuses_streams)
 	connect_as(&other, 2, 42, 0);
 	cr_assert_null(rig_open(&other, 0, WEIR_ACK_ROUTED));
 	cr_assert_eq(rig_refusal(&other)->reason, WEIR_R_STREAMS);
-	cr_assert_eq(rig_refusal(&other)->sequence, 4711, "the request");
+	cr_assert_eq(rig_refusal(&other)->sequence, other.opened, "the request");
 }
 
 Test(stream, each_of_many_ends_with_its_session_and_goes_on_with_its_producer)
@@ -427,7 +427,7 @@ Test(stream, a_producer_whose_session_ended_goes_on_within_the_dedup_window)
 	cr_assert_eq(rig_open(&two, 0, WEIR_ACK_ROUTED)->next, 0, "past the window it is another stream");
 }
 
-Test(stream, close_with_everything_there_is_confirmed_and_frees_an_anonymous_one, .init = setup)
+Test(stream, close_with_everything_there_is_confirmed_and_frees_an_anonymous_one_with_its_session, .init = setup)
 {
 	rig_publish(&client, 0, 0, 4);
 	rig_control(&client, WEIR_KIND_CLOSE, 0, 6);
@@ -439,7 +439,85 @@ Test(stream, close_with_everything_there_is_confirmed_and_frees_an_anonymous_one
 	rig_control(&client, WEIR_KIND_CLOSE, 0, 6);
 	rig_run(rig);
 	cr_assert_eq(rig_count(&client, WEIR_KIND_CLOSED), 2, "a repeated close is confirmed again");
+	cr_assert_eq(row()->streams, 1, "copies that come late find it");
+	rig_control(&client, WEIR_KIND_BYE, 0, 0);
+	rig_run(rig);
 	cr_assert_eq(row()->streams, 0);
+}
+
+// ---- Lives of one stream in one session ----
+
+static uint64_t late(void)
+{
+	return rig->workers[0].row.refused[WEIR_R_LATE];
+}
+
+static void open_again(uint64_t request)
+{
+	client.opened = request - 1;
+	rig_open(&client, 0, WEIR_ACK_ROUTED);
+}
+
+Test(stream, late_copies_of_a_whole_life_change_nothing, .init = setup)
+{
+	uint64_t first = client.opened;
+	rig_publish(&client, 0, 0, 4);
+	rig_control(&client, WEIR_KIND_CLOSE, 0, 4);
+	rig_run(rig);
+	// All of it once more while the stream is closed.
+	open_again(first);
+	cr_assert_eq(late(), 1);
+	rig_publish(&client, 0, 0, 4);
+	rig_run(rig);
+	cr_assert_eq(row()->accepted, 4);
+	rig_control(&client, WEIR_KIND_CLOSE, 0, 4);
+	rig_run(rig);
+	cr_assert_eq(rig_count(&client, WEIR_KIND_CLOSED), 2);
+	// And once more in its next life.
+	rig_forget(rig);
+	const struct weir_opened *opened = (open_again(first + 1), (const void *)(rig_last(&client, WEIR_KIND_OPENED) + 1));
+	cr_assert_eq(opened->next, 4, "it goes on where it stood");
+	open_again(first);
+	cr_assert_eq(rig_count(&client, WEIR_KIND_OPENED), 1);
+	rig_publish(&client, 0, 0, 4);
+	rig_run(rig);
+	cr_assert_eq(row()->accepted, 4);
+	cr_assert_eq(row()->duplicate, 4);
+	client.opened = first;
+	rig_control(&client, WEIR_KIND_CLOSE, 0, 4);
+	rig_run(rig);
+	cr_assert_eq(rig_count(&client, WEIR_KIND_CLOSED), 0, "what it ends is over");
+	cr_assert_eq(late(), 3);
+	rig_publish(&client, 0, 4, 4);
+	rig_run(rig);
+	cr_assert_eq(row()->accepted, 8, "the stream is open");
+}
+
+Test(stream, a_close_below_next_ends_nothing, .init = setup)
+{
+	rig_publish(&client, 0, 0, 4);
+	rig_control(&client, WEIR_KIND_CLOSE, 0, 3);
+	rig_run(rig);
+	cr_assert_eq(rig_count(&client, WEIR_KIND_CLOSED), 0);
+	cr_assert_eq(late(), 1);
+	rig_publish(&client, 0, 4, 4);
+	rig_run(rig);
+	cr_assert_eq(row()->accepted, 8);
+}
+
+Test(stream, who_closed_in_order_gave_the_name_back)
+{
+	begin(&(struct rig_options){ 0 });
+	struct rig_client one;
+	struct rig_client two;
+	connect_as(&one, 3, 42, 200);
+	rig_open(&one, 0, WEIR_ACK_ROUTED);
+	rig_publish(&one, 0, 0, 4);
+	rig_control(&one, WEIR_KIND_CLOSE, 0, 4);
+	rig_control(&one, WEIR_KIND_BYE, 0, 0);
+	rig_run(rig);
+	connect_as(&two, 4, 42, 100);
+	cr_assert_eq(rig_open(&two, 0, WEIR_ACK_ROUTED)->next, 4, "a clock that stepped back does not matter");
 }
 
 Test(stream, level_none_counts_gaps_exactly_and_never_goes_back, .init = NULL)
