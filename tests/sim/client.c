@@ -65,7 +65,8 @@ static void parts_open(struct sim_client *client)
 		sim_group_name(group, plan->group);
 		error = weir_core_consumer_open(client->core, topic, group, &options, &client->consumer);
 	}
-	if (error)
+	// The one of before is closing.
+	if (error && error != -EEXIST)
 		sim_fail(sim, "client %u cannot open: %d", client->index, error);
 }
 
@@ -138,6 +139,14 @@ void sim_client_close(struct sim_client *client)
 	books_keep(client);
 	client->is_closing = true;
 	weir_core_close(client->core, client->sim->now_ns);
+	client->poll_at_ns = client->sim->now_ns;
+}
+
+void sim_client_renew(struct sim_client *client)
+{
+	struct weir_producer *producer = client->producer;
+	books_keep(client);
+	weir_core_producer_close(producer);
 	client->poll_at_ns = client->sim->now_ns;
 }
 
@@ -245,12 +254,17 @@ static void producer_act(struct sim_client *client)
 
 // ---- Consumer ----
 
+static bool may_settle_wrongly(const struct sim *sim, uint32_t group)
+{
+	return sim->oracle.may_lose || sim->oracle.has_ended[group];
+}
+
 static void late_settle(struct sim_client *client)
 {
 	for (uint32_t i = 0; i < client->late_count; i++) {
 		int error = weir_core_settle(client->consumer, &client->late[i]);
 		// A view of a former life of the router may be of no term, or beyond what was handed out in this one.
-		if (error && error != -ESTALE && !(error == -EINVAL && client->sim->oracle.may_lose))
+		if (error && error != -ESTALE && !(error == -EINVAL && may_settle_wrongly(client->sim, client->plan->group)))
 			sim_fail(client->sim, "client %u cannot settle: %d", client->index, error);
 	}
 	client->late_count = 0;
@@ -329,7 +343,7 @@ void sim_client_act(struct sim_client *client)
 		client->act_at_ns = UINT64_MAX;
 		return;
 	}
-	if (client->plan->role == SIM_PRODUCER)
+	if (client->producer)
 		producer_act(client);
 	else if (client->consumer)
 		consumer_act(client);

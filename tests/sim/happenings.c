@@ -83,6 +83,36 @@ static void group_change(struct sim *sim)
 		sim_control_op(sim, &op);
 }
 
+static void group_again(struct sim *sim)
+{
+	struct sim_op op = { .kind = SIM_OP_GROUP_AGAIN, .group = sim_below(&sim->random, sim->plan.groups) };
+	op.until_ns = sim->now_ns + sim_below(&sim->random, 400) * SIM_MS;
+	if (!sim_control_is_idle(sim) || sim->control.group_life[op.group] + 2 > SIM_LIVES)
+		return;
+	sim_say(sim, "group %u ends and comes again", op.group);
+	sim_control_op(sim, &op);
+}
+
+static void topic_again(struct sim *sim)
+{
+	struct sim_op op = { .kind = SIM_OP_TOPIC_AGAIN, .topic = sim_below(&sim->random, sim->plan.topics) };
+	op.until_ns = sim->now_ns + sim_below(&sim->random, 400) * SIM_MS;
+	if (!sim_control_is_idle(sim) || sim->control.topic_life[op.topic] + 2 > SIM_LIVES)
+		return;
+	sim_say(sim, "topic %u ends and comes again", op.topic);
+	sim_control_op(sim, &op);
+}
+
+// Its streams end, others of the same names begin in the same session.
+static void producer_again(struct sim *sim)
+{
+	struct sim_client *client = client_pick(sim, SIM_PRODUCER);
+	if (!client->core || !client->producer || client->is_done)
+		return;
+	sim_say(sim, "producer %u closes and opens anew", client->index);
+	sim_client_renew(client);
+}
+
 static void port_block(struct sim *sim)
 {
 	struct sim_worker *worker = &sim->router.worker[sim_below(&sim->random, sim->plan.workers)];
@@ -146,6 +176,8 @@ void sim_happenings_run(struct sim *sim)
 	} all[SIM_HAPPENINGS] = {
 		{ plan->router_restart_ms, router_restart }, { plan->producer_crash_ms, producer_crash },
 		{ plan->consumer_crash_ms, consumer_crash }, { plan->leave_ms, consumer_leave },
+		{ plan->group_again_ms, group_again },       { plan->topic_again_ms, topic_again },
+		{ plan->producer_again_ms, producer_again },
 		{ plan->move_ms, shard_move },               { plan->group_change_ms, group_change },
 		{ plan->blocked_ms, port_block },            { plan->outage_ms, link_outage },
 		{ plan->rebind_ms, address_change },         { plan->pause_ms, pause_one },

@@ -56,9 +56,10 @@ static int log_get(void *context, uint32_t topic, uint16_t shard, uint64_t incar
 {
 	struct sim_local *local = context;
 	struct sim *sim = local->sim;
-	const struct weir_shard *asked = sim->router.shards[topic - 1][shard];
+	uint32_t index = (topic - 1) % SIM_TOPICS;
+	const struct weir_shard *asked = sim->router.shards[index][shard];
 	struct sim_map *unused = NULL;
-	if (asked->log.incarnation != incarnation)
+	if (!asked || asked->log.incarnation != incarnation)
 		return -ENOENT;
 	// Now and then it is not to be had, and frames have to do.
 	if (sim_chance(&sim->random, 5))
@@ -75,7 +76,7 @@ static int log_get(void *context, uint32_t topic, uint16_t shard, uint64_t incar
 	}
 	if (!unused)
 		return -ENOSPC;
-	const struct weir_lane_head *head = &sim->router.heads[(topic - 1) * SIM_SHARDS + shard];
+	const struct weir_lane_head *head = &sim->router.heads[index * SIM_SHARDS + shard];
 	unused->log = (struct weir_core_log){ .base = map_twice(&asked->log), .size = asked->log.size, .head = head };
 	unused->incarnation = incarnation;
 	unused->refs = 1;

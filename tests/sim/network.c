@@ -4,7 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "wire/frame.h"
 #include "wire/limits.h"
+
+#define GHOST_LATEST_US 4000000u
+#define GHOST_REQUEST_PPM 100000u // of the kinds by which something begins and ends
 
 void sim_network_init(struct sim_network *network, struct sim_random *random)
 {
@@ -77,7 +81,8 @@ static struct sim_packet *heap_pop(struct sim_network *network)
 	return first;
 }
 
-static void copy_send(struct sim_network *network, const struct sim_link *link, const struct sim_packet *from, uint64_t now_ns)
+static void copy_send(struct sim_network *network, const struct sim_link *link, const struct sim_packet *from, uint64_t late_us,
+		      uint64_t now_ns)
 {
 	struct sim_packet *packet = network->free;
 	if (packet) {
@@ -99,9 +104,20 @@ static void copy_send(struct sim_network *network, const struct sim_link *link, 
 	uint64_t delay_us = link->delay_us + (link->jitter_us ? sim_below(network->random, link->jitter_us) : 0);
 	if (sim_chance_ppm(network->random, link->late_ppm))
 		delay_us += sim_below(network->random, link->late_us + 1);
-	packet->due_ns = now_ns + delay_us * 1000;
+	packet->due_ns = now_ns + (delay_us + late_us) * 1000;
 	packet->order = network->order++;
 	heap_push(network, packet);
+}
+
+static bool is_request(const struct sim_packet *packet)
+{
+	static const uint64_t REQUESTS = 1ull << WEIR_KIND_OPEN | 1ull << WEIR_KIND_OPENED | 1ull << WEIR_KIND_CLOSE |
+					 1ull << WEIR_KIND_CLOSED | 1ull << WEIR_KIND_JOIN | 1ull << WEIR_KIND_JOINED |
+					 1ull << WEIR_KIND_ASSIGN | 1ull << WEIR_KIND_REVOKE | 1ull << WEIR_KIND_REVOKED |
+					 1ull << WEIR_KIND_LEAVE | 1ull << WEIR_KIND_LEFT | 1ull << WEIR_KIND_ERROR |
+					 1ull << WEIR_KIND_SKIP | 1ull << WEIR_KIND_REFUSE;
+	const struct weir_frame_header *frame = (const void *)packet->data;
+	return frame->kind < 64 && REQUESTS >> frame->kind & 1;
 }
 
 void sim_network_send(struct sim_network *network, const struct sim_link *link, const struct sim_packet *from, uint64_t now_ns)
@@ -111,10 +127,14 @@ void sim_network_send(struct sim_network *network, const struct sim_link *link, 
 		network->lost++;
 		return;
 	}
-	copy_send(network, link, from, now_ns);
+	copy_send(network, link, from, 0, now_ns);
 	if (sim_chance_ppm(network->random, link->double_ppm)) {
 		network->doubled++;
-		copy_send(network, link, from, now_ns);
+		copy_send(network, link, from, 0, now_ns);
+	}
+	if (link->ghost_ppm && sim_chance_ppm(network->random, is_request(from) ? GHOST_REQUEST_PPM : link->ghost_ppm)) {
+		network->ghosts++;
+		copy_send(network, link, from, sim_below(network->random, GHOST_LATEST_US), now_ns);
 	}
 }
 

@@ -16,6 +16,7 @@ struct sim_link {
 	uint32_t delay_us;
 	uint32_t jitter_us;
 	uint32_t late_us;
+	uint32_t ghost_ppm; // a copy comes once more, so late that what it is of may be over; of requests more often
 	uint64_t dead_until_ns; // nothing passes before
 };
 
@@ -39,7 +40,7 @@ struct sim_network {
 	uint32_t room;
 	uint64_t order;
 	struct sim_packet *free;
-	uint64_t sent, lost, doubled, corrupted;
+	uint64_t sent, lost, doubled, corrupted, ghosts;
 };
 
 void sim_network_init(struct sim_network *network, struct sim_random *random);

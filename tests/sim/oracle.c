@@ -55,7 +55,8 @@ static const struct sim_event *payload_check(struct sim *sim, const struct weir_
 static bool may_gap(const struct sim *sim, uint32_t group)
 {
 	const struct sim_group_plan *plan = &sim->plan.group[group];
-	return plan->kind == WEIR_GROUP_FOLLOW || sim->plan.topic[plan->topic].policy == WEIR_POLICY_DROP_OLD;
+	return sim->oracle.has_ended[group] || plan->kind == WEIR_GROUP_FOLLOW ||
+	       sim->plan.topic[plan->topic].policy == WEIR_POLICY_DROP_OLD;
 }
 
 static void order_forget(struct sim *sim, uint32_t group, uint16_t shard)
@@ -82,7 +83,7 @@ static void lane_check(struct sim_client *client, const struct weir_view *view, 
 	}
 	if (lane->incarnation != incarnation) {
 		// Another life of the log, where order begins anew: a member may still hold frames of the router that died.
-		*lane = (struct sim_lane){ .incarnation = incarnation };
+		*lane = (struct sim_lane){ .incarnation = incarnation, .ended = lane->ended };
 		order_forget(sim, group, view->shard);
 	}
 	if (view->term < lane->term || (view->term == lane->term && lane->client != client->index)) {
@@ -131,6 +132,12 @@ void sim_oracle_view(struct sim_client *client, const struct weir_view *view, ui
 		sim_fail(sim, "event %u of client %u is in the wrong place", serial, producer);
 		return;
 	}
+	// What a member of a group that ended still had.
+	const struct sim_lane *lane = &oracle->lanes[group][view->shard];
+	if (view->term <= lane->ended) {
+		event->deliveries[group]++;
+		return;
+	}
 	lane_check(client, view, incarnation);
 	for (uint32_t i = 0; i < SIM_GROUPS; i++) {
 		if (event->offset[i] && event->offset[i] != view->offset + 1)
@@ -162,6 +169,29 @@ static uint64_t sum(const uint64_t *counts)
 	for (uint32_t i = 0; i < WEIR_REASON_ROOM; i++)
 		total += counts[i];
 	return total;
+}
+
+static uint32_t term_of(const struct sim *sim, uint32_t group, uint16_t shard)
+{
+	const struct weir_shard *home = sim->router.shards[sim->plan.group[group].topic][shard];
+	for (uint32_t i = 0; home && i < home->deliveries_limit; i++) {
+		if (home->deliveries[i].in_use && home->deliveries[i].group == sim_group_id(sim, group))
+			return home->deliveries[i].term;
+	}
+	return 0;
+}
+
+// It may come again under the same name, from the head of the log on. Members of the one that ended are not waited for.
+void sim_oracle_group_ended(struct sim *sim, uint32_t group)
+{
+	sim->oracle.has_ended[group] = true;
+	sim->oracle.may_redeliver = true;
+	for (uint16_t shard = 0; shard < sim->plan.topic[sim->plan.group[group].topic].shards; shard++) {
+		struct sim_lane *lane = &sim->oracle.lanes[group][shard];
+		uint32_t term = term_of(sim, group, shard);
+		lane->ended = term > lane->term ? term : lane->term;
+		order_forget(sim, group, shard);
+	}
 }
 
 static void group_row_check(struct sim *sim, const struct weir_group_row *public_row)

@@ -118,6 +118,12 @@ void sim_plan_make(struct sim_plan *plan, uint64_t seed)
 	plan->leave_ms = is_eventful ? sometimes(&random, 25, 10, 1000) : 0;
 	plan->move_ms = is_eventful && plan->workers > 1 ? sometimes(&random, 40, 2, 300) : 0;
 	plan->group_change_ms = is_eventful ? sometimes(&random, 15, 20, 500) : 0;
+	plan->group_again_ms = is_eventful ? sometimes(&random, 15, 50, 1000) : 0;
+	plan->topic_again_ms = is_eventful ? sometimes(&random, 10, 100, 1000) : 0;
+	plan->producer_again_ms = is_eventful ? sometimes(&random, 20, 20, 500) : 0;
+	bool has_ghosts = is_eventful && sim_chance(&random, 50);
+	for (uint32_t i = 0; has_ghosts && i < plan->clients; i++)
+		plan->client[i].link.ghost_ppm = 5000;
 	plan->blocked_ms = is_eventful ? sometimes(&random, 20, 5, 300) : 0;
 	plan->outage_ms = is_eventful ? sometimes(&random, 15, 50, 1000) : 0;
 	plan->rebind_ms = is_eventful ? sometimes(&random, 10, 100, 1000) : 0;

@@ -140,7 +140,7 @@ static void engine_start(struct sim *sim, uint16_t index)
 		.workers = (uint16_t)sim->plan.workers,
 		.sessions_max = 64,
 		.shards_max = SIM_TOPICS * SIM_SHARDS,
-		.topics_max = SIM_TOPICS + 1,
+		.topics_max = SIM_TOPIC_IDS,
 		.groups_max = SIM_GROUPS,
 		.members_max = SIM_CLIENTS,
 		.park_frames = 64,

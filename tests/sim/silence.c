@@ -78,6 +78,7 @@ void sim_silence_run(struct sim *sim)
 	sim->oracle.may_redeliver = true;
 	for (uint32_t i = 0; i < sim->plan.clients; i++)
 		sim_client_kill(&sim->client[i]);
+	sim_network_clear(&sim->network); // copies that come late would keep their sessions
 	sim_say(sim, "silence");
 	newcomers_start(sim);
 	sim_run_until(sim, sim->now_ns + SERVED_MS * SIM_MS);

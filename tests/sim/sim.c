@@ -184,13 +184,6 @@ static void clients_close(struct sim *sim)
 // Says what is not quiet.
 static void unquiet_fail(struct sim *sim)
 {
-	for (uint32_t i = 0; i < sim->plan.clients; i++) {
-		const struct sim_client *client = &sim->client[i];
-		struct weir_producer_counts counts = sim_client_counts(client);
-		if (client->plan->role == SIM_PRODUCER && !client->is_done)
-			sim_fail(sim, "no rest: client %u published %u of %u, routed %lu, waiting %lu", i, client->published,
-				 client->plan->events, (unsigned long)counts.routed, (unsigned long)counts.waiting);
-	}
 	for (uint32_t i = 0; i < SIM_GROUPS * SIM_SHARDS; i++) {
 		const struct weir_group_row *row = &sim->router.group_rows[i];
 		if (row->head.in_use && row->held)
@@ -199,6 +192,13 @@ static void unquiet_fail(struct sim *sim)
 				 row->state, row->term, (unsigned long)row->settled_to,
 				 (unsigned long)row->received_to, (unsigned long)row->sent_to,
 				 (unsigned long)row->credit_bytes);
+	}
+	for (uint32_t i = 0; i < sim->plan.clients; i++) {
+		const struct sim_client *client = &sim->client[i];
+		struct weir_producer_counts counts = sim_client_counts(client);
+		if (client->plan->role == SIM_PRODUCER && !client->is_done)
+			sim_fail(sim, "no rest: client %u published %u of %u, routed %lu, waiting %lu", i, client->published,
+				 client->plan->events, (unsigned long)counts.routed, (unsigned long)counts.waiting);
 	}
 	sim_fail(sim, "no rest: control is in phase %u with %u answers missing", sim->control.phase, sim->control.pending);
 }
@@ -237,7 +237,8 @@ static void run_phases(struct sim *sim)
 			sim_client_kill(&sim->client[i]);
 	}
 	if (!sim->has_failed && is_orderly) {
-		// The streams of those who died give back what they held when the lease passed.
+		// The streams of those who died give back what they held when the lease passed since the last late copy.
+		sim_network_clear(&sim->network);
 		sim_run_until(sim, sim->now_ns + 3 * SIM_S);
 		sim_oracle_rows(sim);
 		sim_oracle_end(sim);

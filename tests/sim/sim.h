@@ -31,7 +31,9 @@
 #define SIM_EVENTS 4096u // of one producer, all instances together
 #define SIM_KEYS 16u
 #define SIM_OPS 32u
-#define SIM_HAPPENINGS 11u
+#define SIM_LIVES 64u // of a topic or group, so many at most
+#define SIM_TOPIC_IDS (1 + SIM_TOPICS * SIM_LIVES)
+#define SIM_HAPPENINGS 14u
 #define SIM_ARRIVALS 1024u // of a worker's turn; datagrams beyond 64 are lost
 #define SIM_LANES 256u    // of one life of the router
 #define SIM_CURSORS 12u   // of a lane: fewer than shards it may get, all groups together
@@ -109,6 +111,9 @@ struct sim_plan {
 	uint32_t leave_ms;
 	uint32_t move_ms;
 	uint32_t group_change_ms;
+	uint32_t group_again_ms; // one with members ends and comes again
+	uint32_t topic_again_ms;
+	uint32_t producer_again_ms; // closes and opens anew, in the same session
 	uint32_t blocked_ms;  // a port takes nothing for a while
 	uint32_t outage_ms;   // a link is dead for a while
 	uint32_t rebind_ms;   // a client's address changes
@@ -194,6 +199,8 @@ enum sim_op_kind {
 	SIM_OP_MOVE,
 	SIM_OP_GROUP_ADD,
 	SIM_OP_GROUP_REMOVE,
+	SIM_OP_GROUP_AGAIN,
+	SIM_OP_TOPIC_AGAIN,
 };
 
 struct sim_op {
@@ -203,6 +210,7 @@ struct sim_op {
 	uint16_t shard;
 	uint16_t to;
 	uint16_t from;
+	uint64_t until_ns;
 };
 
 struct sim_snapshot {
@@ -210,7 +218,7 @@ struct sim_snapshot {
 	struct weir_topic_spec topics[SIM_TOPICS];
 	struct weir_group_spec groups[SIM_TOPICS][SIM_GROUPS];
 	uint16_t owner[SIM_TOPICS][SIM_SHARDS];
-	uint32_t by_id[SIM_TOPICS + 1];
+	uint32_t by_id[SIM_TOPIC_IDS];
 };
 
 struct sim_control {
@@ -226,6 +234,9 @@ struct sim_control {
 	uint64_t drained[SIM_WORKERS]; // ring positions to be passed before forwarding ends
 	uint16_t owner[SIM_TOPICS][SIM_SHARDS];
 	bool group_exists[SIM_GROUPS];
+	bool topic_is_gone[SIM_TOPICS];
+	uint32_t group_life[SIM_GROUPS];
+	uint32_t topic_life[SIM_TOPICS];
 	uint32_t group_count; // ids given out
 	struct weir_group_place places[SIM_GROUPS][SIM_SHARDS];
 	struct weir_group_spec setup[SIM_GROUPS];
@@ -240,6 +251,8 @@ void sim_control_op(struct sim *sim, const struct sim_op *op);
 void sim_control_answer(struct sim *sim, const struct weir_message *message);
 void sim_control_step(struct sim *sim);
 bool sim_control_is_idle(const struct sim *sim);
+uint32_t sim_topic_id(const struct sim *sim, uint32_t topic);
+uint32_t sim_group_id(const struct sim *sim, uint32_t group);
 void sim_topic_name(char name[WEIR_NAME_SIZE], uint32_t topic);
 void sim_group_name(char name[WEIR_NAME_SIZE], uint32_t group);
 
@@ -279,6 +292,7 @@ struct sim_client {
 void sim_client_start(struct sim_client *client);
 void sim_client_kill(struct sim_client *client);
 void sim_client_close(struct sim_client *client);
+void sim_client_renew(struct sim_client *client); // closes its producer; another one is opened when it acts next
 void sim_client_input(struct sim_client *client, const struct sim_packet *packet);
 void sim_client_poll(struct sim_client *client);
 void sim_client_act(struct sim_client *client);
@@ -335,6 +349,7 @@ struct sim_lane {
 	uint64_t last;    // offset + 1 of the last event handed out in this term
 	uint64_t highest; // offset + 1 handed out in any term
 	uint32_t client;  // of the term
+	uint32_t ended;   // the highest term of a group of that name that ended
 };
 
 struct sim_oracle {
@@ -346,12 +361,14 @@ struct sim_oracle {
 	uint64_t in_place; // shards that were seen to be read in place, now and then
 	bool may_redeliver; // a member died or lost its session
 	bool may_lose;      // the router died
+	bool has_ended[SIM_GROUPS];
 };
 
 #define SIM_PAYLOAD_MIN 16u
 void sim_oracle_payload(uint8_t *payload, uint32_t client, uint32_t serial, uint32_t size);
 void sim_oracle_view(struct sim_client *client, const struct weir_view *view, uint64_t incarnation);
 void sim_oracle_router_died(struct sim *sim);
+void sim_oracle_group_ended(struct sim *sim, uint32_t group);
 void sim_oracle_rows(struct sim *sim);
 bool sim_oracle_is_quiet(struct sim *sim);
 void sim_oracle_end(struct sim *sim);
