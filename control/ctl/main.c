@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "control/api/protocol.h"
+#include "control/ctl/instances.h"
 #include "control/ctl/show.h"
 #include "control/ctl/text.h"
 #include "lib/clock.h"
@@ -278,11 +279,16 @@ static int ask(const struct request *request, int fd, uint64_t deadline_ns)
 	return status;
 }
 
-static const char *connect_fix(int err)
+static void report_connect(const struct request *request, int err)
 {
+	char name[108], fix[160] = "start weir, or name the running one by --instance or --socket";
+
+	weir_instances_guess(request->socket, name, sizeof(name));
 	if (err == -EACCES)
-		return "use a user whom the socket's file mode admits (control: {mode: ...} in the topology)";
-	return "start weir, or name the running one by --instance or --socket";
+		snprintf(fix, sizeof(fix), "use a user whom the socket's mode admits (control: {mode: ...} in the topology)");
+	else if (name[0])
+		snprintf(fix, sizeof(fix), "start it, or name one that is there: --instance %.64s", name);
+	report_own(request, request->socket, "connect", strerror(-err), fix);
 }
 
 // Until nobody answers or nobody reads. A terminal shows the newest; a pipe or a file gets one after the other.
@@ -317,7 +323,7 @@ static int run(int count, char **words)
 	if (fd == -EAGAIN)
 		return report_silence(&request);
 	if (fd < 0) {
-		report_own(&request, request.socket, "connect", strerror(-fd), connect_fix(fd));
+		report_connect(&request, fd);
 		return EXIT_NOBODY;
 	}
 	status = request.watch_seconds != 0 ? watch(&request, fd) : ask(&request, fd, deadline_ns);

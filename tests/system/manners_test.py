@@ -133,6 +133,16 @@ def test_weirctl_waits_for_a_stopped_router_no_longer_than_it_may(lab):
     router.stop()
 
 
+def test_a_misspelt_instance_is_answered_by_the_one_that_is_there(lab):
+    lab.host('clients')
+    router = lab.router([topic('positions')]).start()
+    done, _ = timed(program('weirctl'), '--instance', f'{router.instance}x', '--json', 'status')
+    check_equal(done.returncode, 3, 'status of weirctl')
+    fix = json.loads(done.stdout)['error']['fix']
+    check(fix.endswith(f'--instance {router.instance}'), fix)
+    router.stop()
+
+
 def test_weirctl_applies_standard_input(lab):
     lab.host('clients')
     router = lab.router([topic('positions')]).start()
