@@ -643,7 +643,7 @@ static int check_topic(struct weir_binder *binder, struct weir_topology *topolog
 		return weir_binder_fail(binder, path, place(binder, node, "event_max"), "lower event_max or raise log",
 					"expected at most an eighth of the log, %llu bytes",
 					(unsigned long long)topic->log_bytes / 8);
-	if (weir_binder_child(binder, weir_binder_child(binder, root_of(binder), "limits"), "event_max")) {
+	if (topology->limits.has_event_max) {
 		if (topic->event_max > topology->limits.event_max)
 			return weir_binder_fail(binder, path, place(binder, node, "event_max"),
 						"lower it, or raise limits.event_max",
@@ -674,12 +674,19 @@ static int check(struct weir_binder *binder, struct weir_topology *topology)
 		init_worker(topology->workers);
 		topology->worker_count = 1;
 	}
+	topology->limits.has_event_max =
+		weir_binder_child(binder, weir_binder_child(binder, root_of(binder), "limits"), "event_max") != NULL;
 	err = check_limits(binder, &topology->limits);
 	for (uint32_t i = 0; !err && i < topology->port_count; i++)
 		err = check_port(binder, topology, i);
 	for (uint32_t i = 0; !err && i < topology->topic_count; i++)
 		err = check_topic(binder, topology, i);
 	return err;
+}
+
+const struct weir_field *weir_config_schema(void)
+{
+	return ROOT;
 }
 
 int weir_config_parse(struct weir_topology **out, const char *text, size_t size, struct weir_trouble *trouble)

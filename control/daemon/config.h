@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 
+#include "control/daemon/binder.h"
 #include "control/model/topology.h"
 #include "control/model/trouble.h"
 
@@ -11,6 +12,9 @@
 
 // 0 and a topology for weir_topology_destroy(); -EINVAL with *trouble and its mark; -ENOMEM with *trouble.
 int weir_config_parse(struct weir_topology **topology, const char *text, size_t size, struct weir_trouble *trouble);
+
+// The table of the file's keys. For tests that ask something of each.
+const struct weir_field *weir_config_schema(void);
 
 // Reads a whole file into allocated, zero-ended *text. -errno with *trouble when it cannot.
 int weir_config_load(const char *file, char **text, size_t *size, struct weir_trouble *trouble);

@@ -3,6 +3,7 @@
 #include "control/model/diff.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,31 +18,77 @@ static int refuse(struct weir_trouble *trouble, const char *object, const char *
 	return weir_trouble_set(trouble, object, action, RESTART, "%s", why);
 }
 
+// What is fixed while something lives, compared row by row.
+struct fixed {
+	const char *object; // NULL: the caller's
+	const char *field;
+	const char *why;
+	size_t offset;
+	size_t size;
+	bool is_text;
+};
+
+#define AT(type, member) .offset = offsetof(struct type, member), .size = sizeof(((struct type *)0)->member)
+
+static const char AT_START[] = "workers allocate it at start and never later";
+
+static const struct fixed ROUTER[] = {
+	{ "instance", "instance", "socket, lock and file names derive from it", AT(weir_topology, instance), .is_text = true },
+	{ "control", "mode", "the control socket is open already", AT(weir_topology, control_mode) },
+	{ "lanes", "per_worker", "their table and the heads of all logs are made at start", AT(weir_topology, lanes_per_worker) },
+	{ "lanes", "pin_timeout", "clients that came before were promised the old one", AT(weir_topology, pin_timeout_ns) },
+	{ "lanes", "per_user", "lanes that stand were let in by the old one", AT(weir_topology, lanes_per_user) },
+	{ "lanes", "memory_per_user", "lanes that stand were let in by the old one",
+	  AT(weir_topology, lanes_memory_per_user) },
+	{ "lanes", "pin_timeout", "clients that came before were promised the old one", AT(weir_topology, pin_timeout_ns) },
+	{ "lanes", "group", "their socket is open already", AT(weir_topology, lanes_group), .is_text = true },
+	{ "lanes", "socket_mode", "their socket is open already", AT(weir_topology, lanes_mode) },
+	{ "workers", "poll", "workers take it at start", AT(weir_topology, poll) },
+	{ "workers", "idle_sleep_max", "workers take it at start", AT(weir_topology, idle_sleep_max_ns) },
+	{ "memory", "hugepages", "it is decided at start", AT(weir_topology, hugepages) },
+	{ "limits", "sessions_per_worker", AT_START, AT(weir_topology, limits.sessions_per_worker) },
+	{ "limits", "park_frames", AT_START, AT(weir_topology, limits.park_frames) },
+	{ "limits", "reassembly_slots", AT_START, AT(weir_topology, limits.reassembly_slots) },
+	{ "limits", "members_per_group", AT_START, AT(weir_topology, limits.members_per_group) },
+};
+
+static const char OPENED[] = "ports are opened at start";
+
+static const struct fixed PORT[] = {
+	{ NULL, "name", OPENED, AT(weir_topology_port, name), .is_text = true },
+	{ NULL, "kind", OPENED, AT(weir_topology_port, kind) },
+	{ NULL, "integrity", OPENED, AT(weir_topology_port, integrity) },
+	{ NULL, "interface", OPENED, AT(weir_topology_port, interface), .is_text = true },
+	{ NULL, "device", OPENED, AT(weir_topology_port, device), .is_text = true },
+	{ NULL, "socket", OPENED, AT(weir_topology_port, socket), .is_text = true },
+	{ NULL, "address", OPENED, AT(weir_topology_port, address), .is_text = true },
+	{ NULL, "udp_port", OPENED, AT(weir_topology_port, udp_port) },
+	{ NULL, "workers", OPENED, AT(weir_topology_port, worker_count) },
+	{ NULL, "workers", OPENED, AT(weir_topology_port, workers) },
+};
+
+// The first row in which the two differ, NULL: none.
+static const struct fixed *find_difference(const struct fixed *rows, size_t count, const void *from, const void *to)
+{
+	for (size_t i = 0; i < count; i++) {
+		const char *a = (const char *)from + rows[i].offset;
+		const char *b = (const char *)to + rows[i].offset;
+
+		if (rows[i].is_text ? strcmp(a, b) != 0 : memcmp(a, b, rows[i].size) != 0)
+			return &rows[i];
+	}
+	return NULL;
+}
+
 static int check_router(const struct weir_topology *from, const struct weir_topology *to, struct weir_trouble *trouble)
 {
-	const struct weir_topology_limits *a = &from->limits;
-	const struct weir_topology_limits *b = &to->limits;
+	const struct fixed *row = find_difference(ROUTER, sizeof(ROUTER) / sizeof(*ROUTER), from, to);
 
-	if (strcmp(from->instance, to->instance) != 0)
-		return refuse(trouble, "instance", "instance", "socket, lock and file names derive from it");
-	if (from->control_mode != to->control_mode)
-		return refuse(trouble, "control", "mode", "the control socket is open already");
-	if (from->lanes_per_worker != to->lanes_per_worker)
-		return refuse(trouble, "lanes", "per_worker", "their table and the heads of all logs are made at start");
-	if (from->pin_timeout_ns != to->pin_timeout_ns)
-		return refuse(trouble, "lanes", "pin_timeout", "clients that came before were promised the old one");
-	if (from->lanes_mode != to->lanes_mode || strcmp(from->lanes_group, to->lanes_group) != 0)
-		return refuse(trouble, "lanes", "socket_mode and group", "their socket is open already");
-	if (from->lanes_per_user != to->lanes_per_user || from->lanes_memory_per_user != to->lanes_memory_per_user)
-		return refuse(trouble, "lanes", "per_user and memory_per_user", "lanes that stand were let in by the old ones");
-	if (from->poll != to->poll || from->idle_sleep_max_ns != to->idle_sleep_max_ns)
-		return refuse(trouble, "workers", "poll and idle_sleep_max", "workers take it at start");
-	if (from->hugepages != to->hugepages)
-		return refuse(trouble, "memory", "hugepages", "it is decided at start");
-	if (a->sessions_per_worker != b->sessions_per_worker || a->park_frames != b->park_frames ||
-	    a->reassembly_slots != b->reassembly_slots || a->members_per_group != b->members_per_group)
-		return refuse(trouble, "limits", "sessions_per_worker, park_frames, reassembly_slots and members_per_group",
-			      "workers allocate it at start and never later");
+	if (row)
+		return refuse(trouble, row->object, row->field, row->why);
+	// Where the file does not say it, it is what topics need, which is looked at when they are added.
+	if (to->limits.has_event_max && from->limits.event_max != to->limits.event_max)
+		return refuse(trouble, "limits", "event_max", AT_START);
 	return 0;
 }
 
@@ -59,15 +106,6 @@ static int check_workers(const struct weir_topology *from, const struct weir_top
 	return 0;
 }
 
-static bool is_same_port(const struct weir_topology_port *a, const struct weir_topology_port *b)
-{
-	return strcmp(a->name, b->name) == 0 && a->kind == b->kind && a->integrity == b->integrity &&
-	       strcmp(a->interface, b->interface) == 0 && strcmp(a->device, b->device) == 0 &&
-	       strcmp(a->socket, b->socket) == 0 &&
-	       strcmp(a->address, b->address) == 0 && a->udp_port == b->udp_port && a->worker_count == b->worker_count &&
-	       memcmp(a->workers, b->workers, a->worker_count * sizeof(*a->workers)) == 0;
-}
-
 static int check_ports(const struct weir_topology *from, const struct weir_topology *to, struct weir_trouble *trouble)
 {
 	char object[160];
@@ -75,10 +113,13 @@ static int check_ports(const struct weir_topology *from, const struct weir_topol
 	if (from->port_count != to->port_count)
 		return refuse(trouble, "ports", "the number of ports", "ports are opened at start");
 	for (uint32_t i = 0; i < to->port_count; i++) {
-		if (is_same_port(&from->ports[i], &to->ports[i]))
+		const struct fixed *row =
+			find_difference(PORT, sizeof(PORT) / sizeof(*PORT), &from->ports[i], &to->ports[i]);
+
+		if (!row)
 			continue;
 		snprintf(object, sizeof(object), "port %s", to->ports[i].name);
-		refuse(trouble, object, "a port", "ports are opened at start");
+		refuse(trouble, object, row->field, row->why);
 		trouble->mark = to->ports[i].mark;
 		return -EINVAL;
 	}
@@ -122,12 +163,16 @@ static int check_group(const struct weir_topology_topic *topic, const struct wei
 		field = "kind";
 	else if (from->mode != to->mode)
 		field = "mode";
+	else if (from->start != to->start)
+		field = "start";
 	if (!field)
 		return 0;
 	snprintf(object, sizeof(object), "group %s of topic %s", to->name, topic->name);
 	snprintf(action, sizeof(action), "change %s", field);
 	weir_trouble_set(trouble, object, action, "add a group of another name with the new value, then remove this one",
-			 "it is fixed for the group's life");
+			 from->start != to->start && from->kind == to->kind && from->mode == to->mode
+				 ? "it says where a new group begins, and this one has begun"
+				 : "it is fixed for the group's life");
 	trouble->mark = to->mark;
 	return -EINVAL;
 }

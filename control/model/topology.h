@@ -82,6 +82,7 @@ struct weir_topology_limits {
 	uint32_t reassembly_slots; // large events under way per worker
 	uint32_t members_per_group;
 	uint64_t event_max; // largest event_max any topic may have
+	bool has_event_max; // the file says it
 	// The following change live.
 	uint32_t window_frames;
 	uint32_t frame_size;
