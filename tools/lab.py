@@ -224,10 +224,12 @@ class Router:
     def ledger(self):
         return json.loads(self.ctl('ledger', check=False).stdout)
 
-    def apply(self, topics=None):
+    # discard: topics and TOPIC/GROUPs that may go with what they hold and whom they serve.
+    def apply(self, topics=None, discard=()):
         if topics is not None:
             self.topology['topics'] = list(topics)
-        return json.loads(self.ctl('apply', self.write('apply.yaml')).stdout)
+        may_go = [word for name in discard for word in ('--discard', name)]
+        return json.loads(self.ctl(*may_go, 'apply', self.write('apply.yaml')).stdout)
 
     def stop(self):
         if self.process:

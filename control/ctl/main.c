@@ -31,6 +31,7 @@ struct request {
 	double timeout_seconds; // 0: what fits the command
 	enum weir_command command;
 	const char *file; // NULL: none; "-": standard input
+	json_t *discard; // names; NULL: none
 };
 
 static void (*const SHOW[WEIR_COMMAND_COUNT])(const json_t *) = {
@@ -51,6 +52,7 @@ static void help(FILE *out)
 		     "  --socket PATH        its control socket (/run/weir/NAME.sock)\n"
 		     "  --json               one JSON object on standard output, also for errors\n"
 		     "  --watch[=SECONDS]    again and again (1)\n"
+		     "  --discard NAME       apply may throw away this topic, or group as TOPIC/GROUP; again for more\n"
 		     "  --timeout SECONDS    wait so long for an answer (10; apply: 120)\n"
 		     "  --help, -h, --version\n"
 		     "\n"
@@ -63,12 +65,14 @@ enum {
 	OPTION_JSON,
 	OPTION_WATCH,
 	OPTION_TIMEOUT,
+	OPTION_DISCARD,
 };
 
 static const struct option OPTIONS[] = {
 	{ "socket", required_argument, NULL, OPTION_SOCKET },   { "instance", required_argument, NULL, OPTION_INSTANCE },
 	{ "json", no_argument, NULL, OPTION_JSON },             { "watch", optional_argument, NULL, OPTION_WATCH },
-	{ "timeout", required_argument, NULL, OPTION_TIMEOUT }, { 0 },
+	{ "timeout", required_argument, NULL, OPTION_TIMEOUT }, { "discard", required_argument, NULL, OPTION_DISCARD },
+	{ 0 },
 };
 
 static struct lib_program program = {
@@ -129,6 +133,12 @@ static int take_option(struct request *request, int option)
 		if (!lib_usage_real(optarg, 0.001, SECONDS_MAX, &request->timeout_seconds))
 			return lib_usage_wrong(&program, "--timeout", "it takes seconds, 0.001 to 86400", "--timeout 10");
 		return 0;
+	case OPTION_DISCARD:
+		if (!request->discard)
+			request->discard = json_array();
+		if (json_array_append_new(request->discard, json_string(optarg)) != 0)
+			return lib_usage_wrong(&program, "--discard", "it is no name", "TOPIC or TOPIC/GROUP");
+		return 0;
 	default:
 		request->is_json = true;
 		return 0;
@@ -160,6 +170,8 @@ static int take_words(struct request *request, int count, char *const *words)
 		return lib_usage_wrong(&program, words[request->file ? 2 : 1], "the command is complete before it", NULL);
 	if (!request->file && WEIR_COMMANDS[request->command].needs_argument)
 		return lib_usage_wrong(&program, words[0], "it needs a FILE", NULL);
+	if (request->discard && request->command != WEIR_COMMAND_APPLY)
+		return lib_usage_wrong(&program, "--discard", "it goes with apply alone", NULL);
 	if (request->watch_seconds != 0 && WEIR_COMMANDS[request->command].changes)
 		return lib_usage_wrong(&program, "--watch", "it does not go with a command that changes", NULL);
 	if (request->watch_seconds != 0 && request->file && strcmp(request->file, "-") == 0)
@@ -262,6 +274,8 @@ static int ask(const struct request *request, int fd, uint64_t deadline_ns)
 		if (!arguments)
 			return EXIT_REFUSED;
 	}
+	if (request->discard)
+		json_object_set(arguments, "discard", request->discard);
 	question = weir_api_request(request->command, arguments);
 	answer = question ? weir_api_ask_by(fd, question, deadline_ns) : NULL;
 	if (!answer && errno == ETIMEDOUT) {
@@ -327,6 +341,7 @@ static int run(int count, char **words)
 		return EXIT_NOBODY;
 	}
 	status = request.watch_seconds != 0 ? watch(&request, fd) : ask(&request, fd, deadline_ns);
+	json_decref(request.discard);
 	close(fd);
 	return status;
 }

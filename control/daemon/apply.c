@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/daemon/discard.h"
 #include "control/daemon/memory.h"
 #include "control/daemon/say.h"
 #include "control/daemon/transaction.h"
@@ -386,7 +387,7 @@ static int perform(struct weir_transaction *tx, struct weir_trouble *trouble)
 	return err;
 }
 
-static int begin(struct weir_transaction *tx, struct weir_trouble *trouble)
+static int begin(struct weir_transaction *tx, const struct weir_discards *discards, struct weir_trouble *trouble)
 {
 	struct weir_router *router = tx->router;
 	struct weir_plan *plan;
@@ -401,11 +402,13 @@ static int begin(struct weir_transaction *tx, struct weir_trouble *trouble)
 	if (!tx->target.topology->limits.has_event_max)
 		tx->target.topology->limits.event_max = router->event_room;
 	err = weir_diff_create(&tx->diff, router->topology, router->plan, tx->target.topology, plan, trouble);
+	if (!err)
+		err = weir_discard_check(router, tx->diff, discards, trouble);
 	return err ? err : weir_router_check(router, tx->target.topology, plan, trouble);
 }
 
-int weir_router_apply(struct weir_router *router, struct weir_topology *topology, struct weir_outcome *outcome,
-		      struct weir_trouble *trouble)
+int weir_router_apply(struct weir_router *router, struct weir_topology *topology, const struct weir_discards *discards,
+		      struct weir_outcome *outcome, struct weir_trouble *trouble)
 {
 	struct weir_transaction *tx = calloc(1, sizeof(*tx));
 	int err;
@@ -419,7 +422,7 @@ int weir_router_apply(struct weir_router *router, struct weir_topology *topology
 	tx->start_ns = lib_clock_ns();
 	tx->target = (struct weir_router_target){ .router = router, .topology = topology };
 	weir_exchange_init(&tx->exchange, &router->requests);
-	err = begin(tx, trouble);
+	err = begin(tx, discards, trouble);
 	if (!err)
 		err = perform(tx, trouble);
 	if (!err) {

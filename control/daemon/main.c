@@ -12,6 +12,7 @@
 
 #include "control/daemon/answer.h"
 #include "control/daemon/config.h"
+#include "control/daemon/discard.h"
 #include "control/daemon/files.h"
 #include "control/daemon/instance.h"
 #include "control/daemon/lanes.h"
@@ -85,13 +86,13 @@ static struct weir_topology *topology_of(const struct daemon *daemon, json_t *ar
 }
 
 // NULL: *trouble was said.
-static json_t *apply_topology(struct daemon *daemon, struct weir_topology *topology, const char *file,
-			      struct weir_trouble *trouble)
+static json_t *apply_topology(struct daemon *daemon, struct weir_topology *topology, const struct weir_discards *discards,
+			      const char *file, struct weir_trouble *trouble)
 {
 	struct weir_outcome outcome;
 	json_t *answer = NULL;
 
-	if (weir_router_apply(daemon->router, topology, &outcome, trouble) == 0) {
+	if (weir_router_apply(daemon->router, topology, discards, &outcome, trouble) == 0) {
 		answer = weir_answer_outcome(&outcome);
 		weir_say(WEIR_SAY_INFO, "applied %s: %u changes in %.1f ms, revision %llu", file ? file : "a topology",
 			 outcome.change_count, (double)outcome.duration_ns / 1e6, (unsigned long long)outcome.revision);
@@ -105,9 +106,23 @@ static json_t *apply_topology(struct daemon *daemon, struct weir_topology *topol
 static json_t *apply(struct daemon *daemon, json_t *arguments, struct weir_trouble *trouble)
 {
 	const char *file = json_string_value(json_object_get(arguments, "file"));
-	struct weir_topology *topology = topology_of(daemon, arguments, trouble);
+	const json_t *list = json_object_get(arguments, "discard");
+	size_t count = json_array_size(list);
+	const char **names = calloc(count + 1, sizeof(*names));
+	struct weir_discards discards = { .names = names };
+	struct weir_topology *topology = names ? topology_of(daemon, arguments, trouble) : NULL;
+	json_t *answer = NULL;
 
-	return topology ? apply_topology(daemon, topology, file, trouble) : NULL;
+	for (size_t i = 0; names && i < count; i++) {
+		const char *name = json_string_value(json_array_get(list, i));
+
+		if (name)
+			names[discards.count++] = name;
+	}
+	if (topology)
+		answer = apply_topology(daemon, topology, &discards, file, trouble);
+	free(names);
+	return answer;
 }
 
 static json_t *plan(struct daemon *daemon, json_t *arguments, struct weir_trouble *trouble)
@@ -127,6 +142,13 @@ static json_t *plan(struct daemon *daemon, json_t *arguments, struct weir_troubl
 	    weir_diff_create(&diff, router->topology, router->plan, topology, wanted, trouble) == 0 &&
 	    weir_router_check(router, topology, wanted, trouble) == 0)
 		answer = weir_answer_plan(router->machine, topology, wanted, diff);
+	// What apply would ask for is no reason not to see the plan.
+	if (answer && weir_discard_check(router, diff, NULL, trouble) != 0) {
+		char text[1200];
+
+		weir_trouble_text(trouble, NULL, text, sizeof(text));
+		json_array_append_new(json_object_get(answer, "warnings"), json_string(text));
+	}
 	weir_diff_destroy(diff);
 	weir_plan_destroy(wanted);
 	weir_topology_destroy(topology);
@@ -212,7 +234,7 @@ static void reload(struct daemon *daemon)
 	struct weir_trouble trouble;
 
 	if (topology)
-		json_decref(apply_topology(daemon, topology, daemon->options.config, &trouble));
+		json_decref(apply_topology(daemon, topology, NULL, daemon->options.config, &trouble));
 }
 
 static void take_lane(void *context, int fd)

@@ -9,6 +9,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "control/daemon/discard.h"
 #include "control/daemon/exchange.h"
 #include "control/daemon/memory.h"
 #include "control/daemon/parts.h"
@@ -265,7 +266,7 @@ static int bring_up(struct weir_router *router, struct weir_topology *topology, 
 		weir_topology_destroy(topology);
 		return err;
 	}
-	err = weir_router_apply(router, topology, &outcome, trouble);
+	err = weir_router_apply(router, topology, NULL, &outcome, trouble);
 	weir_outcome_fini(&outcome);
 	return err;
 }
@@ -316,6 +317,23 @@ static void say_goodbye(struct weir_router *router)
 	weir_exchange_fini(&exchange);
 }
 
+// Logs are in memory alone: what hold groups still hold goes with the router.
+static void say_lost(const struct weir_router *router)
+{
+	for (uint32_t t = 0; t < router->topic_count; t++) {
+		const struct weir_router_topic *topic = router->topics[t];
+
+		for (uint32_t g = 0; g < topic->group_count; g++) {
+			uint64_t held = weir_discard_held(topic, topic->groups[g]);
+
+			if (held)
+				weir_say(WEIR_SAY_WARNING,
+					 "topic %s: group %s held %llu events that nobody settled; they are gone with weir",
+					 topic->spec.name, topic->groups[g]->spec.name, (unsigned long long)held);
+		}
+	}
+}
+
 void weir_router_stop(struct weir_router *router)
 {
 	if (!router)
@@ -324,6 +342,7 @@ void weir_router_stop(struct weir_router *router)
 		if (router->snapshot)
 			say_goodbye(router);
 		weir_dataplane_stop(router->dataplane);
+		say_lost(router);
 		weir_router_abandon(router);
 		// Shards go with their workers; what control holds are rows and lists.
 		for (uint32_t t = 0; t < router->topic_count; t++)

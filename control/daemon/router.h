@@ -68,6 +68,7 @@ struct weir_router_worker {
 };
 
 struct weir_transaction;
+struct weir_discards;
 
 // What was said of a port last.
 struct weir_router_port {
@@ -137,8 +138,10 @@ int weir_router_check(struct weir_router *router, struct weir_topology *topology
 // Makes the router run `topology`, which is taken over, also on failure. On failure nothing has changed and *trouble says
 // why. -EINPROGRESS: a worker did not answer in time; the change is kept `unfinished` until it has. *outcome is for
 // weir_outcome_fini().
-int weir_router_apply(struct weir_router *router, struct weir_topology *topology, struct weir_outcome *outcome,
-		      struct weir_trouble *trouble);
+//
+// What the change throws away has to be in `discards` (control/daemon/discard.h; NULL: nothing), else it is refused.
+int weir_router_apply(struct weir_router *router, struct weir_topology *topology, const struct weir_discards *discards,
+		      struct weir_outcome *outcome, struct weir_trouble *trouble);
 void weir_outcome_fini(struct weir_outcome *outcome);
 // Goes on with an unfinished change as far as workers have answered by now: it is undone if it was not in force, completed
 // if it was half done. Waits for nobody.

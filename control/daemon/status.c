@@ -364,11 +364,11 @@ static json_t *group_json(const struct weir_router_topic *topic, const struct we
 		redelivered += row.redelivered;
 		json_array_append_new(shards, delivery_json(&row, s));
 	}
-	if (members == 0 && group->spec.kind == WEIR_GROUP_HOLD) {
+	if (members == 0 && lag && group->spec.kind == WEIR_GROUP_HOLD) {
 		char text[WEIR_PLAN_TEXT];
 
-		snprintf(text, sizeof(text), "topic %s: group %s holds events and has no member", topic->spec.name,
-			 group->spec.name);
+		snprintf(text, sizeof(text), "topic %s: group %s holds %llu events and has no member", topic->spec.name,
+			 group->spec.name, (unsigned long long)lag);
 		json_array_append_new(warnings, json_string(text));
 	}
 	return json_pack("{s:s, s:i, s:s, s:s, s:i, s:i, s:I, s:f, s:I, s:o}", "group", group->spec.name, "id",

@@ -35,8 +35,7 @@ static const char AT_START[] = "workers allocate it at start and never later";
 static const struct fixed ROUTER[] = {
 	{ "instance", "instance", "socket, lock and file names derive from it", AT(weir_topology, instance), .is_text = true },
 	{ "control", "mode", "the control socket is open already", AT(weir_topology, control_mode) },
-	{ "lanes", "per_worker", "their table and the heads of all logs are made at start", AT(weir_topology, lanes_per_worker) },
-	{ "lanes", "pin_timeout", "clients that came before were promised the old one", AT(weir_topology, pin_timeout_ns) },
+	{ "lanes", "per_worker", "their table and the heads of logs are made at start", AT(weir_topology, lanes_per_worker) },
 	{ "lanes", "per_user", "lanes that stand were let in by the old one", AT(weir_topology, lanes_per_user) },
 	{ "lanes", "memory_per_user", "lanes that stand were let in by the old one",
 	  AT(weir_topology, lanes_memory_per_user) },

@@ -49,7 +49,7 @@ def end_and_begin_again(lab, subscriber, without):
         wait_until(lambda: held(router) == 0 and len(sink.out().splitlines()) == 50 * (life + 1), 'the lines came out', 15)
         if life == 2:
             break
-        router.apply(without)
+        router.apply(without, discard=('positions', 'positions/all'))
         wait_until(lambda: sink.err().count('ended') == life + 1, 'the subscriber says so', 15)
         router.apply([topic('positions', groups=[GROUP])])
         wait_until(lambda: has_member(router), 'a member again', 15)

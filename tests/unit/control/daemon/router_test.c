@@ -68,7 +68,7 @@ static void apply(struct fixture *fixture, const char *topics, char *done, size_
 	struct weir_trouble trouble;
 	struct weir_outcome outcome;
 	size_t used = 0;
-	int err = weir_router_apply(fixture->router, topology_of(fixture, topics, &trouble), &outcome, &trouble);
+	int err = weir_router_apply(fixture->router, topology_of(fixture, topics, &trouble), NULL, &outcome, &trouble);
 
 	cr_assert_eq(err, 0, "%s: %s: %s", trouble.object, trouble.action, trouble.reason);
 	done[0] = 0;
@@ -100,7 +100,7 @@ static void refused(struct fixture *fixture, const char *topics, const char *obj
 	struct weir_topology *topology = topology_of(fixture, topics, &trouble);
 	char *after;
 
-	cr_assert_lt(weir_router_apply(fixture->router, topology, &outcome, &trouble), 0, "accepted: %s", topics);
+	cr_assert_lt(weir_router_apply(fixture->router, topology, NULL, &outcome, &trouble), 0, "accepted: %s", topics);
 	weir_outcome_fini(&outcome);
 	after = topics_text(fixture);
 	cr_assert_str_eq(trouble.object, object);
@@ -361,7 +361,7 @@ static struct debugger late(struct fixture *fixture, const char *topics, const c
 	for (int i = 0; i < 2; i++) {
 		struct weir_outcome outcome;
 		struct weir_trouble trouble;
-		int err = weir_router_apply(fixture->router, topology_of(fixture, topics, &trouble), &outcome, &trouble);
+		int err = weir_router_apply(fixture->router, topology_of(fixture, topics, &trouble), NULL, &outcome, &trouble);
 
 		cr_assert_eq(err, i == 0 ? -EINPROGRESS : -EBUSY);
 		cr_assert(strstr(trouble.object, "worker 1"), "%s", trouble.object);
