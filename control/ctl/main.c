@@ -32,6 +32,8 @@ struct request {
 	enum weir_command command;
 	const char *file; // NULL: none; "-": standard input
 	json_t *discard; // names; NULL: none
+	json_t *topics; // of status; NULL: as fits
+	bool is_all;
 };
 
 static void (*const SHOW[WEIR_COMMAND_COUNT])(const json_t *) = {
@@ -52,6 +54,8 @@ static void help(FILE *out)
 		     "  --socket PATH        its control socket (/run/weir/NAME.sock)\n"
 		     "  --json               one JSON object on standard output, also for errors\n"
 		     "  --watch[=SECONDS]    again and again (1)\n"
+		     "  --topic NAME         status: this topic with all its shards; again for more\n"
+		     "  --all                status: all shards of all topics\n"
 		     "  --discard NAME       apply may throw away this topic, or group as TOPIC/GROUP; again for more\n"
 		     "  --timeout SECONDS    wait so long for an answer (10; apply: 120)\n"
 		     "  --help, -h, --version\n"
@@ -66,12 +70,15 @@ enum {
 	OPTION_WATCH,
 	OPTION_TIMEOUT,
 	OPTION_DISCARD,
+	OPTION_TOPIC,
+	OPTION_ALL,
 };
 
 static const struct option OPTIONS[] = {
 	{ "socket", required_argument, NULL, OPTION_SOCKET },   { "instance", required_argument, NULL, OPTION_INSTANCE },
 	{ "json", no_argument, NULL, OPTION_JSON },             { "watch", optional_argument, NULL, OPTION_WATCH },
 	{ "timeout", required_argument, NULL, OPTION_TIMEOUT }, { "discard", required_argument, NULL, OPTION_DISCARD },
+	{ "topic", required_argument, NULL, OPTION_TOPIC },     { "all", no_argument, NULL, OPTION_ALL },
 	{ 0 },
 };
 
@@ -112,6 +119,15 @@ static void report_own(const struct request *request, const char *object, const 
 	json_decref(refusal);
 }
 
+static int add_name(json_t **names, const char *option, const char *fix)
+{
+	if (!*names)
+		*names = json_array();
+	if (json_array_append_new(*names, json_string(optarg)) != 0)
+		return lib_usage_wrong(&program, option, "it is no name", fix);
+	return 0;
+}
+
 // 0, or LIB_STATUS_USAGE.
 static int take_option(struct request *request, int option)
 {
@@ -134,10 +150,11 @@ static int take_option(struct request *request, int option)
 			return lib_usage_wrong(&program, "--timeout", "it takes seconds, 0.001 to 86400", "--timeout 10");
 		return 0;
 	case OPTION_DISCARD:
-		if (!request->discard)
-			request->discard = json_array();
-		if (json_array_append_new(request->discard, json_string(optarg)) != 0)
-			return lib_usage_wrong(&program, "--discard", "it is no name", "TOPIC or TOPIC/GROUP");
+		return add_name(&request->discard, "--discard", "TOPIC or TOPIC/GROUP");
+	case OPTION_TOPIC:
+		return add_name(&request->topics, "--topic", "TOPIC");
+	case OPTION_ALL:
+		request->is_all = true;
 		return 0;
 	default:
 		request->is_json = true;
@@ -172,6 +189,8 @@ static int take_words(struct request *request, int count, char *const *words)
 		return lib_usage_wrong(&program, words[0], "it needs a FILE", NULL);
 	if (request->discard && request->command != WEIR_COMMAND_APPLY)
 		return lib_usage_wrong(&program, "--discard", "it goes with apply alone", NULL);
+	if ((request->topics || request->is_all) && request->command != WEIR_COMMAND_STATUS)
+		return lib_usage_wrong(&program, request->topics ? "--topic" : "--all", "it goes with status alone", NULL);
 	if (request->watch_seconds != 0 && WEIR_COMMANDS[request->command].changes)
 		return lib_usage_wrong(&program, "--watch", "it does not go with a command that changes", NULL);
 	if (request->watch_seconds != 0 && request->file && strcmp(request->file, "-") == 0)
@@ -274,8 +293,14 @@ static int ask(const struct request *request, int fd, uint64_t deadline_ns)
 		if (!arguments)
 			return EXIT_REFUSED;
 	}
+	if (!arguments)
+		arguments = json_object();
 	if (request->discard)
 		json_object_set(arguments, "discard", request->discard);
+	if (request->topics)
+		json_object_set(arguments, "topics", request->topics);
+	if (request->is_all)
+		json_object_set_new(arguments, "all", json_true());
 	question = weir_api_request(request->command, arguments);
 	answer = question ? weir_api_ask_by(fd, question, deadline_ns) : NULL;
 	if (!answer && errno == ETIMEDOUT) {
@@ -342,6 +367,7 @@ static int run(int count, char **words)
 	}
 	status = request.watch_seconds != 0 ? watch(&request, fd) : ask(&request, fd, deadline_ns);
 	json_decref(request.discard);
+	json_decref(request.topics);
 	close(fd);
 	return status;
 }

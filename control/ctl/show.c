@@ -2,10 +2,13 @@
 // what people see can always be had by a program.
 #include "control/ctl/show.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "control/ctl/text.h"
+
+#define TOPICS_SHOWN 50u // where topics are folded
 
 static void show_warnings(const json_t *object)
 {
@@ -112,23 +115,20 @@ static void show_lanes(const json_t *lanes)
 	}
 }
 
-static void show_group(const json_t *group)
+static void show_deliveries(const json_t *shards)
 {
 	size_t index;
 	json_t *shard;
 
-	printf("  group %s (%s): %d members, lag %s, %s/s settled, redelivered %s\n", weir_json_text(group, "group"),
-	       weir_json_text(group, "kind"), (int)weir_json_number(group, "members"),
-	       weir_text_count(weir_json_real(group, "lag")).bytes,
-	       weir_text_count(weir_json_real(group, "settled_per_second")).bytes,
-	       weir_text_count(weir_json_real(group, "redelivered")).bytes);
+	if (json_array_size(shards) == 0)
+		return;
 	printf("    %5s %-9s %-18s %5s %12s %8s %8s %8s  %s\n", "shard", "state", "member", "term", "settled to", "lag",
 	       "credit", "resent", "dropped");
-	json_array_foreach(json_object_get(group, "shards"), index, shard)
+	json_array_foreach(shards, index, shard)
 	{
-		printf("    %5zu %-9s %-18s %5u %12llu %8s %8s %8s  %s\n", index, weir_json_text(shard, "state"),
-		       or_dash(weir_json_text(shard, "session")), (unsigned)weir_json_number(shard, "term"),
-		       (unsigned long long)weir_json_number(shard, "settled_to"),
+		printf("    %5d %-9s %-18s %5u %12llu %8s %8s %8s  %s\n", (int)weir_json_number(shard, "shard"),
+		       weir_json_text(shard, "state"), or_dash(weir_json_text(shard, "session")),
+		       (unsigned)weir_json_number(shard, "term"), (unsigned long long)weir_json_number(shard, "settled_to"),
 		       weir_text_count(weir_json_real(shard, "held")).bytes,
 		       weir_text_bytes(weir_json_number(shard, "credit_bytes")).bytes,
 		       weir_text_count(weir_json_real(shard, "resent")).bytes,
@@ -136,27 +136,33 @@ static void show_group(const json_t *group)
 	}
 }
 
-static void show_topic(const json_t *topic)
+static void show_group(const json_t *group)
+{
+	printf("  group %s (%s): %d members, lag %s, %s/s settled, redelivered %s\n", weir_json_text(group, "group"),
+	       weir_json_text(group, "kind"), (int)weir_json_number(group, "members"),
+	       weir_text_count(weir_json_real(group, "lag")).bytes,
+	       weir_text_count(weir_json_real(group, "settled_per_second")).bytes,
+	       weir_text_count(weir_json_real(group, "redelivered")).bytes);
+	show_deliveries(json_object_get(group, "shards"));
+}
+
+static void show_owners(const json_t *owners)
 {
 	size_t index;
 	json_t *owner;
-	json_t *group;
 
-	printf("\ntopic %s: %d shards, policy %s, ack %s, event_max %s, log %s a shard, %s/s\n", weir_json_text(topic, "topic"),
-	       (int)weir_json_number(topic, "shards"), weir_json_text(topic, "policy"), weir_json_text(topic, "ack"),
-	       weir_text_bytes(weir_json_number(topic, "event_max")).bytes,
-	       weir_text_bytes(weir_json_number(topic, "log_bytes")).bytes,
-	       weir_text_count(weir_json_real(topic, "accepted_per_second")).bytes);
+	if (json_array_size(owners) == 0)
+		return;
 	printf("  %5s %6s %-9s %12s %8s %6s %7s %7s %5s  %s\n", "shard", "worker", "node", "head", "rate/s", "held", "streams",
 	       "waiting", "moves", "refused");
-	json_array_foreach(json_object_get(topic, "owners"), index, owner)
+	json_array_foreach(owners, index, owner)
 	{
 		char node[24];
 
 		snprintf(node, sizeof(node), "%d%s", (int)weir_json_number(owner, "node"),
 			 json_is_true(json_object_get(owner, "remote")) ? " remote" : "");
-		printf("  %5zu %6d %-9s %12llu %8s %6s %7s %7s %5s  %s\n", index, (int)weir_json_number(owner, "worker"), node,
-		       (unsigned long long)weir_json_number(owner, "head"),
+		printf("  %5d %6d %-9s %12llu %8s %6s %7s %7s %5s  %s\n", (int)weir_json_number(owner, "shard"),
+		       (int)weir_json_number(owner, "worker"), node, (unsigned long long)weir_json_number(owner, "head"),
 		       weir_text_count(weir_json_real(owner, "accepted_per_second")).bytes,
 		       weir_text_bytes(weir_json_number(owner, "held_bytes")).bytes,
 		       weir_text_count(weir_json_real(owner, "streams")).bytes,
@@ -164,14 +170,65 @@ static void show_topic(const json_t *topic)
 		       weir_text_count(weir_json_real(owner, "moves")).bytes,
 		       weir_text_reasons(json_object_get(owner, "refused")).bytes);
 	}
+}
+
+static void show_topic(const json_t *topic)
+{
+	size_t index;
+	json_t *group;
+
+	printf("\ntopic %s: %d shards, policy %s, ack %s, event_max %s, log %s a shard, %s/s\n",
+	       weir_json_text(topic, "topic"), (int)weir_json_number(topic, "shards"), weir_json_text(topic, "policy"),
+	       weir_json_text(topic, "ack"),
+	       weir_text_bytes(weir_json_number(topic, "event_max")).bytes,
+	       weir_text_bytes(weir_json_number(topic, "log_bytes")).bytes,
+	       weir_text_count(weir_json_real(topic, "accepted_per_second")).bytes);
+	if (json_is_true(json_object_get(topic, "folded")))
+		printf("  all shards: accepted %s, held %s, %s streams, %s waiting; %d in trouble, %zu of them shown\n",
+		       weir_text_count(weir_json_real(topic, "accepted")).bytes,
+		       weir_text_bytes(weir_json_number(topic, "held_bytes")).bytes,
+		       weir_text_count(weir_json_real(topic, "streams")).bytes,
+		       weir_text_count(weir_json_real(topic, "waiters")).bytes, (int)weir_json_number(topic, "troubles"),
+		       json_array_size(json_object_get(topic, "owners")));
+	show_owners(json_object_get(topic, "owners"));
 	json_array_foreach(json_object_get(topic, "groups"), index, group) show_group(group);
+}
+
+static uint64_t troubles_of(const json_t *topic)
+{
+	uint64_t troubles = weir_json_number(topic, "troubles");
+	size_t index;
+	json_t *group;
+
+	json_array_foreach(json_object_get(topic, "groups"), index, group) troubles += weir_json_number(group, "troubles");
+	return troubles;
+}
+
+// Of many topics those in trouble first, and not more than a person reads.
+static void show_topics(const json_t *topics)
+{
+	bool is_folded = json_is_true(json_object_get(json_array_get(topics, 0), "folded"));
+	size_t shown = 0;
+
+	for (int round = 0; round < (is_folded ? 2 : 1); round++) {
+		size_t index;
+		json_t *topic;
+
+		json_array_foreach(topics, index, topic)
+		{
+			if (is_folded && ((troubles_of(topic) > 0) != (round == 0) || shown == TOPICS_SHOWN))
+				continue;
+			show_topic(topic);
+			shown++;
+		}
+	}
+	if (is_folded)
+		printf("\n%zu of %zu topics, their shards in trouble alone. --topic NAME shows one, --all everything\n", shown,
+		       json_array_size(topics));
 }
 
 void weir_show_status(const json_t *status)
 {
-	size_t index;
-	json_t *topic;
-
 	printf("weir %s, instance %s, pid %d, up %s, revision %d, poll %s, %d sessions\n", weir_json_text(status, "version"),
 	       weir_json_text(status, "instance"), (int)weir_json_number(status, "pid"),
 	       weir_text_duration((uint64_t)(weir_json_real(status, "uptime_seconds") * 1e9)).bytes,
@@ -181,7 +238,7 @@ void weir_show_status(const json_t *status)
 	show_workers(json_object_get(status, "workers"));
 	show_ports(json_object_get(status, "ports"));
 	show_lanes(json_object_get(status, "lanes"));
-	json_array_foreach(json_object_get(status, "topics"), index, topic) show_topic(topic);
+	show_topics(json_object_get(status, "topics"));
 }
 
 // ---- ledger ----

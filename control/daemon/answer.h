@@ -8,7 +8,11 @@
 #include "control/daemon/router.h"
 
 // New references, NULL without memory.
-json_t *weir_answer_status(const struct weir_router *router);
+// arguments (NULL: none): "topics": [names] shows these alone and all of their shards, "all": true all shards of all; else,
+// when there are many, those in trouble.
+json_t *weir_answer_status(const struct weir_router *router, const json_t *arguments);
+// Its topics; what they give rise to is added to the warnings.
+json_t *weir_answer_topics(const struct weir_router *router, const json_t *arguments, json_t *warnings);
 json_t *weir_answer_ledger(const struct weir_router *router);
 json_t *weir_answer_plan(const struct weir_machine *machine, const struct weir_topology *topology, const struct weir_plan *plan,
 			 const struct weir_diff *diff);
@@ -19,6 +23,8 @@ json_t *weir_answer_xdp(const struct weir_router *router, struct weir_guard *gua
 
 // {"crc": 3}: the counters that are not 0, by name.
 json_t *weir_answer_reasons(const uint64_t counters[]);
+// A session's name: worker.number, null for none.
+json_t *weir_answer_session(uint64_t name);
 // "0x00c0ffee00c0ffee", or null for 0: 64-bit ids do not survive JSON numbers everywhere.
 json_t *weir_answer_id(uint64_t id);
 

@@ -399,7 +399,7 @@ static int begin(struct weir_transaction *tx, const struct weir_discards *discar
 		return err;
 	tx->target.plan = plan;
 	// Where the file does not say it, the workers' room stays what it is.
-	if (!tx->target.topology->limits.has_event_max)
+	if (!tx->target.topology->has_event_max)
 		tx->target.topology->limits.event_max = router->event_room;
 	err = weir_diff_create(&tx->diff, router->topology, router->plan, tx->target.topology, plan, trouble);
 	if (!err)

@@ -150,6 +150,7 @@ static const struct weir_field LANES[] = {
 	  .bind = weir_bind_size,
 	  AT(weir_topology, lanes_memory_per_user),
 	  .min = 16u << 20,
+	  .max = 1ull << 46,
 	  .expected = "a size of 16MiB or more" },
 	{ .key = "group",
 	  .bind = weir_bind_text,
@@ -643,7 +644,7 @@ static int check_topic(struct weir_binder *binder, struct weir_topology *topolog
 		return weir_binder_fail(binder, path, place(binder, node, "event_max"), "lower event_max or raise log",
 					"expected at most an eighth of the log, %llu bytes",
 					(unsigned long long)topic->log_bytes / 8);
-	if (topology->limits.has_event_max) {
+	if (topology->has_event_max) {
 		if (topic->event_max > topology->limits.event_max)
 			return weir_binder_fail(binder, path, place(binder, node, "event_max"),
 						"lower it, or raise limits.event_max",
@@ -674,7 +675,7 @@ static int check(struct weir_binder *binder, struct weir_topology *topology)
 		init_worker(topology->workers);
 		topology->worker_count = 1;
 	}
-	topology->limits.has_event_max =
+	topology->has_event_max =
 		weir_binder_child(binder, weir_binder_child(binder, root_of(binder), "limits"), "event_max") != NULL;
 	err = check_limits(binder, &topology->limits);
 	for (uint32_t i = 0; !err && i < topology->port_count; i++)

@@ -155,6 +155,26 @@ static json_t *plan(struct daemon *daemon, json_t *arguments, struct weir_troubl
 	return answer;
 }
 
+static json_t *status(struct daemon *daemon, json_t *arguments, struct weir_trouble *trouble)
+{
+	size_t index;
+	json_t *name;
+
+	json_array_foreach(json_object_get(arguments, "topics"), index, name)
+	{
+		const char *text = json_is_string(name) ? json_string_value(name) : "";
+		char object[160];
+
+		if (weir_router_find(daemon->router, text))
+			continue;
+		snprintf(object, sizeof(object), "topic %s", text);
+		weir_trouble_set(trouble, object, "show it", "see their names by `weirctl status`",
+				 "there is no topic of this name");
+		return NULL;
+	}
+	return weir_answer_status(daemon->router, arguments);
+}
+
 static json_t *handle(void *context, enum weir_command command, json_t *arguments, struct weir_trouble *trouble)
 {
 	struct daemon *daemon = context;
@@ -162,7 +182,7 @@ static json_t *handle(void *context, enum weir_command command, json_t *argument
 	weir_trouble_set(trouble, "weir", "answer", "free some memory", "out of memory");
 	switch (command) {
 	case WEIR_COMMAND_STATUS:
-		return weir_answer_status(daemon->router);
+		return status(daemon, arguments, trouble);
 	case WEIR_COMMAND_LEDGER:
 		return weir_answer_ledger(daemon->router);
 	case WEIR_COMMAND_PLAN:

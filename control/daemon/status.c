@@ -37,7 +37,7 @@ json_t *weir_answer_id(uint64_t id)
 }
 
 // A session's name: worker.number, null for none.
-static json_t *session_json(uint64_t name)
+json_t *weir_answer_session(uint64_t name)
 {
 	char text[24];
 
@@ -208,7 +208,7 @@ static json_t *lane_json(const struct weir_lane *lane, uint32_t readers)
 	json_t *json = json_pack("{s:I, s:s, s:i, s:I, s:s, s:i, s:o}", "lane", (json_int_t)lane->number, "name", lane->name,
 				 "pid", (int)lane->owner.pid, "uid", (json_int_t)lane->owner.uid, "program",
 				 lane->owner.program, "worker", lane->worker, "session",
-				 session_json(weir_counted(&lane->session)));
+				 weir_answer_session(weir_counted(&lane->session)));
 	const struct {
 		const char *key;
 		uint64_t value;
@@ -274,156 +274,14 @@ static json_t *ports_json(const struct weir_router *router)
 	return ports;
 }
 
-// ---- Topics ----
-
-static json_t *owner_json(const struct weir_router *router, const struct weir_router_topic *topic, uint32_t shard)
-{
-	uint32_t owner_node = router->plan->workers[topic->owner[shard]].node;
-	struct weir_shard_row row;
-	json_t *json;
-
-	if (weir_row_read(&row, topic->rows[shard], sizeof(row)) != 0)
-		memset(&row, 0, sizeof(row));
-	json = json_pack("{s:i, s:i, s:i, s:b, s:o}", "shard", (int)shard, "worker", topic->owner[shard], "node",
-			 (int)topic->log_node[shard], "remote", topic->log_node[shard] != owner_node, "incarnation",
-			 weir_answer_id(row.incarnation));
-	const struct {
-		const char *key;
-		uint64_t value;
-	} numbers[] = {
-		{ "offered", row.offered },     { "accepted", row.accepted },
-		{ "duplicate", row.duplicate }, { "accepted_bytes", row.accepted_bytes },
-		{ "head", row.head_offset },    { "earliest", row.earliest_offset },
-		{ "log_bytes", row.log_bytes }, { "held_bytes", row.held_bytes },
-		{ "streams", row.streams },     { "waiters", row.waiters },
-		{ "moves", row.moves },         { "move_pause_max_ns", row.move_pause_max_ns },
-		{ "pins", row.pins },
-		{ "pin_lane", row.pin_lane },
-		{ "pin_since_ns", row.pin_since_ns },
-		{ "pin_bytes", row.pin_bytes },
-	};
-
-	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
-		json_object_set_new(json, numbers[i].key, number(numbers[i].value));
-	json_object_set_new(json, "refused", weir_answer_reasons(row.refused));
-	json_object_set_new(json, "skipped", weir_answer_reasons(row.skipped));
-	json_object_set_new(json, "accepted_per_second", json_real(topic->accepted[shard].per_second));
-	return json;
-}
-
-static json_t *delivery_json(const struct weir_group_row *row, uint32_t shard)
-{
-	static const char *const STATES[] = { "idle", "assigning", "active", "revoking" };
-	json_t *json = json_pack("{s:i, s:s, s:o, s:I}", "shard", (int)shard, "state",
-				 row->state < sizeof(STATES) / sizeof(*STATES) ? STATES[row->state] : "unknown", "session",
-				 session_json(row->session), "term", (json_int_t)row->term);
-	const struct {
-		const char *key;
-		uint64_t value;
-	} numbers[] = {
-		{ "start_offset", row->start_offset }, { "head", row->head_offset },
-		{ "settled", row->settled },           { "held", row->held },
-		{ "sent_to", row->sent_to },           { "received_to", row->received_to },
-		{ "settled_to", row->settled_to },     { "sent", row->sent_events },
-		{ "resent", row->resent_events },      { "redelivered", row->redelivered },
-		{ "credit_bytes", row->credit_bytes }, { "frame_size", row->frame_size },
-		{ "lane", row->lane },
-	};
-
-	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
-		json_object_set_new(json, numbers[i].key, number(numbers[i].value));
-	json_object_set_new(json, "dropped", weir_answer_reasons(row->dropped));
-	return json;
-}
-
-// Whether one of the rows before `count` has the session already.
-static bool is_known(const uint64_t *sessions, uint32_t count, uint64_t session)
-{
-	for (uint32_t i = 0; i < count; i++) {
-		if (sessions[i] == session)
-			return true;
-	}
-	return false;
-}
-
-static json_t *group_json(const struct weir_router_topic *topic, const struct weir_router_group *group, json_t *warnings)
-{
-	json_t *shards = json_array();
-	uint64_t sessions[WEIR_SHARDS_MAX];
-	uint64_t redelivered = 0;
-	uint64_t lag = 0;
-	uint32_t members = 0;
-	struct weir_group_row row;
-
-	for (uint32_t s = 0; s < topic->spec.shards; s++) {
-		if (weir_row_read(&row, group->rows[s], sizeof(row)) != 0)
-			memset(&row, 0, sizeof(row));
-		if (row.session && !is_known(sessions, members, row.session))
-			sessions[members++] = row.session;
-		lag += row.held;
-		redelivered += row.redelivered;
-		json_array_append_new(shards, delivery_json(&row, s));
-	}
-	if (members == 0 && lag && group->spec.kind == WEIR_GROUP_HOLD) {
-		char text[WEIR_PLAN_TEXT];
-
-		snprintf(text, sizeof(text), "topic %s: group %s holds %llu events and has no member", topic->spec.name,
-			 group->spec.name, (unsigned long long)lag);
-		json_array_append_new(warnings, json_string(text));
-	}
-	return json_pack("{s:s, s:i, s:s, s:s, s:i, s:i, s:I, s:f, s:I, s:o}", "group", group->spec.name, "id",
-			 (int)group->spec.id.value, "kind", group->spec.kind == WEIR_GROUP_FOLLOW ? "follow" : "hold", "start",
-			 group->spec.start == WEIR_START_EARLIEST ? "earliest" : "latest", "coordinator",
-			 (int)group->spec.coordinator, "members", (int)members, "lag", (json_int_t)lag, "settled_per_second",
-			 group->settled.per_second, "redelivered", (json_int_t)redelivered, "shards", shards);
-}
-
-static void warn_of_pins(const struct weir_router *router, const struct weir_router_topic *topic, json_t *warnings)
-{
-	const struct weir_lane_table *table = weir_dataplane_lanes(router->dataplane);
-	const struct weir_lane *lane;
-	struct weir_lanes_text text;
-	struct weir_shard_row row;
-
-	for (uint32_t s = 0; table && s < topic->spec.shards; s++) {
-		if (weir_row_read(&row, topic->rows[s], sizeof(row)) != 0 || row.pin_lane == 0)
-			continue;
-		lane = weir_lane_find(table, row.pin_lane);
-		if (lane && weir_lanes_pin_text(&text, lane, topic->spec.name, s, &row, now_ns()))
-			json_array_append_new(warnings, json_string(text.bytes));
-	}
-}
-
-static json_t *topic_json(const struct weir_router *router, const struct weir_router_topic *topic, json_t *warnings)
-{
-	json_t *owners = json_array();
-	json_t *groups = json_array();
-	double rate = 0;
-
-	warn_of_pins(router, topic, warnings);
-	for (uint32_t s = 0; s < topic->spec.shards; s++) {
-		rate += topic->accepted[s].per_second;
-		json_array_append_new(owners, owner_json(router, topic, s));
-	}
-	for (uint32_t g = 0; g < topic->group_count; g++)
-		json_array_append_new(groups, group_json(topic, topic->groups[g], warnings));
-	return json_pack("{s:s, s:i, s:i, s:s, s:s, s:I, s:I, s:f, s:o, s:o}", "topic", topic->spec.name, "id",
-			 (int)topic->spec.id.value, "shards", (int)topic->spec.shards, "policy",
-			 weir_policy_name(topic->spec.policy), "ack", weir_ack_name(topic->spec.ack_min), "event_max",
-			 (json_int_t)topic->spec.event_max, "log_bytes", (json_int_t)topic->spec.log_bytes,
-			 "accepted_per_second", rate, "owners", owners, "groups", groups);
-}
-
-json_t *weir_answer_status(const struct weir_router *router)
+json_t *weir_answer_status(const struct weir_router *router, const json_t *arguments)
 {
 	uint64_t time_ns = now_ns();
 	uint64_t sessions;
 	json_t *warnings = warnings_of(router->plan);
 	json_t *workers = workers_json(router, &sessions);
-	json_t *topics = json_array();
+	json_t *topics = weir_answer_topics(router, arguments, warnings);
 
-	for (uint32_t t = 0; t < router->topic_count; t++)
-		json_array_append_new(topics, topic_json(router, router->topics[t], warnings));
 	weir_ports_warn(router, warnings);
 	if (router->is_broken)
 		json_array_append_new(warnings, json_string("an apply ended half-way: restart weir"));

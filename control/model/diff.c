@@ -86,7 +86,7 @@ static int check_router(const struct weir_topology *from, const struct weir_topo
 	if (row)
 		return refuse(trouble, row->object, row->field, row->why);
 	// Where the file does not say it, it is what topics need, which is looked at when they are added.
-	if (to->limits.has_event_max && from->limits.event_max != to->limits.event_max)
+	if (to->has_event_max && from->limits.event_max != to->limits.event_max)
 		return refuse(trouble, "limits", "event_max", AT_START);
 	return 0;
 }

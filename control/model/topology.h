@@ -82,7 +82,6 @@ struct weir_topology_limits {
 	uint32_t reassembly_slots; // large events under way per worker
 	uint32_t members_per_group;
 	uint64_t event_max; // largest event_max any topic may have
-	bool has_event_max; // the file says it
 	// The following change live.
 	uint32_t window_frames;
 	uint32_t frame_size;
@@ -131,6 +130,7 @@ struct weir_topology {
 	struct weir_topology_port *ports;
 	uint32_t port_count;
 	struct weir_topology_limits limits;
+	bool has_event_max; // the file says limits.event_max
 	struct weir_topology_topic *topics;
 	uint32_t topic_count;
 };

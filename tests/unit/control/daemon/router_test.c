@@ -83,7 +83,7 @@ static void apply(struct fixture *fixture, const char *topics, char *done, size_
 
 static char *topics_text(const struct fixture *fixture)
 {
-	json_t *status = weir_answer_status(fixture->router);
+	json_t *status = weir_answer_status(fixture->router, NULL);
 	char *text = json_dumps(json_object_get(status, "topics"), JSON_COMPACT | JSON_SORT_KEYS);
 
 	json_decref(status);
