@@ -166,7 +166,8 @@ int weir_attach_explain(const char *interface, int code, char error[WEIR_GUARD_E
 static void text_join(char *error, const char *line)
 {
 	size_t length = strlen(error);
-	snprintf(error + length, WEIR_GUARD_ERROR_SIZE - length, "%s%s", length ? "\n" : "", line);
+	if (snprintf(error + length, WEIR_GUARD_ERROR_SIZE - length, "%s%s", length ? "\n" : "", line) < 0)
+		error[length] = '\0'; // what does not fit is cut
 }
 
 static int kernel_probe(char line[WEIR_GUARD_ERROR_SIZE])

@@ -162,7 +162,8 @@ static void refuse(int fd, int error, const char *reason, const char *fix)
 {
 	struct weir_lane_welcome welcome = { .magic = WEIR_LANE_MAGIC, .version = WEIR_LANE_VERSION, .error = error };
 
-	snprintf(welcome.text, sizeof(welcome.text), "%s. %s", reason, fix);
+	if (snprintf(welcome.text, sizeof(welcome.text), "%s. %s", reason, fix) < 0)
+		welcome.text[0] = '\0'; // what does not fit is cut: the reason comes first
 	send_with(fd, &welcome, sizeof(welcome), NULL, 0);
 }
 

@@ -1,22 +1,26 @@
 #!/bin/bash
 # Makes the build folders that tools/test runs from, each named by its sanitizers, and prints TAP: one test a folder.
-# build.sh release|asan|tsan...; build.sh NAME --setup only configures, build.sh NAME --quiet speaks only of errors.
+# build.sh release|install|asan|tsan...; build.sh NAME --setup only configures, build.sh NAME --quiet speaks only of errors.
 set -u
 . "$(dirname "$0")/../../tools/host.sh"
 
 options() {
 	case $1 in
 	release) echo -Dbuildtype=debugoptimized ;;
+	install) echo -Dbuildtype=release --prefix=/usr ;;
 	asan) echo -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false \
 		-Dc_args=-fno-sanitize-recover=undefined ;;
 	tsan) echo -Dbuildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false ;;
-	*) die "build.sh: no build named $1; there are release, asan and tsan" ;;
+	*) die "build.sh: no build named $1; there are release, install, asan and tsan" ;;
 	esac
 }
 
 # What is built there; nothing named: everything.
 targets() {
-	[ "$1" != tsan ] || echo tsan-tests
+	case $1 in
+	tsan) echo tsan-tests ;;
+	install) echo control/daemon/weir control/ctl/weirctl client/weircat/weircat client/libweir.so.1.0.0 perf/weirperf ;;
+	esac
 }
 
 if [ "${2-}" = --setup ]; then
