@@ -14,6 +14,7 @@
 
 struct lib_log {
 	const char *name;
+	enum lib_log_style style;
 	int fd;
 	pthread_t thread;
 	pthread_mutex_t lock;
@@ -31,10 +32,13 @@ struct lib_log {
 
 // ---- Lines ----
 
-static size_t line_begin(char line[LIB_LOG_LINE_MAX], const char *name, enum lib_log_level level)
+static size_t line_begin(char line[LIB_LOG_LINE_MAX], const struct lib_log *log, enum lib_log_level level)
 {
 	static const char *const LEVELS[] = { "info", "warning", "error" };
+	const char *name = log ? log->name : program_invocation_short_name;
 	struct timespec now;
+	if (log && log->style == LIB_LOG_PLAIN)
+		return (size_t)snprintf(line, LIB_LOG_LINE_MAX, "%.64s: ", name);
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (size_t)snprintf(line, LIB_LOG_LINE_MAX, "%.64s[%6lld.%06ld] %s: ", name, (long long)now.tv_sec,
 				now.tv_nsec / 1000, LEVELS[level]);
@@ -64,7 +68,7 @@ static bool ring_put_dropped(struct lib_log *log)
 	char line[LIB_LOG_LINE_MAX];
 	if (log->dropped == log->told || log->is_failing)
 		return true;
-	size_t used = line_begin(line, log->name, LIB_LOG_WARNING);
+	size_t used = line_begin(line, log, LIB_LOG_WARNING);
 	used += (size_t)snprintf(line + used, sizeof(line) - used,
 				 "log: %llu lines were dropped until here: what they are written to took no more. "
 				 "Fix: read it, or give it room", (unsigned long long)log->dropped);
@@ -147,7 +151,7 @@ static void *write_lines(void *context)
 
 // ---- For those who log ----
 
-int lib_log_open(struct lib_log **out, const char *name, int fd)
+int lib_log_open(struct lib_log **out, const char *name, enum lib_log_style style, int fd)
 {
 	struct lib_log *log = calloc(1, sizeof(*log));
 	pthread_condattr_t monotonic;
@@ -155,6 +159,7 @@ int lib_log_open(struct lib_log **out, const char *name, int fd)
 	if (!log)
 		return -ENOMEM;
 	log->name = name;
+	log->style = style;
 	log->fd = fd;
 	pthread_mutex_init(&log->lock, NULL);
 	pthread_cond_init(&log->changed, NULL);
@@ -178,7 +183,7 @@ int lib_log_open(struct lib_log **out, const char *name, int fd)
 void lib_log_vwrite(struct lib_log *log, enum lib_log_level level, const char *format, va_list arguments)
 {
 	char line[LIB_LOG_LINE_MAX];
-	size_t used = line_begin(line, log ? log->name : program_invocation_short_name, level);
+	size_t used = line_begin(line, log, level);
 	int more = vsnprintf(line + used, sizeof(line) - used, format, arguments);
 	used = line_end(line, used + (more > 0 ? (size_t)more : 0));
 	if (!log) {

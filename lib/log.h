@@ -14,6 +14,11 @@ enum lib_log_level {
 	LIB_LOG_ERROR,
 };
 
+enum lib_log_style {
+	LIB_LOG_TIMED, // "NAME[SECONDS.MICROSECONDS] LEVEL: ..." of CLOCK_MONOTONIC
+	LIB_LOG_PLAIN, // "NAME: ...", what tools say
+};
+
 #define LIB_LOG_LINE_MAX 2048    // longer lines are cut
 #define LIB_LOG_BUFFER (256 << 10) // bytes that wait for the descriptor
 #define LIB_LOG_END_MS 500       // what the last lines get at the end
@@ -21,9 +26,8 @@ enum lib_log_level {
 struct lib_log;
 
 // name opens each line, fd gets them; both must outlive the log. 0, -ENOMEM, -EAGAIN (no thread).
-int lib_log_open(struct lib_log **log, const char *name, int fd);
-// "NAME[SECONDS.MICROSECONDS] LEVEL: ..." of CLOCK_MONOTONIC; the newline is added. Any thread. Without a log (NULL) the line
-// goes to standard error at once.
+int lib_log_open(struct lib_log **log, const char *name, enum lib_log_style style, int fd);
+// The newline is added. Any thread. Without a log (NULL) the line goes to standard error at once, with the time.
 __attribute__((format(printf, 3, 4)))
 void lib_log_write(struct lib_log *log, enum lib_log_level level, const char *format, ...);
 void lib_log_vwrite(struct lib_log *log, enum lib_log_level level, const char *format, va_list arguments);

@@ -6,7 +6,9 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "lib/log.h"
 #include "lib/standard.h"
 #include "lib/stop.h"
 #include "lib/usage.h"
@@ -36,6 +38,9 @@ static const char HELP[] =
 	"  --idle-ms N            end when nothing came for this long\n"
 	"--help, -h, --version    print and exit\n";
 
+// A standard error that takes nothing (a terminal stopped by Ctrl-S is often both outputs) keeps no member from its router.
+static struct lib_log *messages;
+
 int cat_stopped(void)
 {
 	return lib_stop_signal();
@@ -46,9 +51,19 @@ __attribute__((format(printf, 2, 0))) static void say(const struct cat_options *
 {
 	if (options->is_quiet)
 		return;
-	fputs("weircat: ", stderr);
-	vfprintf(stderr, format, arguments);
-	fputc('\n', stderr);
+	if (!messages && lib_log_open(&messages, "weircat", LIB_LOG_PLAIN, STDERR_FILENO)) {
+		fputs("weircat: ", stderr);
+		vfprintf(stderr, format, arguments);
+		fputc('\n', stderr);
+		return;
+	}
+	lib_log_vwrite(messages, LIB_LOG_INFO, format, arguments);
+}
+
+void cat_say_end(void)
+{
+	lib_log_close(messages);
+	messages = NULL;
 }
 
 void cat_say(const struct cat_options *options, const char *format, ...)
@@ -316,5 +331,7 @@ static int run(int count, char **arguments)
 int main(int count, char **arguments)
 {
 	lib_standard_open();
-	return lib_output_end("weircat", run(count, arguments), CAT_FAILED);
+	int status = run(count, arguments);
+	cat_say_end();
+	return lib_output_end("weircat", status, CAT_FAILED);
 }

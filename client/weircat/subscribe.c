@@ -249,7 +249,7 @@ static int output_open(struct subscriber *subscriber)
 static int output_close(struct subscriber *subscriber, int status)
 {
 	if (subscriber->writer && !cat_writer_close(subscriber->writer, GRACE_MS)) {
-		fflush(stderr);
+		cat_say_end();
 		_exit(cat_stopped() ? 128 + cat_stopped() : status ? status : CAT_FAILED);
 	}
 	if (subscriber->keyfiles && cat_keyfiles_close(subscriber->keyfiles))

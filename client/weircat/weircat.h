@@ -55,6 +55,8 @@ struct cat_options {
 int cat_stopped(void);
 // A line of what happens, "weircat: ..." on stderr, unless quiet.
 void cat_say(const struct cat_options *options, const char *format, ...) __attribute__((format(printf, 2, 3)));
+// Gives the last of it half a second.
+void cat_say_end(void);
 // "weircat: object: what, and what to do" on stderr unless quiet. Returns CAT_FAILED.
 int cat_fail(const struct cat_options *options, const char *format, ...) __attribute__((format(printf, 2, 3)));
 // What weir_producer_open() and weir_consumer_open() mean by an error.

@@ -10,7 +10,7 @@ static FILE *log_stream;
 
 int weir_say_begin(void)
 {
-	int err = lib_log_open(&log_lines, "weir", STDERR_FILENO);
+	int err = lib_log_open(&log_lines, "weir", LIB_LOG_TIMED, STDERR_FILENO);
 
 	if (!err)
 		log_stream = lib_log_stream(log_lines, LIB_LOG_WARNING, "DPDK: ");

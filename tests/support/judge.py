@@ -41,6 +41,18 @@ def check_descriptors(process, most):
     wait_until(lambda: descriptors(process) <= most, f'no more than {most} descriptors are open', 5)
 
 
+# A pipe that takes nothing more: both ends. Who reads from it makes room.
+def full_pipe():
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    try:
+        while True:
+            os.write(writer, b'\n' * 4096)
+    except BlockingIOError:
+        os.set_blocking(writer, True)
+    return reader, writer
+
+
 # Of /proc/PID/status: name -> words.
 def process_status(process):
     with open(f'/proc/{process.pid}/status') as file:

@@ -5,7 +5,7 @@
 import os
 import signal
 
-from judge import check_equal
+from judge import check_equal, full_pipe
 from lab import TOP, program, topic, wait_until
 
 SECONDS = 16
@@ -36,6 +36,25 @@ def has_member(router):
 
 def held(router):
     return sum(group['held'] for group in router.ledger()['groups'])
+
+
+# What it would say finds no room: that costs it neither its membership nor an event.
+def test_a_subscriber_whose_standard_error_is_full_is_kept_too(lab):
+    left, right = lab.host('producers'), lab.host('consumers')
+    router = lab.router([topic('positions', groups=[GROUP])]).start()
+    reader, writer = full_pipe()
+    sink = lab.start('subscriber', weircat(router.address(right)), right, stderr=writer)
+    for life in range(2):
+        wait_until(lambda: has_member(router), 'a member', 15)
+        publish(lab, router, left, 100 * life, 50)
+        wait_until(lambda: held(router) == 0 and len(sink.out().splitlines()) == 50 * (life + 1), 'the lines came out', 15)
+        if life == 0:
+            router.apply([topic('positions', groups=[])])
+            router.apply([topic('positions', groups=[GROUP])])
+    sink.stop(15)
+    os.close(reader)
+    os.close(writer)
+    router.stop()
 
 
 # without: the topics of the apply that ends it.

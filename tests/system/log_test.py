@@ -9,23 +9,12 @@ import re
 import signal
 import socket
 
-from judge import check, check_equal
+from judge import check, check_equal, full_pipe
 from lab import program, run, topic, wait_until
 
 SECONDS = 3
 PORTS = ('kernel',)
 REQUESTS = 1500
-
-
-def full_pipe():
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    try:
-        while True:
-            os.write(writer, b'\n' * 4096)
-    except BlockingIOError:
-        os.set_blocking(writer, True)
-    return reader, writer
 
 
 def read_all(reader):

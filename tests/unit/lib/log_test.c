@@ -18,7 +18,7 @@ static struct lib_log *log_open(void)
 {
 	struct lib_log *log = NULL;
 	cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
-	cr_assert_eq(lib_log_open(&log, "test", ends[1]), 0);
+	cr_assert_eq(lib_log_open(&log, "test", LIB_LOG_TIMED, ends[1]), 0);
 	return log;
 }
 
@@ -108,6 +108,20 @@ Test(log, a_reader_that_went_away_is_survived)
 	while (lib_log_dropped(log) < 100)
 		usleep(1000);
 	lib_log_close(log);
+	close(ends[1]);
+}
+
+Test(log, what_tools_say_has_their_name_alone)
+{
+	char line[LIB_LOG_LINE_MAX + 1];
+	struct lib_log *log = NULL;
+	cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
+	cr_assert_eq(lib_log_open(&log, "tool", LIB_LOG_PLAIN, ends[1]), 0);
+	FILE *in = fdopen(ends[0], "r");
+	lib_log_write(log, LIB_LOG_WARNING, "topic %s ended", "t");
+	lib_log_close(log);
+	cr_expect_str_eq(line_read(in, line), "tool: topic t ended");
+	fclose(in);
 	close(ends[1]);
 }
 
