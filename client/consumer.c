@@ -263,11 +263,54 @@ void consumers_session_new(struct weir_core *core, uint64_t now_ns)
 	}
 }
 
+// The term ends. What the router does not know to be settled may be handed out again, here or elsewhere.
+static void assignment_keep(struct weir_consumer *consumer, struct assignment *assignment, uint64_t known_to)
+{
+	consumer->counts.unsettled += assignment->handed_to - min_u64(known_to, assignment->handed_to);
+	assignment->kept = (struct kept){
+		.incarnation = assignment->incarnation,
+		.settled_to = assignment->settled_to,
+		.handed_to = assignment->handed_to,
+		.group = consumer->group,
+		.term = assignment->term,
+	};
+}
+
+static void assignments_keep(struct weir_consumer *consumer)
+{
+	for (uint32_t i = 0; i < consumer->held_count; i++) {
+		struct assignment *assignment = &consumer->assignments[consumer->held[i]];
+		assignment_keep(consumer, assignment, assignment->told_to);
+	}
+}
+
+void consumers_asked(struct weir_core *core)
+{
+	for (struct weir_consumer *consumer = core->consumers; consumer; consumer = consumer->next) {
+		for (uint32_t i = 0; i < consumer->held_count; i++) {
+			struct assignment *assignment = &consumer->assignments[consumer->held[i]];
+			bool is_told = assignment->reading == READING_PLACE; // by a word in memory
+			assignment->asked_settled = is_told ? assignment->settled_to : assignment->reported_settled;
+		}
+	}
+}
+
+void consumers_told(struct weir_core *core)
+{
+	for (struct weir_consumer *consumer = core->consumers; consumer; consumer = consumer->next) {
+		for (uint32_t i = 0; i < consumer->held_count; i++) {
+			struct assignment *assignment = &consumer->assignments[consumer->held[i]];
+			assignment->told_to = assignment->asked_settled;
+		}
+	}
+}
+
 void consumers_session_lost(struct weir_core *core)
 {
 	core->answer_count = 0;
 	core->stray_member = 0;
 	for (struct weir_consumer *consumer = core->consumers; consumer; consumer = consumer->next) {
+		assignments_keep(consumer);
 		assignments_end(consumer);
 		consumer->state = consumer->state >= CONSUMER_LEAVING ? CONSUMER_OUT : CONSUMER_JOINING;
 		consumer->has_ended = false;
@@ -301,6 +344,8 @@ void consumers_assign(struct weir_core *core, const struct weir_frame_header *fr
 	}
 	if (assignment->state == ASSIGNMENT_NONE)
 		consumer->held[consumer->held_count++] = frame->shard;
+	else
+		assignment_keep(consumer, assignment, assignment->settled_to);
 	assignment_assembly_drop(consumer, assignment);
 	place_end(consumer, assignment);
 	*assignment = (struct assignment){
@@ -318,6 +363,10 @@ void consumers_assign(struct weir_core *core, const struct weir_frame_header *fr
 		.is_dirty = true,
 		.is_pressing = true,
 		.is_touched = assignment->is_touched,
+		.reported_settled = assign->from,
+		.asked_settled = assign->from,
+		.told_to = assign->from,
+		.kept = assignment->kept,
 	};
 	if (core->local && frame->flags & WEIR_FLAG_IN_PLACE)
 		place_begin(consumer, assignment, frame);
@@ -403,6 +452,7 @@ static bool revoking_poll(struct weir_consumer *consumer, struct assignment *ass
 		.shard = assignment->shard,
 	};
 	revoked_send(core, &owed);
+	assignment_keep(consumer, assignment, assignment->settled_to);
 	place_end(consumer, assignment);
 	assignment->state = ASSIGNMENT_NONE;
 	assignment->is_dirty = false;
@@ -499,6 +549,7 @@ static bool report_add(struct weir_consumer *consumer, struct assignment *assign
 	assignment->is_pressing = false;
 	assignment->has_gap = false;
 	assignment->reported_ns = core->now_ns;
+	assignment->reported_settled = assignment->settled_to;
 	assignment->reported_charged = assignment->charged;
 	if (report->entries == REPORT_ENTRIES)
 		report_send(core, report);

@@ -31,6 +31,16 @@ enum assignment_state {
 	ASSIGNMENT_REVOKING, // nothing is accepted or handed out any more
 };
 
+// What was handed out and settled of the shard when a term ended. The router may not have heard; where the shard comes back
+// with the same log, what was settled is not handed out again, and is told again.
+struct kept {
+	uint64_t incarnation;
+	uint64_t settled_to;
+	uint64_t handed_to;
+	uint32_t group;
+	uint32_t term; // 0: none ended
+};
+
 struct assignment {
 	uint64_t incarnation;
 	uint64_t received_to;
@@ -56,7 +66,11 @@ struct assignment {
 	bool has_gap;
 	bool is_touched; // handed out from since the last settlement
 	uint8_t reading; // enum reading
+	uint64_t reported_settled; // settled_to of the last report
+	uint64_t asked_settled;    // the same when the last ping went out
+	uint64_t told_to;          // the router knows that so much is settled: it answered a later ping
 	struct place place;
+	struct kept kept;
 };
 
 // In place of a deliver frame's header and delivery prefix.
@@ -118,6 +132,8 @@ void consumer_parcels_drop(struct weir_consumer *consumer); // all that wait; me
 void consumer_release(struct weir_consumer *consumer);
 void assignment_assembly_drop(struct weir_consumer *consumer, struct assignment *assignment);
 void assignment_settle(struct weir_consumer *consumer, struct assignment *assignment, uint64_t settled_to);
+// Passes over what an earlier term of ours settled of offsets below `to`. Returns how many that were.
+uint64_t assignment_pass_kept(struct weir_consumer *consumer, struct assignment *assignment, uint64_t to);
 // ---- place.c ----
 // The term begins where `frame`, an assign with flag IN_PLACE, says.
 void place_begin(struct weir_consumer *consumer, struct assignment *assignment, const struct weir_frame_header *frame);

@@ -393,12 +393,35 @@ void assignment_settle(struct weir_consumer *consumer, struct assignment *assign
 	report_soon(consumer->core, assignment, assignment->state == ASSIGNMENT_REVOKING);
 }
 
+uint64_t assignment_pass_kept(struct weir_consumer *consumer, struct assignment *assignment, uint64_t to)
+{
+	const struct kept *kept = &assignment->kept;
+	uint64_t known = min_u64(kept->settled_to, to);
+	bool is_same = kept->incarnation == assignment->incarnation && kept->group == consumer->group;
+	if (!kept->term || !is_same || known <= assignment->handed_to)
+		return 0;
+	uint64_t passed = known - assignment->handed_to;
+	assignment->handed_to = assignment->event_end = assignment->settled_to = known;
+	report_soon(consumer->core, assignment, true);
+	return passed;
+}
+
+// The application is done with what it was handed before its session was lost, or says so of an event of that.
+static void kept_settle(struct kept *kept, uint64_t settled_to)
+{
+	if (kept->term)
+		kept->settled_to = max_u64(kept->settled_to, min_u64(settled_to, kept->handed_to));
+}
+
 static void settle_handed(struct weir_consumer *consumer)
 {
 	for (uint32_t i = 0; i < consumer->touched_count; i++) {
 		struct assignment *assignment = &consumer->assignments[consumer->touched[i]];
 		assignment->is_touched = false;
-		if (!consumer->is_by_hand && assignment->state != ASSIGNMENT_NONE)
+		if (consumer->is_by_hand)
+			continue;
+		kept_settle(&assignment->kept, UINT64_MAX);
+		if (assignment->state != ASSIGNMENT_NONE)
 			assignment_settle(consumer, assignment, assignment->handed_to);
 	}
 	consumer->touched_count = 0;
@@ -441,6 +464,8 @@ int weir_core_consume(struct weir_consumer *consumer, struct weir_view *views, i
 			retire(consumer, unqueue(consumer));
 			continue;
 		}
+		if (assignment->kept.term && assignment_pass_kept(consumer, assignment, parcel->to))
+			parcel->from = max_u64(parcel->from, assignment->handed_to);
 		int walked = parcel_walk(consumer, assignment, parcel, views + count, most - count);
 		handed(consumer, assignment, parcel, walked);
 		count += walked;
@@ -456,8 +481,11 @@ int weir_core_settle(struct weir_consumer *consumer, const struct weir_view *vie
 	if (view->shard >= consumer->shards)
 		return -EINVAL;
 	struct assignment *assignment = &consumer->assignments[view->shard];
-	if (assignment->state == ASSIGNMENT_NONE || assignment->term != view->term)
+	if (assignment->state == ASSIGNMENT_NONE || assignment->term != view->term) {
+		if (assignment->kept.term == view->term)
+			kept_settle(&assignment->kept, view->offset + 1);
 		return -ESTALE;
+	}
 	if (view->offset >= assignment->event_end)
 		return -EINVAL;
 	// What was skipped behind the last event is done with it.

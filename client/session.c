@@ -134,6 +134,7 @@ static void ping_send(struct weir_core *core, uint64_t now_ns)
 		session->is_ping_open = true;
 		session->asked_ns = now_ns;
 		session->ping++;
+		consumers_asked(core);
 	}
 	session->pinged_ns = now_ns;
 	empty_send(core, WEIR_KIND_PING, session->ping);
@@ -151,7 +152,8 @@ void session_pong(struct weir_core *core, const struct weir_frame_header *frame)
 	if (!session->is_ping_open || frame->sequence != session->ping)
 		return;
 	session->is_ping_open = false;
-	session->proven_ns = session->asked_ns;
+	session->proven_ns = max_u64(session->proven_ns, session->asked_ns);
+	consumers_told(core);
 }
 
 static void ready_poll(struct weir_core *core, uint64_t now_ns)

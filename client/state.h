@@ -262,6 +262,9 @@ void stream_unsent(struct stream *stream, uint64_t slot); // the output did not 
 void consumers_poll(struct weir_core *core, uint64_t now_ns);
 void consumers_session_new(struct weir_core *core, uint64_t now_ns);
 void consumers_session_lost(struct weir_core *core);
+// A ping goes out; the router answered it, so it knows what was reported before.
+void consumers_asked(struct weir_core *core);
+void consumers_told(struct weir_core *core);
 void consumers_joined(struct weir_core *core, const struct weir_frame_header *frame);
 void consumers_error(struct weir_core *core, const struct weir_error *error); // of a join
 void consumers_assign(struct weir_core *core, const struct weir_frame_header *frame);

@@ -212,7 +212,8 @@ struct weir_view {
 // for events that are not settled hold the router's log. With most 0 it only settles.
 int weir_consume(struct weir_consumer *consumer, struct weir_view *views, int most);
 
-// settle_by_hand: everything of the view's shard up to and including it is done. -ESTALE: its term is over.
+// settle_by_hand: everything of the view's shard up to and including it is done. -ESTALE: its term is over; when the session
+// was lost and the shard comes back to this client, what was settled is not handed out again all the same.
 int weir_settle(struct weir_consumer *consumer, const struct weir_view *view);
 
 // Leaves the group: nothing is handed out any more; what was settled is reported; waits until the router confirmed.
@@ -224,6 +225,8 @@ struct weir_consumer_counts {
 	uint64_t settled;
 	uint64_t gap_events;  // skipped offsets the router told of (filtered, cut loose)
 	uint64_t frames_lost; // deliver frames that had to be sent again
+	uint64_t unsettled;   // handed out, and when their session or term ended not settled as far as the router is known to
+			      // know: they may come again, to this member only those that it had not settled
 	uint32_t shards;      // assigned now
 };
 void weir_consumer_counts(const struct weir_consumer *consumer, struct weir_consumer_counts *counts);

@@ -9,18 +9,19 @@ import os
 import subprocess
 import sys
 
-from judge import check_equal, check_ledger
+from judge import check, check_equal, check_ledger
 from lab import BUILD, TOP, program, topic, wait_until
 
 SECONDS = 22
 LIMITS = {'ping': '300ms', 'lease': '1s'}
 EVENTS, PAUSE_S = 3000, 2.5
-GROUP = {'name': 'all', 'kind': 'hold', 'mode': 'keyed', 'start': 'earliest', 'progress_timeout': '1s'}
+GROUP = {'name': 'all', 'kind': 'hold', 'mode': 'keyed', 'start': 'earliest'}
 
 
-def run_slowly(lab, *words):
+def run_slowly(lab, progress_timeout, *words):
     producers, consumers = lab.host('producers'), lab.host('consumers')
-    router = lab.router([topic('positions', shards=1, groups=[GROUP])], limits=LIMITS).start()
+    spec = topic('positions', shards=1, groups=[GROUP | {'progress_timeout': progress_timeout}])
+    router = lab.router([spec], limits=LIMITS).start()
     source = subprocess.Popen(['seq', str(EVENTS)], stdout=subprocess.PIPE)
     lab.start('weircat', [program('weircat'), 'publish', 'positions', '--router', router.address(producers)], producers,
               stdin=source.stdout).wait(20)
@@ -37,6 +38,15 @@ def run_slowly(lab, *words):
 
 
 def test_a_slow_application_that_says_it_works_keeps_session_and_shards(lab):
-    offsets, counts = run_slowly(lab, 'keepalive')
+    offsets, counts = run_slowly(lab, '1s', 'keepalive')
     check_equal(offsets, list(range(EVENTS)), 'offsets, in order, each once')
-    check_equal((counts['redelivered'], counts['sessions']), (0, 1), 'redelivered, sessions')
+    check_equal((counts['redelivered'], counts['unsettled'], counts['sessions']), (0, 0, 1), 'redelivered, unsettled, sessions')
+
+
+def test_a_slow_application_that_says_nothing_gets_on_all_the_same(lab):
+    offsets, counts = run_slowly(lab, '30s')
+    check_equal(sorted(set(offsets)), list(range(EVENTS)), 'offsets')
+    # What it had settled is not handed out again, although the router never heard of it.
+    check_equal(len(offsets), EVENTS, 'events handed out')
+    check(counts['sessions'] > 1, 'no session was lost: the test shows nothing')
+    check(counts['unsettled'] > 0, 'a session was lost with events on hand, and the counts do not say so')
