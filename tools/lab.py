@@ -22,8 +22,8 @@ class Failure(Exception):
     pass
 
 
-def run(*command, check=True, timeout_s=30):
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
+def run(*command, check=True, timeout_s=30, stdin_text=None):
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, input=stdin_text)
     if check and done.returncode:
         raise Failure(f'{" ".join(command)}: {(done.stderr or done.stdout).strip()}')
     return done
