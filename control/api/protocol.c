@@ -13,6 +13,7 @@
 
 #include "lib/clock.h"
 
+#define RUN_DIRECTORY "/run/weir"
 #define LINE_ROOM_FIRST 4096u
 
 json_t *weir_api_request(enum weir_command command, json_t *arguments)
@@ -133,11 +134,35 @@ char *weir_api_print(const json_t *json, size_t *size)
 	return line;
 }
 
+// $XDG_RUNTIME_DIR/weir, an ordinary user's own; false: there is none, or it does not fit.
+static bool user_directory(char *path, size_t size)
+{
+	const char *base = getenv("XDG_RUNTIME_DIR");
+	int length = base && base[0] == '/' && geteuid() != 0 ? snprintf(path, size, "%s/weir", base) : -1;
+
+	return length >= 0 && (size_t)length < size;
+}
+
+int weir_api_run_directory(char *path, size_t size)
+{
+	if (access(RUN_DIRECTORY, W_OK) != 0 && user_directory(path, size))
+		return 0;
+	return (size_t)snprintf(path, size, RUN_DIRECTORY) < size ? 0 : -ENAMETOOLONG;
+}
+
 int weir_api_socket_path(const char *instance, char *path, size_t size)
 {
-	int length = snprintf(path, size, "/run/weir/%s.sock", instance);
+	int length = snprintf(path, size, RUN_DIRECTORY "/%s.sock", instance);
+	char directory[sizeof(((struct sockaddr_un *)0)->sun_path)], own[sizeof(directory) + 80];
 
-	return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : 0;
+	if (length < 0 || (size_t)length >= size)
+		return -ENAMETOOLONG;
+	if (access(path, F_OK) == 0 || !user_directory(directory, sizeof(directory)))
+		return 0;
+	length = snprintf(own, sizeof(own), "%s/%.64s.sock", directory, instance);
+	if ((size_t)length < size && access(own, F_OK) == 0)
+		memcpy(path, own, (size_t)length + 1);
+	return 0;
 }
 
 // A daemon that was stopped takes no connection; behind a full queue connect() would wait for ever.

@@ -60,7 +60,11 @@ void weir_api_lines_fini(struct weir_api_lines *lines);
 // One line with its newline, to free(). NULL without memory.
 char *weir_api_print(const json_t *json, size_t *size);
 
-// "/run/weir/<instance>.sock". -ENAMETOOLONG when it does not fit.
+// Where a router of this user has its socket, lock and counters: /run/weir, or $XDG_RUNTIME_DIR/weir of an ordinary user who
+// may not write there. -ENAMETOOLONG when it does not fit.
+int weir_api_run_directory(char *path, size_t size);
+// The socket of the instance: in /run/weir where there is one, else in the user's directory when that has one.
+// -ENAMETOOLONG when it does not fit.
 int weir_api_socket_path(const char *instance, char *path, size_t size);
 
 // Connects to a daemon: a descriptor, or -errno; -EAGAIN when nobody has taken the connection by then (lib/clock.h). Without a

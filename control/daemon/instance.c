@@ -12,12 +12,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define RUN_DIRECTORY "/run/weir"
+#include "control/api/protocol.h"
+
+#define FIX_RIGHTS "run weir as root, let weir's user own it, or set XDG_RUNTIME_DIR to a directory of that user"
 #define STATE_DIRECTORY "/var/lib/weir"
 
-static int refuse(struct weir_trouble *trouble, const char *action, const char *fix, int err)
+static int refuse(struct weir_trouble *trouble, const struct weir_instance *instance, const char *action, const char *fix,
+		  int err)
 {
-	weir_trouble_set(trouble, "directory " RUN_DIRECTORY, action, fix, "%s", strerror(-err));
+	char object[128];
+
+	snprintf(object, sizeof(object), "directory %s", instance->directory);
+	weir_trouble_set(trouble, object, action, fix, "%s", strerror(-err));
 	return err;
 }
 
@@ -37,7 +43,7 @@ static int taken(struct weir_trouble *trouble, const char *name, int fd)
 
 static int foreign(struct weir_trouble *trouble, const char *path, const char *what)
 {
-	char object[200];
+	char object[224];
 
 	snprintf(object, sizeof(object), "lock file %s", path);
 	weir_trouble_set(trouble, object, "take it", "remove what lies there, or give this weir another --instance",
@@ -69,7 +75,7 @@ static int open_lock(struct weir_instance *instance, struct weir_trouble *troubl
 	if (instance->lock < 0 && errno == EISDIR)
 		return foreign(trouble, path, "a directory");
 	if (instance->lock < 0)
-		return refuse(trouble, "write the lock file", "run weir as root, or let weir's user own the directory", -errno);
+		return refuse(trouble, instance, "write the lock file", FIX_RIGHTS, -errno);
 	if (fstat(instance->lock, &found) == 0 && S_ISREG(found.st_mode) && is_lock(instance->lock))
 		return 0;
 	close(instance->lock);
@@ -87,7 +93,8 @@ static int lock(struct weir_instance *instance, const char *name, struct weir_tr
 		return err;
 	if (flock(instance->lock, LOCK_EX | LOCK_NB) != 0) {
 		err = errno == EWOULDBLOCK ? taken(trouble, name, instance->lock)
-					   : refuse(trouble, "lock the lock file", "use a file system with locks", -errno);
+					   : refuse(trouble, instance, "lock the lock file", "use a file system with locks",
+						    -errno);
 		close(instance->lock);
 		return err;
 	}
@@ -117,13 +124,19 @@ int weir_instance_take(struct weir_instance *instance, const char *name, const c
 	int err;
 
 	memset(instance, 0, sizeof(*instance));
-	if (mkdir(RUN_DIRECTORY, 0755) != 0 && errno != EEXIST)
-		return refuse(trouble, "create it", "run weir as root, or create it owned by weir's user", -errno);
-	snprintf(instance->lock_path, sizeof(instance->lock_path), RUN_DIRECTORY "/%s.lock", name);
-	snprintf(instance->counters_path, sizeof(instance->counters_path), RUN_DIRECTORY "/%s.counters", name);
-	snprintf(instance->lanes_path, sizeof(instance->lanes_path), RUN_DIRECTORY "/%s.lanes.sock", name);
-	length = socket ? snprintf(instance->socket_path, sizeof(instance->socket_path), "%s", socket)
-			: snprintf(instance->socket_path, sizeof(instance->socket_path), RUN_DIRECTORY "/%s.sock", name);
+	err = weir_api_run_directory(instance->directory, sizeof(instance->directory));
+	if (!err && mkdir(instance->directory, 0755) != 0 && errno != EEXIST)
+		err = -errno;
+	if (err)
+		return refuse(trouble, instance, "create it", FIX_RIGHTS, err);
+	snprintf(instance->lock_path, sizeof(instance->lock_path), "%s/%.64s.lock", instance->directory, name);
+	snprintf(instance->counters_path, sizeof(instance->counters_path), "%s/%.64s.counters", instance->directory, name);
+	length = snprintf(instance->lanes_path, sizeof(instance->lanes_path), "%s/%s.lanes.sock", instance->directory, name);
+	if (socket)
+		length = snprintf(instance->socket_path, sizeof(instance->socket_path), "%s", socket);
+	else if ((size_t)length < sizeof(instance->lanes_path))
+		length = snprintf(instance->socket_path, sizeof(instance->socket_path), "%s/%s.sock", instance->directory,
+				  name);
 	if ((size_t)length >= sizeof(instance->socket_path)) {
 		weir_trouble_set(trouble, "control socket", "listen there", "use a shorter path",
 				 "the path is longer than the 107 bytes a unix socket may have");

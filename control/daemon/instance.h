@@ -7,10 +7,11 @@
 
 struct weir_instance {
 	int lock; // descriptor; the lock ends with the process, however it ends
-	char lock_path[160];
+	char directory[96]; // /run/weir, or an ordinary user's own
+	char lock_path[200];
 	char socket_path[108];
 	char lanes_path[108]; // of the socket for lanes alone, where it is configured
-	char counters_path[160];
+	char counters_path[200];
 	char terms_path[512]; // empty: nothing is kept over restarts
 };
 

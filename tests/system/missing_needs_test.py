@@ -3,10 +3,12 @@
 #
 #   producers ---- weir, which does not start
 import json
+import os
 import re
 
 from judge import check
 from lab import Process, program, run, topic, wait_until
+from ports import publish
 
 SECONDS = 14
 
@@ -49,6 +51,28 @@ def test_no_permission(lab):
     words = ('/run/weir', 'permission|denied|root') if router.kind == 'kernel' else ('permission|CAP_|denied|root',)
     refusal(lab, router, *words, prefix=('setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups', '--inh-caps=-all',
                                          '--bounding-set=-all'))
+
+
+# Kernel ports need no right but to bind: the user's own directory serves where /run/weir is not to be written to.
+def test_an_ordinary_user_needs_a_directory_of_its_own_alone(lab):
+    host = lab.host('producers')
+    router = lab.router([topic('positions')], kind='kernel', hugepages='off')
+    own = lab.path('run')
+    os.mkdir(own)
+    os.chown(own, 65534, 65534)
+    nobody = ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups', '--inh-caps=-all', '--bounding-set=-all',
+              'env', f'XDG_RUNTIME_DIR={own}']
+    process = Process(lab, 'weir-nobody', nobody + [program('weir'), '--config', router.write()], lab.router_netns)
+    lab.processes.append(process)
+    wait_until(lambda: 'ready' in process.err() or not process.is_running(), 'weir of an ordinary user is ready')
+    answer = run(*nobody, program('weirctl'), '--instance', router.instance, '--json', 'status', check=False)
+    check(answer.returncode == 0, f'weirctl of the user does not find it: {answer.stdout}{answer.stderr}\n{process.tail()}')
+    check(json.loads(answer.stdout)['ports'][0]['state'] == 'well', f'the port is not well: {answer.stdout}')
+    check(publish(lab, host), 'an event for a router of an ordinary user')
+    files = sorted(os.listdir(os.path.join(own, 'weir')))
+    check(files == [f'{router.instance}.{end}' for end in ('counters', 'lanes.sock', 'lock', 'sock')], f'files: {files}')
+    process.stop()
+    check(os.listdir(os.path.join(own, 'weir')) == [], 'files stayed')
 
 
 def test_a_foreign_xdp_program_is_never_replaced(lab):
