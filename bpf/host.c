@@ -138,8 +138,9 @@ int weir_attach_explain(const char *interface, int code, char error[WEIR_GUARD_E
 	case KERNEL_ENOTSUPP:
 		return weir_guard_fail(
 			error, -EOPNOTSUPP,
-			"%s: %s: its driver has no native XDP. Allow generic mode (slow), or use port kind kernel", interface,
-			prefix);
+			"%s: %s: its driver has no native XDP. Allow XDP above the driver (xdp: generic, slow), or use port "
+			"kind kernel",
+			interface, prefix);
 	case ENOSPC:
 		return weir_guard_fail(
 			error, code,

@@ -151,6 +151,8 @@ static int link_create(struct weir_guard *guard, char error[WEIR_GUARD_ERROR_SIZ
 	guard->info.mode = WEIR_GUARD_NATIVE;
 	guard->link = bpf_link_create(weir_guard_program(guard), guard->ifindex, BPF_XDP, &options);
 	if (guard->link < 0 && config->is_generic_allowed && errno != EPERM && errno != EBUSY) {
+		// A program that asks the driver is none for above it.
+		unload_tags(guard);
 		options.flags = XDP_FLAGS_SKB_MODE;
 		guard->info.mode = WEIR_GUARD_GENERIC;
 		guard->link = bpf_link_create(weir_guard_program(guard), guard->ifindex, BPF_XDP, &options);
@@ -249,9 +251,11 @@ static int put_on(struct weir_guard *guard, char error[WEIR_GUARD_ERROR_SIZE])
 	struct bpf_prog_info info = {};
 	uint32_t size = sizeof(info);
 	guard->info.tags = weir_tags_look(guard->interface);
-	if (guard->info.tags == WEIR_GUARD_TAGS_BESIDE && load_tags(guard) != 0)
-		guard->info.tags = WEIR_GUARD_TAGS_HIDDEN;
+	if (guard->info.tags == WEIR_GUARD_TAGS_BESIDE)
+		load_tags(guard); // not with every kernel
 	int code = attach(guard, error);
+	if (guard->info.tags == WEIR_GUARD_TAGS_BESIDE && !guard->tags)
+		guard->info.tags = WEIR_GUARD_TAGS_HIDDEN;
 	if (code == 0 && guard->info.tags == WEIR_GUARD_TAGS_TAKEN_OUT) {
 		code = weir_tags_keep(guard->interface, &guard->tags_switched, error);
 		guard->info.tags = WEIR_GUARD_TAGS_KEPT;

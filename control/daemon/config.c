@@ -104,6 +104,7 @@ static const struct weir_word PORT_KIND[] = { { "kernel", WEIR_TOPOLOGY_PORT_KER
 					      { "dpdk", WEIR_TOPOLOGY_PORT_DPDK },
 					      { "vhost", WEIR_TOPOLOGY_PORT_VHOST },
 					      { 0 } };
+static const struct weir_word XDP[] = { { "native", WEIR_XDP_NATIVE }, { "generic", WEIR_XDP_GENERIC }, { 0 } };
 static const struct weir_word INTEGRITY[] = { { "full", WEIR_INTEGRITY_FULL }, { "link", WEIR_INTEGRITY_LINK }, { 0 } };
 static const struct weir_word POLICY[] = { { "block", WEIR_POLICY_BLOCK },
 					   { "drop-new", WEIR_POLICY_DROP_NEW },
@@ -223,6 +224,11 @@ static const struct weir_field PORT[] = {
 	  AT(weir_topology_port, integrity),
 	  .words = INTEGRITY,
 	  .expected = "full or link" },
+	{ .key = "xdp",
+	  .bind = weir_bind_word,
+	  AT(weir_topology_port, xdp),
+	  .words = XDP,
+	  .expected = "native or generic" },
 	{ 0 },
 };
 

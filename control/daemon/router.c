@@ -103,6 +103,7 @@ static void build_ports(struct build *build, const struct weir_router *router)
 			.address = port->address[0] ? port->address : NULL,
 			.udp_port = (uint16_t)port->udp_port,
 			.trust_link = port->integrity == WEIR_INTEGRITY_LINK,
+			.allow_generic = port->xdp == WEIR_XDP_GENERIC,
 			.node = router->plan->ports[i].node,
 			.workers = build->queues[i],
 			.queues = (uint16_t)port->worker_count,

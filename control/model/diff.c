@@ -57,6 +57,7 @@ static const struct fixed PORT[] = {
 	{ NULL, "name", OPENED, AT(weir_topology_port, name), .is_text = true },
 	{ NULL, "kind", OPENED, AT(weir_topology_port, kind) },
 	{ NULL, "integrity", OPENED, AT(weir_topology_port, integrity) },
+	{ NULL, "xdp", OPENED, AT(weir_topology_port, xdp) },
 	{ NULL, "interface", OPENED, AT(weir_topology_port, interface), .is_text = true },
 	{ NULL, "device", OPENED, AT(weir_topology_port, device), .is_text = true },
 	{ NULL, "socket", OPENED, AT(weir_topology_port, socket), .is_text = true },

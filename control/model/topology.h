@@ -42,6 +42,11 @@ enum weir_topology_integrity {
 	WEIR_INTEGRITY_LINK, // header only: the link is trusted with bodies
 };
 
+enum weir_topology_xdp {
+	WEIR_XDP_NATIVE, // in the interface's driver
+	WEIR_XDP_GENERIC, // in the kernel above it where the driver cannot: slow
+};
+
 enum weir_topology_group_kind {
 	WEIR_TOPOLOGY_GROUP_HOLD,
 	WEIR_TOPOLOGY_GROUP_FOLLOW,
@@ -65,6 +70,7 @@ struct weir_topology_port {
 	char name[WEIR_NAME_SIZE];
 	enum weir_topology_port_kind kind;
 	enum weir_topology_integrity integrity;
+	enum weir_topology_xdp xdp; // afxdp
 	char interface[WEIR_TOPOLOGY_INTERFACE_SIZE]; // afxdp
 	char device[WEIR_TOPOLOGY_DEVICE_SIZE]; // dpdk
 	char socket[WEIR_TOPOLOGY_SOCKET_SIZE]; // vhost

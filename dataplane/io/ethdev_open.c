@@ -308,7 +308,8 @@ static int open_guard(struct opening *opening)
 	weir_ethdev_own(config, group->ifindex, &group->own, &group->left_out);
 	struct weir_guard_config guard = { .interface = config->interface, .instance = config->instance,
 					   .port_base = config->udp_port, .workers = config->worker_count,
-					   .is_link_trusted = config->trust_link, .own = group->own };
+					   .is_link_trusted = config->trust_link,
+					   .is_generic_allowed = config->allow_generic, .own = group->own };
 	if (group->guard)
 		weir_guard_set_own(group->guard, &group->own);
 	error = group->guard ? weir_guard_attach(group->guard, text) : weir_guard_open(&group->guard, &guard, text);

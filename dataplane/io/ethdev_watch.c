@@ -77,6 +77,16 @@ static void follow_addresses(struct weir_ethdev_group *group, const struct weir_
 	weir_guard_set_own(group->guard, &own);
 }
 
+// A sender on this machine may hand many datagrams over as one packet. Drivers take it apart for XDP; above them nobody does.
+static uint64_t unsplit(struct weir_guard *guard)
+{
+	struct weir_guard_totals totals;
+	struct weir_guard_info info;
+
+	weir_guard_describe(guard, &info);
+	return info.mode == WEIR_GUARD_GENERIC && weir_guard_read(guard, &totals) == 0 ? totals.dropped[WEIR_R_LENGTH] : 0;
+}
+
 static void judge_limits(const struct weir_ethdev_group *group, const struct weir_port_config *config,
 			 const struct weir_interface *interface, struct weir_port_state *state)
 {
@@ -98,6 +108,13 @@ static void judge_limits(const struct weir_ethdev_group *group, const struct wei
 		snprintf(reason, sizeof(reason), "the MTU of its interface is %u now; frames are made for %u as at its start",
 			 interface->mtu, group->mtu);
 		set(state, WEIR_PORT_HINDERED, config, "restart weir, or set the MTU back", reason);
+	} else if (unsplit(group->guard)) {
+		snprintf(reason, sizeof(reason),
+			 "its XDP is above the driver, where senders' UDP_SEGMENT packets are not taken apart: %llu dropped as "
+			 "length",
+			 (unsigned long long)unsplit(group->guard));
+		set(state, WEIR_PORT_HINDERED, config,
+		    "switch it off at the senders' end (ethtool -K ... tx-udp-segmentation off), or use a kernel port", reason);
 	} else if (info.tags == WEIR_GUARD_TAGS_HIDDEN) {
 		set(state, WEIR_PORT_HINDERED, config,
 		    "switch it off at the other end of the veth (ethtool -K PEER txvlan off), or use a kernel port for "

@@ -35,6 +35,7 @@ struct weir_port_config {
 	const char *address;   // kernel: address to bind, "0.0.0.0" or "::" for all; dpdk: own address with optional "/prefix"
 	uint16_t udp_port;     // base: worker w listens on base + w
 	bool trust_link;       // integrity: link
+	bool allow_generic;    // afxdp: XDP above the driver where the driver has none
 	int node;              // of the NIC, -1: unknown
 	const uint16_t *workers; // [queues] queue i is polled by workers[i]
 	uint16_t queues;

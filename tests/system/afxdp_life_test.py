@@ -6,7 +6,7 @@ import json
 
 from judge import Skip, check, check_equal
 from lab import program, run, topic, wait_until
-from ports import accepted, check_lost, check_well, publish
+from ports import accepted, check_lost, check_well, port_in, publish
 
 PORTS = ('afxdp',)
 SECONDS = 16
@@ -113,4 +113,31 @@ def test_clients_behind_a_vlan_are_served(lab):
     wait_until(lambda: publish(lab, host, 1000), 'an event with its tag beside the packet')
     run('nsenter', f'--net=/run/netns/{host.netns}', 'ethtool', '-K', host.interface, 'txvlan', 'off')
     check(publish(lab, host), 'an event with its tag inside the packet')
+    router.stop()
+
+
+# An interface whose driver has no XDP is refused with the words of the key that allows it, and works with them.
+#
+#   producers ---- bridge of weir's host
+def test_xdp_above_the_driver_is_by_leave(lab):
+    host = lab.host('producers')
+    ip = ('ip', '-n', lab.router_netns)
+    run(*ip, 'link', 'add', 'over', 'type', 'bridge')
+    run(*ip, 'address', 'flush', 'dev', host.router_interface)
+    run(*ip, 'link', 'set', host.router_interface, 'master', 'over')
+    run(*ip, 'link', 'set', 'over', 'up')
+    run(*ip, 'address', 'add', f'{host.router_address}/24', 'dev', 'over')
+    router = lab.router([topic('positions')])
+    router.topology['ports'][0]['interface'] = 'over'
+    process = router.launch()
+    process.wait(20, expect=1)
+    check('xdp: generic' in process.err(), f'the key is not named: {process.err()}')
+    router.topology['ports'][0]['xdp'] = 'generic'
+    router.start()
+    check_equal(router.status()['ports'][0]['xdp']['mode'], 'generic', 'mode')
+    check(not publish(lab, host, 1500), 'datagrams in one piece get through')
+    trouble = port_in(router, 'hindered')['trouble']
+    check('UDP_SEGMENT' in trouble['reason'], f'what is dropped is not explained: {trouble}')
+    run('nsenter', f'--net=/run/netns/{host.netns}', 'ethtool', '-K', host.interface, 'tx-udp-segmentation', 'off')
+    check(publish(lab, host), 'an event by XDP above the driver')
     router.stop()

@@ -162,6 +162,7 @@ static const struct key KEYS[] = {
 	{ "ports.udp_port", A_PORT("kind: kernel"), A_PORT("kind: kernel, udp_port: 7"), NULL },
 	{ "ports.workers", A_PORT("kind: kernel, workers: [0]"), A_PORT("kind: kernel, workers: [1]"), NULL },
 	{ "ports.integrity", A_PORT("kind: kernel"), A_PORT("kind: kernel, integrity: link"), NULL },
+	{ "ports.xdp", A_PORT("kind: afxdp, interface: a"), A_PORT("kind: afxdp, interface: a, xdp: generic"), NULL },
 	{ "limits.sessions_per_worker", PORTS, PORTS "limits: {sessions_per_worker: 64}\n", NULL },
 	{ "limits.streams_per_shard", PORTS, PORTS "limits: {streams_per_shard: 64}\n", "limits-changed" },
 	{ "limits.park_frames", PORTS, PORTS "limits: {park_frames: 64}\n", NULL },
