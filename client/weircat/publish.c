@@ -31,6 +31,7 @@ struct publisher {
 	bool is_regular;
 	bool is_over;
 	const char *file; // name for messages
+	struct cat_watch watch;
 	// Of the file: key and subject attribute.
 	uint64_t file_key;
 	uint8_t attributes[ATTRIBUTES_MAX];
@@ -46,6 +47,13 @@ static bool is_done(struct publisher *publisher)
 		return true;
 	publisher->is_cut = cat_stopped();
 	return publisher->is_cut;
+}
+
+static void router_watch(struct publisher *publisher)
+{
+	struct weir_producer_counts counts;
+	weir_producer_counts(publisher->producer, &counts);
+	cat_watch(&publisher->watch, publisher->options, publisher->weir, counts.waiting);
 }
 
 // 0, CAT_FAILED, or -EMSGSIZE with nothing said. Waits for credit; a signal ends the wait unpublished.
@@ -71,6 +79,7 @@ static int event_publish(struct publisher *publisher, const struct weir_event *e
 		if (error != -EAGAIN && error != -ENOTCONN)
 			return cat_fail(publisher->options, "topic %s: %s", publisher->options->topic, strerror(-error));
 		error = weir_poll(publisher->weir, 100);
+		router_watch(publisher);
 		if (error < 0 && error != -EINTR)
 			return cat_fail(publisher->options, "%s: socket: %s", publisher->options->router, strerror(-error));
 		publisher->is_cut = cat_stopped();
@@ -182,6 +191,7 @@ static void input_wait(struct publisher *publisher)
 	};
 	while (!cat_stopped() && !(fds[0].revents & (POLLIN | POLLHUP | POLLERR | POLLNVAL))) {
 		weir_poll(publisher->weir, 0);
+		router_watch(publisher);
 		poll(fds, 2, -1);
 	}
 }
@@ -416,6 +426,9 @@ int cat_publish(const struct cat_options *options, struct weir *weir)
 		.piece_max = PIECE_MAX,
 		.buffer = malloc(2 * READ_SIZE),
 		.file = "input",
+		.watch = { .meanwhile = "what is read waits here",
+			   .doubtful = "not acknowledged; what the router has not is sent, where it can tell",
+			   .is_total = true },
 	};
 	struct weir_producer_options producer = { .level = options->level };
 	int error = publisher.buffer ? weir_producer_open(&publisher.producer, weir, options->topic, &producer) : -ENOMEM;

@@ -28,6 +28,7 @@ struct subscriber {
 	uint64_t looked_ns; // at the assignments
 	uint64_t said_ns;   // that we are at work
 	int pause_ms;
+	struct cat_watch watch;
 	bool has_ended; // its group, for now
 };
 
@@ -144,6 +145,9 @@ static int drive(struct subscriber *subscriber)
 	int received = weir_poll(subscriber->weir, timeout_ms);
 	if (received < 0 && received != -EINTR)
 		return cat_fail(subscriber->options, "%s: socket: %s", subscriber->options->router, strerror(-received));
+	struct weir_consumer_counts counts;
+	weir_consumer_counts(subscriber->consumer, &counts);
+	cat_watch(&subscriber->watch, subscriber->options, subscriber->weir, counts.unsettled);
 	membership_tell(subscriber);
 	written_settle(subscriber);
 	return cat_writer_status(writer);
@@ -259,7 +263,12 @@ static int output_close(struct subscriber *subscriber, int status)
 
 int cat_subscribe(const struct cat_options *options, struct weir *weir)
 {
-	struct subscriber subscriber = { .options = options, .weir = weir };
+	struct subscriber subscriber = {
+		.options = options,
+		.weir = weir,
+		.watch = { .meanwhile = "its other members get the group's shards after the lease",
+			   .doubtful = "handed out, not known to be settled; some may come again, marked redelivered" },
+	};
 	int status = output_open(&subscriber);
 	if (!status)
 		status = join(&subscriber);

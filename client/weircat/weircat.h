@@ -65,6 +65,17 @@ const char *cat_name_error(int error);
 bool cat_is_hopeless(const struct weir *weir);
 // The router did not answer: why, as far as this host knows, and what to do. Returns CAT_FAILED.
 int cat_no_answer(const struct cat_options *options, const struct weir *weir);
+// The way to the router (watch.c).
+struct cat_watch {
+	const char *meanwhile; // what happens while the router is away
+	const char *doubtful;  // what becomes of events in doubt
+	bool is_total;         // events in doubt are counted as they are now, not since the start
+	bool is_lost;
+	uint64_t lost_ns;
+	uint64_t doubts; // told already
+};
+// After each weir_poll(); doubts: events in doubt.
+void cat_watch(struct cat_watch *watch, const struct cat_options *options, const struct weir *weir, uint64_t doubts);
 int cat_publish(const struct cat_options *options, struct weir *weir);
 int cat_subscribe(const struct cat_options *options, struct weir *weir);
 

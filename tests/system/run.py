@@ -22,8 +22,8 @@ from judge import Skip  # noqa: E402
 LANES = {'lane': ('',), 'lane-producers': ('producers',), 'lane-consumers': ('consumers',)}
 # What has to hold of clients whatever lies between them and the router.
 ANY_WAY = {'apply_test', 'ended_group_test', 'idle_test', 'large_events_test', 'many_events_test', 'members_test',
-           'slow_application_test', 'slow_consumer_test', 'standing_output_test', 'stopped_member_test', 'two_groups_test',
-           'two_workers_test'}
+           'paused_router_test', 'slow_application_test', 'slow_consumer_test', 'standing_output_test',
+           'stopped_member_test', 'two_groups_test', 'two_workers_test'}
 
 
 # What a test is given: a laboratory of its port kind, and how much it may do.
