@@ -3,6 +3,7 @@
 #include "client/core.h"
 
 #include "client/state.h"
+#include "lib/siphash.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -21,15 +22,11 @@ bool name_copy(char to[WEIR_NAME_SIZE], const char *from)
 	return weir_name_is_valid(to);
 }
 
-// xorshift128+ (Vigna, "Further scramblings of Marsaglia's xorshift generators", 2014).
+// Some of these numbers are published and others prove who the client is: none may tell another.
 uint64_t core_random(struct weir_core *core)
 {
-	uint64_t a = core->random[0];
-	uint64_t b = core->random[1];
-	core->random[0] = b;
-	a ^= a << 23;
-	core->random[1] = a ^ b ^ (a >> 18) ^ (b >> 5);
-	return core->random[1] + b;
+	uint64_t number = core->drawn++;
+	return lib_siphash(core->secret, &number, sizeof(number));
 }
 
 uint64_t core_jitter(struct weir_core *core, uint64_t most)
@@ -51,8 +48,7 @@ int weir_core_create(struct weir_core **core, const struct weir_core_options *op
 	made->now_ns = now_ns;
 	made->realtime_offset_ns = options->realtime_offset_ns;
 	made->local = options->local;
-	made->random[0] = weir_mix64(options->seed + 0x9e3779b97f4a7c15ull) | 1;
-	made->random[1] = weir_mix64(options->seed + 2 * 0x9e3779b97f4a7c15ull);
+	memcpy(made->secret, options->secret, sizeof(made->secret));
 	made->credit_bytes = options->credit_bytes ? options->credit_bytes : CREDIT_DEFAULT;
 	if (made->credit_bytes < CREDIT_LEAST)
 		made->credit_bytes = CREDIT_LEAST;

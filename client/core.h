@@ -1,7 +1,7 @@
 // The client without its socket: session, streams, deliveries over plain bytes, the clock an argument. The UDP transport
 // (client/udp.c) drives it for real, the lossy-network test drives it with a virtual clock. It makes no system call but
 // malloc() (at open, when a topic becomes known, and once per large event on its way in), and all that is random in it
-// comes from the seed. One thread at a time. Internal to libweir: not installed.
+// comes from the secret. One thread at a time. Internal to libweir: not installed.
 //
 //   weir_core_create(&core, &options, now);
 //   weir_core_producer_open(core, "positions", NULL, &producer);
@@ -26,7 +26,8 @@ struct weir_core_local; // client/local.h
 struct weir_core_options {
 	const char *name;           // NULL or "": anonymous
 	uint64_t epoch;             // of a named client; 0: now + realtime_offset_ns
-	uint64_t seed;              // of nonces, the anonymous producer id, jitter, keys of keyless events
+	uint64_t secret[2];         // of nonces, the anonymous producer id, jitter, keys of keyless events: as random as the
+				    // system can
 	int64_t realtime_offset_ns; // CLOCK_REALTIME minus the clock given as now_ns
 	uint32_t frame_size;        // 0: WEIR_FRAME_DEFAULT
 	uint32_t credit_bytes;      // granted to the router over all consumers, as weir_charge() counts; 0: 4 MiB

@@ -195,7 +195,8 @@ struct weir_core {
 	uint32_t consumer_count;
 	uint64_t backlog; // closed frames of all streams that wait to be sent
 	uint64_t deadline_ns;
-	uint64_t random[2];
+	uint64_t secret[2]; // of random numbers
+	uint64_t drawn;     // of them so far
 	uint64_t request; // last request number
 	int64_t realtime_offset_ns;
 	const struct weir_core_local *local; // NULL: no shared memory

@@ -111,19 +111,18 @@ static void waiter_close(struct waiter *waiter)
 
 static int core_open(struct weir *weir, const struct weir_options *options)
 {
-	uint64_t seed = 0;
 	uint64_t now = monotonic_now();
-	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
-		seed = clock_now(CLOCK_REALTIME) ^ (uint64_t)getpid() << 32;
 	struct weir_core_options core = {
 		.name = options ? options->name : NULL,
 		.epoch = options ? options->epoch : 0,
-		.seed = seed,
 		.realtime_offset_ns = (int64_t)(clock_now(CLOCK_REALTIME) - now),
 		.frame_size = options && options->frame_size ? options->frame_size : weir->transport->frame_size,
 		.credit_bytes = weir->transport->credit_bytes,
 		.local = weir->transport->local,
 	};
+	// Once the machine has booted, so few bytes neither wait nor fail.
+	while (getrandom(core.secret, sizeof(core.secret), 0) != sizeof(core.secret))
+		;
 	return weir_core_create(&weir->core, &core, now);
 }
 

@@ -85,7 +85,7 @@ static int core_open(struct weir_link *link, uint32_t index)
 		.realtime_offset_ns = (int64_t)(clock_of(CLOCK_REALTIME) - now_ns),
 		.credit_bytes = weir_ethdev_transport_credit(link->device->transport),
 	};
-	if (getrandom(&options.seed, sizeof(options.seed), 0) != sizeof(options.seed))
+	if (getrandom(options.secret, sizeof(options.secret), 0) != sizeof(options.secret))
 		return -errno;
 	int result = weir_core_create(&link->core, &options, now_ns);
 	if (result == 0)

@@ -129,7 +129,7 @@ static void build_engine(struct weir_engine_config *engine, const struct weir_ro
 		.router = router->id,
 	};
 	// Session ids and cookies hang on it: as random as the machine can.
-	while (getrandom(&engine->seed, sizeof(engine->seed), 0) != sizeof(engine->seed))
+	while (getrandom(engine->secret, sizeof(engine->secret), 0) != sizeof(engine->secret))
 		;
 }
 

@@ -54,7 +54,7 @@ static uint64_t memory_need(const struct weir_engine_config *config)
 static void parts_init(struct weir_engine *engine, struct weir_arena *arena)
 {
 	const struct weir_engine_config *config = &engine->config;
-	weir_sessions_init(&engine->sessions, arena, config->sessions_max, config->seed);
+	weir_sessions_init(&engine->sessions, arena, config->sessions_max, config->secret);
 	weir_strangers_init(&engine->strangers, engine->sessions.secret);
 	weir_places_init(&engine->places, arena, 2 * config->shards_max);
 	weir_park_init(&engine->park, arena, config->park_frames);

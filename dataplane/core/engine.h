@@ -1,5 +1,5 @@
 // The engine: one worker's share of everything the router decides. Sans-I/O: frames come in as bytes with the path they
-// came from, frames go out through weir_engine_io, the clock is an argument, randomness comes from a seed. The same
+// came from, frames go out through weir_engine_io, the clock is an argument, randomness comes from a secret. The same
 // code runs on a worker, in unit tests and in the lossy-network simulation. One thread at a time.
 //
 // A turn of the worker loop:
@@ -108,7 +108,7 @@ struct weir_engine_config {
 	uint32_t reassembly_slots; // large events under way; full: refused `busy`
 	uint32_t reassembly_bytes; // bytes of one slot: the largest event of any topic it may own
 	struct weir_engine_limits limits;
-	uint64_t seed;             // of session ids, cookies, jitter
+	uint64_t secret[2];        // of session ids and cookies: as random as the system can
 	uint64_t router;           // random per router life, the same on all workers
 	struct weir_worker_row *row; // public row to publish to
 	int node;                  // NUMA node of its memory, -1: any

@@ -4,8 +4,7 @@
 
 #include <string.h>
 
-#include "dataplane/core/siphash.h"
-#include "wire/key.h"
+#include "lib/siphash.h"
 
 uint64_t weir_sessions_need(uint32_t sessions_max)
 {
@@ -14,11 +13,11 @@ uint64_t weir_sessions_need(uint32_t sessions_max)
 	       weir_arena_need((uint64_t)sessions_max * sizeof(struct weir_ended));
 }
 
-void weir_sessions_init(struct weir_sessions *sessions, struct weir_arena *arena, uint32_t sessions_max, uint64_t seed)
+void weir_sessions_init(struct weir_sessions *sessions, struct weir_arena *arena, uint32_t sessions_max,
+			const uint64_t secret[2])
 {
 	*sessions = (struct weir_sessions){ .mask = sessions_max - 1 };
-	sessions->secret[0] = weir_mix64(seed + 0x9e3779b97f4a7c15ull);
-	sessions->secret[1] = weir_mix64(sessions->secret[0] ^ (seed << 32 | seed >> 32));
+	memcpy(sessions->secret, secret, sizeof(sessions->secret));
 	sessions->slots = weir_arena_take(arena, (uint64_t)sessions_max * sizeof(struct weir_session));
 	weir_chains_init(&sessions->by_nonce, weir_arena_take(arena, weir_chains_need(sessions_max)), sessions_max);
 	weir_chains_init(&sessions->by_peer, weir_arena_take(arena, weir_chains_need(sessions_max)), sessions_max);
@@ -48,13 +47,13 @@ static struct peer_key peer_key(const struct weir_path *path)
 
 static uint64_t nonce_hash(const struct weir_sessions *sessions, uint64_t nonce)
 {
-	return weir_siphash(sessions->secret, &nonce, sizeof(nonce));
+	return lib_siphash(sessions->secret, &nonce, sizeof(nonce));
 }
 
 static uint64_t peer_hash(const struct weir_sessions *sessions, const struct weir_path *path)
 {
 	struct peer_key key = peer_key(path);
-	return weir_siphash(sessions->secret, &key, sizeof(key));
+	return lib_siphash(sessions->secret, &key, sizeof(key));
 }
 
 static struct weir_ended *ended_of(const struct weir_sessions *sessions, uint64_t nonce)
@@ -135,7 +134,7 @@ void weir_session_move(struct weir_sessions *sessions, struct weir_session *sess
 uint64_t weir_session_random(struct weir_sessions *sessions)
 {
 	uint64_t number[2] = { sessions->drawn++, 0x72616e646f6d6964ull };
-	return weir_siphash(sessions->secret, number, sizeof(number));
+	return lib_siphash(sessions->secret, number, sizeof(number));
 }
 
 static uint64_t cookie_of(const struct weir_sessions *sessions, const struct weir_path *path, uint64_t nonce, uint64_t bucket)
@@ -144,7 +143,7 @@ static uint64_t cookie_of(const struct weir_sessions *sessions, const struct wei
 	key.nonce = nonce;
 	key.bucket = bucket;
 	// The top bit keeps it from being 0, which means that there is none.
-	return 1ull << 63 | (weir_siphash(sessions->secret, &key, sizeof(key)) & ~0xffull) | (bucket & 0xff);
+	return 1ull << 63 | (lib_siphash(sessions->secret, &key, sizeof(key)) & ~0xffull) | (bucket & 0xff);
 }
 
 uint64_t weir_cookie_make(const struct weir_sessions *sessions, const struct weir_path *path, uint64_t nonce, uint64_t now_ns)

@@ -65,7 +65,8 @@ struct weir_sessions {
 
 // sessions_max: power of two.
 uint64_t weir_sessions_need(uint32_t sessions_max);
-void weir_sessions_init(struct weir_sessions *sessions, struct weir_arena *arena, uint32_t sessions_max, uint64_t seed);
+void weir_sessions_init(struct weir_sessions *sessions, struct weir_arena *arena, uint32_t sessions_max,
+			const uint64_t secret[2]);
 
 // Where a session of this id is, if there is one.
 static inline struct weir_session *weir_session_slot(const struct weir_sessions *sessions, uint64_t id)

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "dataplane/core/siphash.h"
+#include "lib/siphash.h"
 
 #define SECOND_NS 1000000000ull
 
@@ -28,7 +28,7 @@ bool weir_strangers_may_ask(struct weir_strangers *strangers, const struct weir_
 	// An IPv4 address, a lane's number, or the part of an IPv6 address that a host cannot choose.
 	uint64_t source = 0;
 	memcpy(&source, path->remote_ip, sizeof(source));
-	uint64_t row = weir_siphash(strangers->secret, &source, sizeof(source)) % WEIR_STRANGER_ROWS;
+	uint64_t row = lib_siphash(strangers->secret, &source, sizeof(source)) % WEIR_STRANGER_ROWS;
 	uint64_t *free_ns = &strangers->free_ns[question][row];
 	uint64_t from_ns = *free_ns > now_ns ? *free_ns : now_ns;
 	if (from_ns - now_ns > BUDGETS[question].pace_ns * (BUDGETS[question].burst - 1))

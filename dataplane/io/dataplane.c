@@ -103,7 +103,7 @@ static int create_workers(struct weir_dataplane *dataplane, const struct weir_da
 
 		engine.workers = config->worker_count;
 		engine.row = weir_counters_worker(dataplane->counters, i);
-		engine.seed = config->engine.seed + i * 0x9e3779b97f4a7c15ull;
+		engine.secret[0] = config->engine.secret[0] + i;
 		error = weir_worker_create(&dataplane->workers[i], &settings, &engine, dataplane->mesh, fault);
 		if (error)
 			return error;

@@ -164,7 +164,7 @@ static void router_create(struct bench *bench)
 		.reassembly_slots = 1,
 		.reassembly_bytes = 64 << 10,
 		.limits = { .frame_size = 1472, .window_frames = 4096, .ping_ms = 1000, .lease_ms = 600000 },
-		.seed = 1,
+		.secret = { 1 },
 		.router = 2,
 		.row = &bench->worker_row,
 		.node = -1,

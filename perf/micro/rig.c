@@ -432,7 +432,7 @@ static void engine_start(struct weir_rig *rig)
 	const struct weir_engine_config config = {
 		.workers = 1, .sessions_max = sessions_max, .shards_max = rig->setup.shards, .topics_max = 4, .groups_max = 8,
 		.members_max = 4, .park_frames = 256, .behind_frames = WEIR_BEHIND_FRAMES, .reassembly_slots = 4,
-		.reassembly_bytes = 1 << 16, .seed = 1, .router = 2, .node = -1, .row = rig->worker_row,
+		.reassembly_bytes = 1 << 16, .secret = { 1 }, .router = 2, .node = -1, .row = rig->worker_row,
 		.limits = { .frame_size = WEIR_RIG_FRAME_SIZE, .window_frames = 1024, .ping_ms = 500, .lease_ms = 600000,
 			    .dedup_window_ms = 600000 },
 	};

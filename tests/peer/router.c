@@ -231,7 +231,7 @@ static int engine_start(struct peer_router *router)
 			.lease_ms = router->config.lease_ms,
 			.dedup_window_ms = 20000,
 		},
-		.seed = sim_random(&router->random),
+		.secret = { sim_random(&router->random) },
 		.router = sim_random(&router->random),
 		.row = router->worker_row,
 		.node = -1,
@@ -287,7 +287,7 @@ static uint32_t own_send(void *context, const struct weir_datagram *datagrams, u
 
 static int own_start(struct peer_router *router, uint64_t now_ns)
 {
-	const struct weir_core_options options = { .seed = sim_random(&router->random) };
+	const struct weir_core_options options = { .secret = { sim_random(&router->random) } };
 	int error = weir_core_create(&router->core, &options, now_ns);
 	if (!error)
 		error = weir_core_producer_open(router->core, TOPIC_NAMES[1], NULL, &router->producer);

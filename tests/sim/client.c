@@ -78,7 +78,7 @@ void sim_client_start(struct sim_client *client)
 	const struct weir_core_options options = {
 		.name = client->plan->is_named ? name : NULL,
 		.epoch = client->plan->is_named ? ++client->epoch : 0,
-		.seed = sim_random(&sim->random),
+		.secret = { sim_random(&sim->random) },
 		.realtime_offset_ns = 1700000000ll * (int64_t)SIM_S,
 		.frame_size = client->plan->frame_size,
 		.credit_bytes = client->plan->credit_bytes,

@@ -154,7 +154,7 @@ static void engine_start(struct sim *sim, uint16_t index)
 			.lease_ms = 1500,
 			.dedup_window_ms = 20000,
 		},
-		.seed = sim_random(&sim->random),
+		.secret = { sim_random(&sim->random) },
 		.router = sim->plan.seed + sim->router.life * 1000003ull,
 		.row = &sim->router.worker_rows[index],
 		.node = -1,

@@ -189,7 +189,7 @@ static int open_core(struct self *self, const char *topic, const char *group)
 		.realtime_offset_ns = (int64_t)(clock_ns(CLOCK_REALTIME) - now),
 		.credit_bytes = weir_ethdev_transport_credit(self->transport),
 	};
-	if (getrandom(&options.seed, sizeof(options.seed), 0) != sizeof(options.seed) ||
+	if (getrandom(options.secret, sizeof(options.secret), 0) != sizeof(options.secret) ||
 	    getrandom(&self->next.producer, sizeof(self->next.producer), 0) != sizeof(self->next.producer))
 		return -EIO;
 	int error = weir_core_create(&self->core, &options, now);

@@ -640,7 +640,7 @@ Test(delivery, unknown_group_is_told_and_asked_for_again)
 
 Test(delivery, full_buffers_lose_frames_and_not_more)
 {
-	struct weir_core_options small = { .seed = 1, .credit_bytes = 64 << 10 };
+	struct weir_core_options small = { .secret = { 1 }, .credit_bytes = 64 << 10 };
 	struct rig other;
 	rig_init(&other, &small);
 	struct weir_consumer *consumer = rig_consumer(&other, NULL);

@@ -12,7 +12,7 @@ static struct weir_view views[64];
 
 static void setup(void)
 {
-	rig_init(&rig, &(struct weir_core_options){ .seed = 1 });
+	rig_init(&rig, &(struct weir_core_options){ .secret = { 1 } });
 }
 
 static void teardown(void)

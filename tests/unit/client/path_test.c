@@ -228,7 +228,7 @@ Test(path, a_hello_proves_that_the_path_has_grown)
 Test(path, a_session_that_came_up_small_finds_the_larger_size)
 {
 	rig.frame_size = 1232;
-	struct weir_core_options options = { .seed = 7, .frame_size = 1472 };
+	struct weir_core_options options = { .secret = { 7 }, .frame_size = 1472 };
 	rig_fini(&rig);
 	rig_init(&rig, &options);
 	carried = 1300;

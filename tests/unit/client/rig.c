@@ -25,7 +25,7 @@ static uint32_t take(void *context, const struct weir_datagram *datagrams, uint3
 
 void rig_init(struct rig *rig, const struct weir_core_options *options)
 {
-	struct weir_core_options defaults = { .seed = 42 };
+	struct weir_core_options defaults = { .secret = { 42 } };
 	*rig = (struct rig){
 		.now_ns = 1000 * RIG_MS,
 		.session = RIG_SESSION,

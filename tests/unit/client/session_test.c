@@ -226,3 +226,21 @@ Test(session, frames_that_the_output_does_not_take_are_not_lost)
 	weir_core_statistics(rig.core, &statistics);
 	cr_assert_eq(statistics.frames_resent, 0);
 }
+
+// The producer's id is published with its events: it must not be the neighbour of a nonce in a sequence that one number of it
+// gives away. Of a cipher's outputs under two keys that differ in one bit, about half of all bits differ.
+Test(session, nonces_hang_on_the_whole_secret)
+{
+	struct weir_core_options options = { .secret = { 42, 1ull << 63 } };
+	struct rig other;
+	rig_init(&other, &options);
+	rig_poll(&rig);
+	rig_poll(&other);
+	const struct weir_frame_header *frame = rig_sent(&other, WEIR_KIND_HELLO, 0);
+	const struct weir_hello *there = (const void *)(frame + 1);
+	int nonce_bits = __builtin_popcountll(hello(0)->nonce ^ there->nonce);
+	int producer_bits = __builtin_popcountll(hello(0)->producer ^ there->producer);
+	cr_expect(nonce_bits > 8 && nonce_bits < 56, "%d bits of the nonces differ", nonce_bits);
+	cr_expect(producer_bits > 8 && producer_bits < 56, "%d bits of the ids differ", producer_bits);
+	rig_fini(&other);
+}

@@ -126,7 +126,7 @@ static void worker_create(struct rig *rig, uint16_t number)
 		.limits = {
 			.frame_size = 1472, .window_frames = 1024, .ping_ms = 500, .lease_ms = 3000, .dedup_window_ms = 60000,
 		},
-		.seed = 12345 + number,
+		.secret = { 12345, number },
 		.router = 0x1122334455667788ull,
 		.row = &worker->row,
 		.node = -1,

@@ -77,7 +77,7 @@ static struct weir_dataplane_config describe(struct router *router, const struct
 		.ports = port,
 		.port_count = port->queues > 0,
 		.engine = { .sessions_max = 64, .shards_max = 16, .topics_max = 16, .groups_max = 16, .members_max = 16,
-			    .park_frames = 64, .reassembly_slots = 4, .reassembly_bytes = 65536, .seed = 1, .router = 5,
+			    .park_frames = 64, .reassembly_slots = 4, .reassembly_bytes = 65536, .secret = { 1 }, .router = 5,
 			    .limits = { .frame_size = WEIR_FRAME_DEFAULT, .window_frames = 256, .ping_ms = 1000,
 					.lease_ms = 5000, .dedup_window_ms = 1000 } },
 		.poll = poll,
