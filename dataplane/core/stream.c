@@ -576,7 +576,8 @@ static void open_receive(struct weir_shard *shard, const struct weir_ingress *in
 	if (reason == WEIR_R_NONE && stream && stream->session != session->id) {
 		if (open->epoch < stream->epoch)
 			reason = WEIR_R_FENCED;
-		else if (open->epoch == stream->epoch && stream->state == WEIR_STREAM_OPEN)
+		// Every consumer knows the id of an anonymous producer: no epoch gives away what is its while it lives.
+		else if (stream->state == WEIR_STREAM_OPEN && (open->epoch == stream->epoch || stream->epoch == 0))
 			reason = WEIR_R_BUSY;
 	}
 	if (reason == WEIR_R_NONE && !stream) {

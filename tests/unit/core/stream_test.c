@@ -317,6 +317,23 @@ Test(stream, epochs_fence_the_older_instance)
 	cr_assert_eq(rig_ack(&two)->next, 8);
 }
 
+// Its id is in every run that consumers get.
+Test(stream, no_epoch_fences_an_anonymous_producer_that_lives)
+{
+	begin(&(struct rig_options){ 0 });
+	struct rig_client one;
+	struct rig_client thief;
+	connect_as(&one, 2, 42, 0);
+	connect_as(&thief, 3, 42, 7);
+	cr_assert_not_null(rig_open(&one, 0, WEIR_ACK_ROUTED));
+	rig_publish(&one, 0, 0, 4);
+	cr_assert_null(rig_open(&thief, 0, WEIR_ACK_ROUTED));
+	cr_assert_eq(rig_refusal(&thief)->reason, WEIR_R_BUSY);
+	rig_publish(&one, 0, 4, 4);
+	rig_run(rig);
+	cr_assert_eq(rig_ack(&one)->next, 8);
+}
+
 static uint64_t skipped(void)
 {
 	uint64_t sum = 0;
