@@ -4,12 +4,12 @@
 #   producers ---- weir
 import json
 
-from judge import Skip, check, check_equal
+from judge import Load, Skip, check, check_clean, check_equal, check_ledger
 from lab import program, run, topic, wait_until
 from ports import accepted, check_lost, check_well, port_in, publish
 
 PORTS = ('afxdp',)
-SECONDS = 16
+SECONDS = 26
 
 
 def programs(lab, interface):
@@ -63,6 +63,27 @@ def test_an_interface_that_is_made_again_is_taken_up_again(lab):
     check_equal(xdp['kinds']['publish']['events'], 3, 'events that the XDP program counted over all its lives')
     router.stop()
     check(not programs(lab, host.router_interface), 'a program stayed after a clean stop')
+
+
+# Workers are in the middle of it, and what was on its way is sent again.
+def test_an_interface_that_is_made_again_under_load_loses_nothing(lab):
+    producers, consumers = lab.host('producers'), lab.host('consumers')
+    router = lab.router([topic('positions')]).start()
+    load = Load(lab, router)
+    load.consume(consumers)
+    load.wait_members(1)
+    load.produce(producers, events=100_000, rate=25_000)
+    wait_until(lambda: accepted(router) > 10_000, 'events flow')
+    run('ip', '-n', lab.router_netns, 'link', 'del', producers.router_interface)
+    wait_until(lambda: router.status()['ports'][0]['state'] == 'lost', 'the loss is seen')
+    lab.link(producers.netns, producers.interface, lab.router_netns, producers.router_interface)
+    for netns, interface, address in ((lab.router_netns, producers.router_interface, producers.router_address),
+                                      (producers.netns, producers.interface, producers.address)):
+        run('ip', '-n', netns, 'address', 'add', f'{address}/24', 'dev', interface)
+    check_clean(load.finish(timeout_s=60)['all'], 100_000)
+    check_ledger(router, 'positions', 100_000)
+    check_equal(router.status()['ports'][0]['losses'], 1, 'losses')
+    router.stop()
 
 
 # Also when nothing but our program was taken away.
