@@ -32,7 +32,7 @@ void path_begin(struct weir_core *core, uint32_t hello_size, uint32_t agreed, ui
 
 bool path_can_step(const struct weir_core *core, uint32_t size)
 {
-	return !core->local && size > weir_frame_step(core->path.size);
+	return !core->local && size > WEIR_FRAME_MIN;
 }
 
 // Sizes between those that are stepped down to.
@@ -58,13 +58,13 @@ static void size_set(struct weir_core *core, uint32_t size, uint64_t now_ns)
 	core_due(core, now_ns);
 }
 
-void path_step(struct weir_core *core, uint64_t now_ns)
+void path_step(struct weir_core *core, uint32_t size, uint64_t now_ns)
 {
 	struct path *path = &core->path;
 	core->statistics.frame_steps++;
 	path->wait_ns = PROOF_FIRST_NS;
 	path->is_unproven = false;
-	size_set(core, weir_frame_step(path->size), now_ns);
+	size_set(core, weir_frame_step((uint32_t)min_u64(size, path->size)), now_ns);
 	proof_plan(path, now_ns);
 	window_restart(&core->window);
 }
@@ -76,14 +76,22 @@ void path_too_large(struct weir_core *core, uint32_t size, uint64_t now_ns)
 		path->tries = TRIES_MAX;
 		return;
 	}
-	while (size <= path->size && path_can_step(core, size))
-		path_step(core, now_ns);
+	if (size <= path->size && path_can_step(core, size))
+		path_step(core, size, now_ns);
 }
 
 void path_carried(struct weir_core *core, uint32_t size, uint64_t now_ns)
 {
 	if (size > weir_frame_step(core->path.size))
-		core->path.carried_ns = now_ns;
+		core->path.large_ns = now_ns;
+	if (size > WEIR_FRAME_MIN)
+		core->path.small_ns = now_ns;
+}
+
+bool path_has_carried(const struct weir_core *core, uint32_t size, uint64_t since_ns)
+{
+	const struct path *path = &core->path;
+	return (size > weir_frame_step(path->size) ? path->large_ns : path->small_ns) >= since_ns;
 }
 
 void path_unproven(struct weir_core *core, uint32_t size)
@@ -121,7 +129,7 @@ static void try_end(struct weir_core *core, uint64_t now_ns)
 	// Frames of this size are sent all the time, nobody would say that they are lost, and the router answers what is small.
 	if (path->trying == path->size && path->is_unproven && core->session.heard_ns > path->tried_ns &&
 	    path_can_step(core, path->size)) {
-		path_step(core, now_ns);
+		path_step(core, path->size, now_ns);
 		return;
 	}
 	path->wait_ns = min_u64(2 * path->wait_ns, PROOF_MOST_NS);

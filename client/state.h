@@ -65,7 +65,8 @@ uint64_t window_gap_ns(const struct window *window);  // least distance of two r
 struct path {
 	uint32_t size; // largest frame that is sent
 	uint32_t most; // what was wanted and agreed
-	uint64_t carried_ns; // something larger than the next smaller size arrived
+	uint64_t large_ns; // something larger than the next smaller size arrived
+	uint64_t small_ns; // something larger than the smallest size did
 	uint32_t trying;     // size that a hello is to prove; 0: none is under way
 	uint32_t tries;      // hellos of it without an answer
 	uint64_t tried_ns;   // the first of them
@@ -76,10 +77,12 @@ struct path {
 
 void path_begin(struct weir_core *core, uint32_t hello_size, uint32_t agreed, uint64_t now_ns);
 void path_poll(struct weir_core *core, uint64_t now_ns);
-// Frames of `size` bytes would be smaller after a step.
+// A frame of `size` bytes may be too large for the path.
 bool path_can_step(const struct weir_core *core, uint32_t size);
-// The path carries no more than the next smaller size: what waits is cut anew before the next frame leaves.
-void path_step(struct weir_core *core, uint64_t now_ns);
+// The path does not carry `size`: what waits is cut anew, to less than that, before the next frame leaves.
+void path_step(struct weir_core *core, uint32_t size, uint64_t now_ns);
+// Something about as large arrived since.
+bool path_has_carried(const struct weir_core *core, uint32_t size, uint64_t since_ns);
 void path_too_large(struct weir_core *core, uint32_t size, uint64_t now_ns);
 // A frame of `size` bytes arrived.
 void path_carried(struct weir_core *core, uint32_t size, uint64_t now_ns);

@@ -594,7 +594,7 @@ static bool is_vanishing(struct stream *stream, const struct slot *slot, uint64_
 	struct weir_core *core = stream->producer->core;
 	if (slot->reason || !path_can_step(core, slot_size(slot)))
 		return false;
-	if (stream->asked_ns && core->path.carried_ns >= stream->asked_ns)
+	if (stream->asked_ns && path_has_carried(core, slot_size(slot), stream->asked_ns))
 		stream->vanished = 0;
 	else if (stream->asked_ns && stream->answered_ns > stream->asked_ns)
 		stream->vanished++;
@@ -614,6 +614,7 @@ static void timeout(struct stream *stream, uint64_t now_ns)
 		return;
 	}
 	core->statistics.timeouts++;
+	uint32_t size = slot_size(oldest_flying(stream));
 	bool is_vanished = is_vanishing(stream, oldest_flying(stream), now_ns);
 	stream->timer_ns = NEVER;
 	bool is_again = stream->recover_ns != 0;
@@ -636,7 +637,7 @@ static void timeout(struct stream *stream, uint64_t now_ns)
 	if (stream->flying)
 		stream->timer_ns = now_ns + backed_off(stream);
 	if (is_vanished)
-		path_step(core, now_ns);
+		path_step(core, size, now_ns);
 }
 
 void stream_repacked(struct stream *stream, uint64_t now_ns)

@@ -168,7 +168,7 @@ static inline uint32_t weir_charge(uint32_t size)
 
 // ---- Session ----
 
-// What is tried where the path does not carry frames of `size` bytes. The smallest stays.
+// What is tried where the path does not carry a frame of `size` bytes. The smallest stays.
 static inline uint32_t weir_frame_step(uint32_t size)
 {
 	return size > WEIR_FRAME_DEFAULT ? WEIR_FRAME_DEFAULT : size > WEIR_FRAME_TUNNEL ? WEIR_FRAME_TUNNEL : WEIR_FRAME_MIN;

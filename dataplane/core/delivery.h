@@ -57,7 +57,7 @@ void weir_pace_report(struct weir_delivery_stream *delivery, const struct weir_r
 void weir_pace_late(struct weir_delivery_stream *delivery);
 // Something is missing. was_silent: only a timeout told.
 void weir_pace_lost(struct weir_delivery_stream *delivery, bool was_silent);
-// The first frame that is missing would be smaller after a step.
+// The first frame that is missing may be too large for the path.
 bool weir_pace_can_step(const struct weir_delivery_stream *delivery);
 // The member has seen what was sent behind the last copy of the first frame, and not that.
 bool weir_pace_has_missed(const struct weir_delivery_stream *delivery);

@@ -102,7 +102,7 @@ void weir_pace_lost(struct weir_delivery_stream *delivery, bool was_silent)
 
 bool weir_pace_can_step(const struct weir_delivery_stream *delivery)
 {
-	return !delivery->member.lane && delivery->first_size > weir_frame_step(delivery->member.frame_size);
+	return !delivery->member.lane && delivery->first_size > WEIR_FRAME_MIN;
 }
 
 bool weir_pace_has_missed(const struct weir_delivery_stream *delivery)
@@ -122,7 +122,7 @@ bool weir_pace_vanished(struct weir_delivery_stream *delivery)
 	if (++delivery->vanished < VANISHED_MAX)
 		return false;
 	delivery->vanished = 0;
-	delivery->member.frame_size = weir_frame_step(delivery->member.frame_size);
+	delivery->member.frame_size = (uint16_t)weir_frame_step(delivery->first_size);
 	// What was too large says nothing about congestion.
 	window_first(delivery);
 	allow(delivery);

@@ -131,6 +131,17 @@ static void link_outage(struct sim *sim)
 		sim->oracle.may_redeliver = true;
 }
 
+// What does not fit any more is not told: it vanishes. It stays so when calm comes.
+static void path_change(struct sim *sim)
+{
+	static const uint32_t SIZES[] = { 0, 560, 1252, 1300, 1500 };
+	struct sim_client *client = &sim->client[sim_below(&sim->random, sim->plan.clients)];
+	if (client->local)
+		return;
+	client->link.size_max = SIZES[sim_below(&sim->random, 5)];
+	sim_say(sim, "path of client %u carries %u bytes", client->index, client->link.size_max);
+}
+
 static void address_change(struct sim *sim)
 {
 	struct sim_client *client = &sim->client[sim_below(&sim->random, sim->plan.clients)];
@@ -181,7 +192,7 @@ void sim_happenings_run(struct sim *sim)
 		{ plan->move_ms, shard_move },               { plan->group_change_ms, group_change },
 		{ plan->blocked_ms, port_block },            { plan->outage_ms, link_outage },
 		{ plan->rebind_ms, address_change },         { plan->pause_ms, pause_one },
-		{ plan->deaf_ms, consumer_deafen },
+		{ plan->deaf_ms, consumer_deafen },          { plan->shrink_ms, path_change },
 	};
 	for (uint32_t i = 0; i < SIM_HAPPENINGS; i++) {
 		if (all[i].each_ms == 0 || sim->now_ns < sim->next_happening_ns[i])

@@ -123,7 +123,8 @@ static bool is_request(const struct sim_packet *packet)
 void sim_network_send(struct sim_network *network, const struct sim_link *link, const struct sim_packet *from, uint64_t now_ns)
 {
 	network->sent++;
-	if (now_ns < link->dead_until_ns || sim_chance_ppm(network->random, link->loss_ppm)) {
+	bool is_too_large = link->size_max && from->size > link->size_max;
+	if (is_too_large || now_ns < link->dead_until_ns || sim_chance_ppm(network->random, link->loss_ppm)) {
 		network->lost++;
 		return;
 	}

@@ -18,6 +18,7 @@ struct sim_link {
 	uint32_t late_us;
 	uint32_t ghost_ppm; // a copy comes once more, so late that what it is of may be over; of requests more often
 	uint64_t dead_until_ns; // nothing passes before
+	uint32_t size_max; // bytes, nothing larger passes; 0: everything does
 };
 
 struct sim_packet {

@@ -130,6 +130,7 @@ void sim_plan_make(struct sim_plan *plan, uint64_t seed)
 	plan->pause_ms = is_eventful ? sometimes(&random, 20, 10, 500) : 0;
 	plan->behind_frames = sim_chance(&random, 50) ? sim_between(&random, 1, 8) : WEIR_BEHIND_FRAMES;
 	plan->deaf_ms = is_eventful ? sometimes(&random, 15, 50, 500) : 0;
+	plan->shrink_ms = is_eventful ? sometimes(&random, 25, 50, 800) : 0;
 }
 
 static void client_print(const struct sim_client_plan *client, uint32_t index)
@@ -163,7 +164,8 @@ void sim_plan_print(const struct sim_plan *plan)
 		client_print(&plan->client[i], i);
 	printf("  each so many ms: router restart %u, producer crash %u, consumer crash %u, leave %u, move %u, group %u, "
 	       "blocked %u, "
-	       "outage %u, rebind %u, pause %u, deaf %u\n",
+	       "outage %u, rebind %u, pause %u, deaf %u, shrink %u\n",
 	       plan->router_restart_ms, plan->producer_crash_ms, plan->consumer_crash_ms, plan->leave_ms, plan->move_ms,
-	       plan->group_change_ms, plan->blocked_ms, plan->outage_ms, plan->rebind_ms, plan->pause_ms, plan->deaf_ms);
+	       plan->group_change_ms, plan->blocked_ms, plan->outage_ms, plan->rebind_ms, plan->pause_ms, plan->deaf_ms,
+	       plan->shrink_ms);
 }

@@ -116,7 +116,7 @@ static void calm_begin(struct sim *sim)
 	sim->is_calm = true;
 	for (uint32_t i = 0; i < sim->plan.clients; i++) {
 		struct sim_client *client = &sim->client[i];
-		client->link = (struct sim_link){ .delay_us = client->plan->link.delay_us };
+		client->link = (struct sim_link){ .delay_us = client->plan->link.delay_us, .size_max = client->link.size_max };
 		client->paused_until_ns = 0;
 		client->deaf_until_ns = has_hearing_peer(sim, client) ? client->deaf_until_ns : 0;
 		if (!client->core && !client->is_done)

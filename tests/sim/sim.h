@@ -33,7 +33,7 @@
 #define SIM_OPS 32u
 #define SIM_LIVES 64u // of a topic or group, so many at most
 #define SIM_TOPIC_IDS (1 + SIM_TOPICS * SIM_LIVES)
-#define SIM_HAPPENINGS 14u
+#define SIM_HAPPENINGS 15u
 #define SIM_ARRIVALS 1024u // of a worker's turn; datagrams beyond 64 are lost
 #define SIM_LANES 256u    // of one life of the router
 #define SIM_CURSORS 12u   // of a lane: fewer than shards it may get, all groups together
@@ -119,6 +119,7 @@ struct sim_plan {
 	uint32_t rebind_ms;   // a client's address changes
 	uint32_t pause_ms;    // a worker or client does not run for a while
 	uint32_t deaf_ms;     // a consumer lives, but takes no shard for a while
+	uint32_t shrink_ms;   // a path carries only smaller datagrams from then on, or all of them again
 	bool is_long;
 };
 

@@ -182,7 +182,17 @@ Test(path, silence_says_nothing_about_sizes)
 	cr_assert_eq(statistics().frame_size, 1472);
 }
 
-Test(path, frames_that_fit_the_next_size_are_lost_not_too_large)
+Test(path, a_frame_smaller_than_the_next_size_steps_below_itself)
+{
+	struct weir_producer *producer = producer_make(WEIR_LEVEL_ROUTED);
+	carried = 560;
+	publish_many(producer, 10, 64); // 848 bytes
+	pass_ms(2000);
+	cr_assert_eq(rig_counts(producer).routed, 10);
+	cr_assert_eq(statistics().frame_size, 512);
+}
+
+Test(path, frames_of_the_smallest_size_are_lost_not_too_large)
 {
 	struct weir_producer *producer = producer_make(WEIR_LEVEL_ROUTED);
 	carried = 100; // probes pass
