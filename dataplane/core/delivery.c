@@ -558,6 +558,8 @@ static bool is_past_quota(const struct weir_delivery_stream *delivery)
 enum weir_delivery_turn weir_delivery_run(struct weir_shard *shard, uint32_t frames, uint64_t now_ns)
 {
 	uint32_t ready = 0;
+	if ((shard->log.marked ^ shard->log.head) >> WEIR_MARK_SHIFT)
+		weir_log_mark(&shard->log);
 	weir_reader_head(shard);
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
 		struct weir_delivery_stream *delivery = &shard->deliveries[i];

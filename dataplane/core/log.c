@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/memfd.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include "wire/codec.h"
 #include "wire/limits.h"
 
+#define FAR_EVENTS 64u // less is walked
 #define HUGE_PAGE_SIZE (2ul << 20)
 
 #ifndef MADV_POPULATE_WRITE
@@ -113,15 +115,24 @@ int weir_log_create(struct weir_log *log, uint64_t size, int node, enum weir_hug
 		return error == -ENOMEM ? -ENOSPC : error;
 	if (error)
 		error = create_with(&fresh, size, node, false);
-	if (error == 0)
-		*log = fresh;
-	return error;
+	if (error)
+		return error;
+	uint64_t marks = (size >> WEIR_MARK_SHIFT) * sizeof(*fresh.marks);
+	fresh.marks = malloc(marks);
+	if (!fresh.marks) {
+		weir_log_destroy(&fresh);
+		return -ENOMEM;
+	}
+	memset(fresh.marks, 0, marks); // written to, so that no worker faults
+	*log = fresh;
+	return 0;
 }
 
 void weir_log_destroy(struct weir_log *log)
 {
 	munmap(log->base, 2 * log->size);
 	close(log->fd);
+	free(log->marks);
 	*log = (struct weir_log){ .fd = -1 };
 }
 
@@ -131,8 +142,37 @@ void weir_log_append(struct weir_log *log, const struct weir_run_header *run, co
 	weir_log_commit(log, run, now_ns);
 }
 
+void weir_log_mark(struct weir_log *log)
+{
+	uint64_t count = log->size >> WEIR_MARK_SHIFT;
+	uint64_t from = log->head - log->marked > log->size ? log->head - log->size : log->marked;
+	log->marked = log->head;
+	for (uint64_t at = (from >> WEIR_MARK_SHIFT) + 1; at <= log->head >> WEIR_MARK_SHIFT; at++)
+		log->marks[at & (count - 1)] = (struct weir_log_mark){ log->head, log->head_offset };
+}
+
+// The furthest mark that lies beyond the cursor and not beyond `offset`.
+static void jump(const struct weir_log *log, struct weir_cursor *cursor, uint64_t offset)
+{
+	uint64_t count = log->size >> WEIR_MARK_SHIFT;
+	uint64_t low = cursor->position >> WEIR_MARK_SHIFT; // at or before the place looked for
+	uint64_t high = (log->marked >> WEIR_MARK_SHIFT) + 1; // beyond it
+	while (high > low + 1) {
+		uint64_t middle = low + (high - low) / 2;
+		if (log->marks[middle & (count - 1)].offset <= offset)
+			low = middle;
+		else
+			high = middle;
+	}
+	const struct weir_log_mark *mark = &log->marks[low & (count - 1)];
+	if (low > cursor->position >> WEIR_MARK_SHIFT && mark->position > cursor->position)
+		*cursor = (struct weir_cursor){ .position = mark->position, .offset = mark->offset };
+}
+
 void weir_cursor_advance(const struct weir_log *log, struct weir_cursor *cursor, uint64_t offset)
 {
+	if (offset - cursor->offset > FAR_EVENTS && log->head - cursor->position > WEIR_MARK_BYTES)
+		jump(log, cursor, offset);
 	while (cursor->position != log->head) {
 		const struct weir_run_header *run = weir_log_run(log, cursor->position);
 		if (offset < cursor->offset + run->count) {

@@ -32,7 +32,22 @@ struct weir_log {
 	uint64_t tail;          // position of the oldest run not overwritten
 	uint64_t tail_offset;   // offset of its first event: `earliest`
 	uint64_t last_append_ns;
+	struct weir_log_mark *marks; // [size / WEIR_MARK_BYTES] by position / WEIR_MARK_BYTES
+	uint64_t marked;             // position of the head when marks were set last
 };
+
+// A run that begins at or behind each multiple of so many bytes: the way from an offset to its position walks no further than
+// to the next one, and what came in one turn, however large the log is and however far a peer says it came.
+#define WEIR_MARK_BYTES (16u << 10)
+#define WEIR_MARK_SHIFT 14u
+
+struct weir_log_mark {
+	uint64_t position;
+	uint64_t offset;
+};
+
+// Sets the marks that the head has passed. Once a turn of the shard: at each append it would cost every frame.
+void weir_log_mark(struct weir_log *log);
 
 // A place in the log. `position` and `offset` are those of a run's first byte and first event; events/bytes of it have
 // been passed. A cursor at the head has position == log->head and offset == log->head_offset.

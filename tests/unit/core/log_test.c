@@ -146,3 +146,30 @@ Test(log, more_hugepages_than_there_are_is_no_space_when_required_and_ordinary_p
 	append(&log, 0, 18);
 	weir_log_destroy(&log);
 }
+
+// A peer may say that it came all the way through a large log.
+Test(log, the_way_to_a_far_offset_does_not_walk_the_runs_in_between)
+{
+	struct weir_log log = create(1u << 20);
+	for (uint64_t i = 0; i < 20000; i++) {
+		append(&log, i, 1);
+		if (i % 7 == 0)
+			weir_log_mark(&log);
+	}
+	struct weir_cursor from = weir_log_earliest(&log);
+	uint64_t size = weir_log_run_size(EVENT);
+	for (uint64_t offset = log.tail_offset; offset < log.head_offset; offset += 97) {
+		struct weir_cursor cursor = from;
+		weir_cursor_advance(&log, &cursor, offset);
+		cr_assert_eq(weir_cursor_offset(&cursor), offset);
+		cr_assert_eq(cursor.position, offset * size);
+	}
+	// What lies in between is not looked at.
+	for (uint64_t at = log.tail; at < log.head - 3 * WEIR_MARK_BYTES; at += size)
+		weir_log_run(&log, at)->count = 0;
+	weir_log_run(&log, from.position)->count = 1;
+	struct weir_cursor cursor = from;
+	weir_cursor_advance(&log, &cursor, log.head_offset - 10);
+	cr_assert_eq(cursor.position, (log.head_offset - 10) * size);
+	weir_log_destroy(&log);
+}
