@@ -63,6 +63,8 @@ struct weir_mesh_header {
 // How an engine reaches the outside. reserve returns where to write a frame of at most `size` bytes, or NULL when there is
 // no room now (nothing is lost: the cursor or the pending acknowledgement stays, and is tried again next turn).
 // After a successful reserve exactly one commit with the final size (0: nothing after all) follows before anything else.
+#define WEIR_SEND_NEVER ((void *)8) // of send_reserve: there will never be room for a frame of this size along this path
+
 struct weir_engine_io {
 	void *(*send_reserve)(void *context, const struct weir_path *path, uint32_t size);
 	void (*send_commit)(void *context, uint32_t size);

@@ -14,6 +14,7 @@
 #define WEIR_ACK_BUCKETS 64u        // due acknowledgements, by session
 #define WEIR_MEMBERS_PER_SESSION 64u // groups one session may join; more: ERROR busy
 #define WEIR_FRESH_SLOTS 256u
+#define WEIR_PORTS_KNOWN 128u // of a worker, more than it may have
 
 // A session's membership in a group, kept at its home worker.
 struct weir_member {
@@ -51,6 +52,12 @@ enum weir_sending {
 	WEIR_SENDING_HERE,
 	WEIR_SENDING_MESH,
 	WEIR_SENDING_VOID, // its session is gone
+};
+
+// A port that takes nothing of what other workers send.
+struct weir_port_wait {
+	uint64_t since_ns; // 0: it does
+	uint64_t tried_ns;
 };
 
 // Messages of this worker to itself.
@@ -124,6 +131,7 @@ struct weir_engine {
 	uint32_t turn_frames; // that came since the last turn ended
 	bool is_behind;       // many came in the turn before
 	struct weir_refusals refusals;
+	struct weir_port_wait port_waits[WEIR_PORTS_KNOWN];
 	enum weir_sending sending;
 	uint16_t sending_worker;
 	bool has_work;      // something was done since the last turn ended

@@ -4,6 +4,7 @@
 
 #include "dataplane/core/engine_state.h"
 
+#define RELAY_WAIT_NS 1000000u // that a frame of another worker waits for a port
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
 
 static struct weir_frame_header *frame_begin(struct weir_engine *engine, void *place, enum weir_sending sending,
@@ -22,10 +23,25 @@ static struct weir_frame_header *frame_begin(struct weir_engine *engine, void *p
 	return frame;
 }
 
+// The port does not carry it, as a path might not: it is lost, and the session's frames are smaller from now on.
+static void never_fits(struct weir_engine *engine, uint64_t id, uint32_t size)
+{
+	const struct weir_session *session = weir_session_find(&engine->sessions, id);
+	if (!session)
+		return;
+	struct weir_session_ref smaller = session->ref;
+	smaller.frame_size = (uint16_t)weir_frame_step(size);
+	weir_session_smaller(engine, &smaller);
+}
+
 struct weir_frame_header *weir_frame_to_path(struct weir_engine *engine, const struct weir_path *path, uint64_t session,
 					     uint32_t size)
 {
 	void *place = engine->io.send_reserve(engine->io.context, path, size);
+	if (place == WEIR_SEND_NEVER) {
+		never_fits(engine, session, size);
+		return frame_begin(engine, engine->scratch, WEIR_SENDING_VOID, session);
+	}
 	return frame_begin(engine, place, WEIR_SENDING_HERE, session);
 }
 
@@ -92,6 +108,21 @@ bool weir_frame_forward(struct weir_engine *engine, uint16_t worker, const struc
 	return true;
 }
 
+// The port takes nothing now, and others' frames stand behind the one for it in the ring: where that lasts, it is lost.
+static bool is_relay_over(struct weir_engine *engine, struct weir_port_wait *wait)
+{
+	if (wait->since_ns == 0 || engine->now_ns - wait->tried_ns > RELAY_WAIT_NS)
+		wait->since_ns = engine->now_ns;
+	wait->tried_ns = engine->now_ns;
+	if (engine->now_ns - wait->since_ns >= RELAY_WAIT_NS) {
+		weir_engine_count_drop(engine, WEIR_R_MESH_FULL, 1);
+		return true;
+	}
+	engine->row.send_blocked++;
+	engine->is_row_dirty = true;
+	return false;
+}
+
 bool weir_frame_relay(struct weir_engine *engine, const struct weir_mesh_header *header, const void *frame)
 {
 	const struct weir_session *session = weir_session_find(&engine->sessions, header->session.id);
@@ -100,11 +131,15 @@ bool weir_frame_relay(struct weir_engine *engine, const struct weir_mesh_header 
 		return true;
 	}
 	void *place = engine->io.send_reserve(engine->io.context, &session->path, header->size);
-	if (!place) {
-		engine->row.send_blocked++;
-		engine->is_row_dirty = true;
-		return false;
+	if (place == WEIR_SEND_NEVER) {
+		never_fits(engine, session->ref.id, header->size);
+		weir_engine_count_drop(engine, WEIR_R_NO_BUFFER, 1);
+		return true;
 	}
+	struct weir_port_wait *wait = &engine->port_waits[session->path.port % WEIR_PORTS_KNOWN];
+	if (!place)
+		return is_relay_over(engine, wait);
+	wait->since_ns = 0;
 	memcpy(place, frame, header->size);
 	engine->io.send_commit(engine->io.context, header->size);
 	return true;

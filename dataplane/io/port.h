@@ -92,7 +92,7 @@ struct weir_port_ops {
 	// it, until receive_done(). 0: nothing there.
 	uint32_t (*receive)(struct weir_port *port, const struct weir_arrival **arrivals);
 	void (*receive_done)(struct weir_port *port);
-	// As weir_engine_io's: NULL when there is no room now. size at most frame_max, else NULL.
+	// As weir_engine_io's: NULL when there is no room now, WEIR_SEND_NEVER for a size above frame_max.
 	void *(*send_reserve)(struct weir_port *port, const struct weir_path *path, uint32_t size);
 	void (*send_commit)(struct weir_port *port, uint32_t size);
 	// Pushes out what was committed. false: something stays, call again next turn.

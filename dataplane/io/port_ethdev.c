@@ -243,8 +243,10 @@ static void *ethdev_send_reserve(struct weir_port *port, const struct weir_path 
 	struct weir_ethdev *ethdev = ethdev_of(port);
 	uint32_t head = weir_packet_head_size(path);
 
-	if (size > port->frame_max)
-		return NULL;
+	if (size > port->frame_max) {
+		weir_count(&port->statistics.send_lost, 1);
+		return WEIR_SEND_NEVER;
+	}
 	if (port->is_away)
 		return ethdev->nowhere;
 	// Half of what may wait is sessions' alone.

@@ -34,6 +34,7 @@
 #define BATCH_FRAMES 64u       // UDP_MAX_SEGMENTS of older kernels
 #define EAGER_BYTES (512u << 10) // waiting for flush: more is sent at once, while it is in cache
 #define OPEN_SLOTS 256u        // destinations that a collection is found for; two that meet in a slot take turns
+#define PLAIN_BATCHES 255u
 #define SOCKET_BUFFER (16 << 20)
 
 // Frames to one destination, one behind the other, all of `segment` bytes but the last, which may be smaller.
@@ -69,6 +70,7 @@ struct sending {
 	uint16_t queue[BATCHES]; // in order of their first frame
 	uint32_t queued;
 	uint16_t open[OPEN_SLOTS]; // batch + 1 by hash of the destination, 0: none
+	uint8_t plain[OPEN_SLOTS]; // batches that go frame by frame before the way there is tried with segmentation again
 	uint64_t bytes;            // waiting
 	struct batch *current;     // reserved
 	uint32_t slot;             // of its destination
@@ -357,13 +359,21 @@ static bool handle_refusal(struct kernel_port *kernel, struct batch *batch, int 
 		return true;
 	// No checksum offload on the way (EIO), no UDP_SEGMENT at all, or frames that this path does not carry (EINVAL,
 	// EMSGSIZE): frame by frame says for each.
-	if (error == EIO || error == ENOPROTOOPT || error == EOPNOTSUPP)
+	if (error == ENOPROTOOPT || error == EOPNOTSUPP)
 		kernel->has_segment = false;
+	else if (error == EIO || error == EINVAL || error == EMSGSIZE)
+		kernel->out.plain[slot_of(&batch->path)] = PLAIN_BATCHES; // this way alone
 	if (frames_left(batch) > 1)
 		return send_singly(kernel, batch);
 	weir_count(&kernel->port.statistics.send_lost, 1);
 	batch->done = batch->bytes;
 	return true;
+}
+
+// It has to go frame by frame.
+static bool is_plain(const struct kernel_port *kernel, const struct batch *batch)
+{
+	return frames_left(batch) > 1 && (!kernel->has_segment || kernel->out.plain[slot_of(&batch->path)]);
 }
 
 // One call for everything from queue[first] on. Returns how many batches are through; *is_stuck when the way out is full.
@@ -374,13 +384,15 @@ static uint32_t send_queue(struct kernel_port *kernel, uint32_t first, bool *is_
 	struct batch *batch = &out->batches[out->queue[first]];
 	int sent;
 
-	if (!kernel->has_segment && frames_left(batch) > 1) {
+	if (is_plain(kernel, batch)) {
 		*is_stuck = !send_singly(kernel, batch);
+		uint8_t *plain = &out->plain[slot_of(&batch->path)];
+		*plain -= *plain && !*is_stuck;
 		return !*is_stuck;
 	}
 	for (uint32_t i = 0; i < n; i++) {
 		batch = &out->batches[out->queue[first + i]];
-		if (!kernel->has_segment && frames_left(batch) > 1)
+		if (is_plain(kernel, batch))
 			n = i;
 		else
 			build_message(kernel, i, batch, false);
@@ -430,8 +442,10 @@ static void *kernel_send_reserve(struct weir_port *port, const struct weir_path 
 	struct sending *out = &kernel->out;
 	struct batch *batch = NULL;
 
-	if (size > port->frame_max)
-		return NULL;
+	if (size > port->frame_max) {
+		weir_count(&port->statistics.send_lost, 1);
+		return WEIR_SEND_NEVER;
+	}
 	kernel->is_for_stranger = path->is_stranger;
 	if (path->is_stranger) {
 		kernel->stranger.path = *path;

@@ -621,3 +621,33 @@ Test(delivery, a_shard_goes_on_with_its_member_after_a_move, .init = setup_two_w
 	cr_assert_eq(row()->settled, 20);
 	payloads_expect(0, 20);
 }
+
+Test(delivery, a_port_that_takes_nothing_holds_up_other_workers_frames_for_no_more_than_a_millisecond,
+     .init = setup_two_workers)
+{
+	rig->workers[1].is_port_blocked = true;
+	publish_to(0, 170, 17);
+	cr_assert_gt(rig->workers[1].mesh_count, 0);
+	rig_advance_ms(rig, 1);
+	rig_advance_ms(rig, 1);
+	cr_assert_eq(rig->workers[1].mesh_count, 0, "nobody waits behind it");
+	rig->workers[1].is_port_blocked = false;
+	for (int i = 0; i < 20; i++) {
+		rig_advance_ms(rig, 50);
+		run_all();
+	}
+	cr_assert_eq(own()->received_to, 170);
+}
+
+Test(delivery, a_frame_that_its_port_will_never_carry_makes_the_sessions_frames_smaller, .init = setup_two_workers)
+{
+	rig->workers[1].frame_max = 600; // the session moved there
+	publish_to(0, 170, 17);
+	cr_assert_eq(rig->workers[1].mesh_count, 0, "nobody waits behind it");
+	for (int i = 0; i < 20; i++) {
+		rig_advance_ms(rig, 50);
+		run_all();
+	}
+	cr_assert_eq(own()->received_to, 170);
+	cr_assert_eq(row()->frame_size, 512);
+}

@@ -23,6 +23,8 @@ static void *send_reserve(void *context, const struct weir_path *path, uint32_t 
 	if (worker->is_port_blocked || worker->sent_count == RIG_SENT)
 		return NULL;
 	assert(size <= WEIR_FRAME_MAX);
+	if (worker->frame_max && size > worker->frame_max)
+		return WEIR_SEND_NEVER;
 	struct rig_sent *sent = &worker->sent[worker->sent_count];
 	sent->path = *path;
 	memset(sent->bytes, 0xee, size);

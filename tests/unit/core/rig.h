@@ -46,6 +46,7 @@ struct rig_worker {
 	uint32_t message_count;
 	uint16_t reserved_worker;
 	bool is_port_blocked;
+	uint32_t frame_max; // of its port, 0: any
 };
 
 // What a local client would have mapped.
