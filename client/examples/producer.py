@@ -6,7 +6,7 @@ import struct
 import sys
 import time
 
-from weir import ACK, CLOSE, CLOSED, OPEN, OPENED, PROBE, PUBLISH, REFUSE, Session, build, key_of, shard_of
+from weir import ACK, CLOSE, CLOSED, FRAGMENT, OPEN, OPENED, PROBE, PUBLISH, REFUSE, Session, build, key_of, shard_of
 
 
 WINDOW = 32  # frames of the session under way; the router may grant more in WELCOME, never less than this
@@ -20,12 +20,14 @@ class Stream:  # section 8: one (producer, topic, shard)
         self.where = {'stream': frame.stream, 'topic': topic, 'shard': shard}
         self.session, self.events, self.size = session, [], 0
         self.unacknowledged = collections.deque()  # (end sequence, frame)
+        self.kept, self.first = collections.deque(), self.next  # events that are not acknowledged, and the first one's sequence
+        self.pieces, self.is_asked, self.vanished = 0, False, 0
         self.moved = self.repeated = time.monotonic()
 
     def add(self, key, payload):
         event = struct.pack('<IHBBQ', 16 + len(payload), 0, 0, 0, key) + payload
         event += bytes(-len(event) % 8)
-        if self.size + len(event) > self.session.frame_size - 112:  # room for what a delivery adds, section 9
+        if self.size + len(event) > SIZE[0] - 112:  # room for what a delivery adds, section 9
             self.send()
         self.events.append(event)
         self.size += len(event)
@@ -36,26 +38,60 @@ class Stream:  # section 8: one (producer, topic, shard)
         end = self.next + len(self.events)
         while end > self.limit or sum(len(stream.unacknowledged) for stream in STREAMS.values()) >= WINDOW:
             pump(self.session, self)
-        data = build(PUBLISH, self.session.id, b''.join(self.events), count=len(self.events), sequence=self.next, **self.where)
-        self.unacknowledged.append((end, data))
+        fresh = list(self.frames(self.next, self.events))
+        self.unacknowledged.extend(fresh)
+        self.kept.extend(self.events)
         self.moved = time.monotonic()
-        self.session.send_frame(data)
+        for _, data in fresh:
+            self.session.send_frame(data)
         self.next, self.events, self.size = end, [], 0
+
+    def frames(self, first, events):  # (end sequence, frame), none larger than the path carries; sections 9 and 10
+        at, room, head = 0, SIZE[0] - 112, {'session': self.session.id, **self.where}
+        while at < len(events):
+            count = size = 0
+            while at + count < len(events) and size + len(events[at + count]) <= room:
+                size, count = size + len(events[at + count]), count + 1
+            if count:
+                body = b''.join(events[at:at + count])
+                yield first + at + count, build(PUBLISH, body=body, count=count, sequence=first + at, **head)
+                at += count
+                continue
+            for offset in range(0, len(events[at]), room - 8):
+                body = events[at][:4] + struct.pack('<I', offset) + events[at][offset:offset + room - 8]
+                yield first + at + 1, build(PUBLISH, body=body, flags=FRAGMENT, count=1, sequence=first + at, **head)
+            at += 1
+
+    def step_down(self):  # section 8: the probe is answered, the frame never arrives: the path does not carry its size
+        SIZE[0] = next(size for size in (1472, 1232, 512) if size < len(self.unacknowledged[0][1]))
+        print(f'frames of {SIZE[0]} bytes from now on: the path carries no more', file=sys.stderr)
+        for stream in STREAMS.values():
+            stream.unacknowledged = collections.deque(stream.frames(stream.first, list(stream.kept)))
+            stream.vanished = 0
 
     def repeat(self):  # what is oldest, and a probe for credit
         self.repeated = time.monotonic()
         self.session.send(PROBE, sequence=self.next + len(self.events), **self.where)
+        self.is_asked = True
         for _, data in list(self.unacknowledged)[:8]:
             self.session.send_frame(data)
 
     def is_stuck(self):  # it waits for something, and nothing moved for 100 ms
         return (self.unacknowledged or self.events) and time.monotonic() - max(self.moved, self.repeated) > 0.1
 
-    def acknowledge(self, following, limit):
+    def acknowledge(self, following, limit, pieces):
         self.limit = max(self.limit, limit)
+        is_progress = following > self.first or pieces > self.pieces
+        self.vanished = 0 if is_progress else self.vanished + self.is_asked
+        self.is_asked, self.pieces = False, pieces
+        while self.kept and self.first < following:
+            self.kept.popleft()
+            self.first += 1
         while self.unacknowledged and self.unacknowledged[0][0] <= following:
             self.unacknowledged.popleft()
             self.moved = time.monotonic()
+        if self.vanished >= 4 and self.unacknowledged and len(self.unacknowledged[0][1]) > 512:
+            self.step_down()
 
     def close(self):
         while True:
@@ -66,6 +102,7 @@ class Stream:  # section 8: one (producer, topic, shard)
 
 
 STREAMS = {}
+SIZE = [0]  # of the largest frame that is sent: agreed, or less
 
 
 # Takes what the router says; repeats what streams wait for when nothing moves.
@@ -74,8 +111,8 @@ def pump(session, stream):
     if frame is None:
         pass
     elif frame.kind == ACK:
-        for topic, shard, flags, _, _, following, limit, _ in struct.iter_unpack('<IHHIIQQQ', frame.body):
-            STREAMS[shard].acknowledge(following, limit)
+        for topic, shard, flags, _, pieces, following, limit, _ in struct.iter_unpack('<IHHIIQQQ', frame.body):
+            STREAMS[shard].acknowledge(following, limit, pieces)
             if flags & 1 and shard == stream.where['shard']:  # NACK
                 stream.repeat()
     elif frame.kind == REFUSE:
@@ -93,6 +130,7 @@ def main():
     if len(sys.argv) != 3:
         sys.exit('usage: producer.py udp://HOST[:PORT] TOPIC < lines')
     session = Session(sys.argv[1])
+    SIZE[0] = session.frame_size
     topic, shards, _, event_max = session.topic(sys.argv[2])
     for line in sys.stdin.buffer:
         line = line.rstrip(b'\n')
