@@ -15,6 +15,9 @@
 
 #define SECOND_NS 1000000000ull
 #define MILLISECOND_NS 1000000ull
+#define STREAMS_MOST 1024u // of a shard, where nothing is said
+#define STREAMS_LEAST 64u
+#define STREAMS_ALL (1u << 20) // of all shards together, but for the least of each
 #define EVENT_MAX_DEFAULT (64ull << 10)
 #define LOG_DEFAULT (1ull << 20)
 #define LOG_LIMIT (64ull << 30)
@@ -81,7 +84,6 @@ static void init_topology(struct weir_topology *topology)
 	topology->idle_sleep_max_ns = MILLISECOND_NS;
 	topology->limits = (struct weir_topology_limits){
 		.sessions_per_worker = 1024,
-		.streams_per_shard = 1024,
 		.park_frames = 4096,
 		.reassembly_slots = 64,
 		.members_per_group = 256,
@@ -670,6 +672,18 @@ static int check_topic(struct weir_binder *binder, struct weir_topology *topolog
 	return err;
 }
 
+// A place for a stream takes memory, used or not. Where nothing is said, thousands of shards share what a thousand may take.
+static uint32_t streams_default(const struct weir_topology *topology)
+{
+	uint64_t shards = 0;
+
+	for (uint32_t i = 0; i < topology->topic_count; i++)
+		shards += topology->topics[i].shards;
+	if (shards <= STREAMS_ALL / STREAMS_MOST)
+		return STREAMS_MOST;
+	return shards < STREAMS_ALL / STREAMS_LEAST ? (uint32_t)(STREAMS_ALL / shards) : STREAMS_LEAST;
+}
+
 static int check(struct weir_binder *binder, struct weir_topology *topology)
 {
 	int err;
@@ -688,6 +702,8 @@ static int check(struct weir_binder *binder, struct weir_topology *topology)
 		err = check_port(binder, topology, i);
 	for (uint32_t i = 0; !err && i < topology->topic_count; i++)
 		err = check_topic(binder, topology, i);
+	if (!topology->limits.streams_per_shard)
+		topology->limits.streams_per_shard = streams_default(topology);
 	return err;
 }
 

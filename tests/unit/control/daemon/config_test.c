@@ -126,6 +126,25 @@ Test(config, every_key_reaches_its_field)
 	weir_topology_destroy(topology);
 }
 
+static uint32_t streams_of(const char *topics)
+{
+	struct weir_topology *topology = parse(topics);
+	uint32_t streams = topology->limits.streams_per_shard;
+
+	weir_topology_destroy(topology);
+	return streams;
+}
+
+Test(config, thousands_of_shards_share_the_places_for_streams)
+{
+	cr_expect_eq(streams_of(PORT "topics: [{name: a, shards: 1024}]\n"), 1024);
+	cr_expect_eq(streams_of(PORT "topics: [{name: a, shards: 1024}, {name: b, shards: 1024}]\n"), 512);
+	cr_expect_eq(streams_of(PORT "topics: [{name: a, shards: 4096}, {name: b, shards: 4096}, {name: c, shards: 4096},"
+				     " {name: d, shards: 4096}, {name: e, shards: 4096}]\n"), 64);
+	cr_expect_eq(streams_of(PORT "limits: {streams_per_shard: 1000}\ntopics: [{name: a, shards: 4096}]\n"), 1000,
+		     "what was asked for");
+}
+
 Test(config, an_event_max_left_out_follows_a_small_log)
 {
 	struct weir_topology *topology = parse(PORT "topics: [{name: small, log: 64KiB}, {name: large, log: 8MiB}]\n");
