@@ -60,7 +60,8 @@
 	X(NO_MEMBER, "no-member", FRAME, "report from a session that is no member of the group") \
 	X(DUPLICATE_HELLO, "duplicate-hello", FRAME, "session is already answered from here") \
 	X(LATE, "late", FRAME, "a copy of a request that was followed by another one") \
-	X(EPOCH, "epoch", FINAL, "the producer's epoch is more than a day ahead of the router's clock: one of the two is wrong")
+	X(EPOCH, "epoch", FINAL, "the producer's epoch is more than a day ahead of the router's clock") \
+	X(QUOTA, "quota", RETRY, "the source of the session has its share of what is scarce")
 
 enum weir_reason_class {
 	WEIR_REASON_FRAME,

@@ -391,6 +391,26 @@ static void fire(struct weir_timer *timer, void *context, uint64_t now_ns)
 
 // ---- Members ----
 
+// For one more member from that source. -ENOSPC, -EDQUOT.
+static int member_place(const struct weir_coordinator *coordinator, struct group *group, uint8_t source, uint32_t *index)
+{
+	uint32_t live = 0;
+	uint32_t of_source = 0;
+	for (uint32_t i = 0; i < group->members_used; i++) {
+		const struct member *member = &group->members[i];
+		live += member->session.id != 0;
+		of_source += member->session.id && member->session.source == source;
+	}
+	if (live == coordinator->members_max)
+		return -ENOSPC;
+	if (!weir_share_may_take(of_source, coordinator->members_max - live))
+		return -EDQUOT;
+	*index = member_find(group, 0);
+	if (*index == NOBODY)
+		*index = group->members_used++;
+	return 0;
+}
+
 static void member_join(struct weir_coordinator *coordinator, struct group *group, const struct weir_message *message)
 {
 	if (!group) {
@@ -398,13 +418,12 @@ static void member_join(struct weir_coordinator *coordinator, struct group *grou
 		return;
 	}
 	uint32_t index = member_find(group, message->session.id);
-	if (index == NOBODY)
-		index = member_find(group, 0);
-	if (index == NOBODY && group->members_used < coordinator->members_max)
-		index = group->members_used++;
 	if (index == NOBODY) {
-		answer_home(coordinator, message, WEIR_MESSAGE_MEMBER_JOINED, -ENOSPC);
-		return;
+		int result = member_place(coordinator, group, message->session.source, &index);
+		if (result) {
+			answer_home(coordinator, message, WEIR_MESSAGE_MEMBER_JOINED, result);
+			return;
+		}
 	}
 	struct member *member = &group->members[index];
 	member->session = message->session;

@@ -161,11 +161,17 @@ static enum weir_reason session_open(struct weir_engine *engine, const struct we
 	struct weir_session *older = weir_session_find_peer(&engine->sessions, path);
 	if (older)
 		weir_session_end(engine, older);
-	struct weir_session *session = weir_session_create(&engine->sessions, hello->nonce, path, engine->now_ns);
+	uint8_t source = weir_session_source(engine->config.router, path);
+	bool has_share = weir_session_has_share(&engine->sessions, source);
+	struct weir_session *session =
+		has_share ? weir_session_create(&engine->sessions, hello->nonce, path, engine->now_ns) : NULL;
 	if (!session) {
-		hello_error(engine, path, hello->nonce, WEIR_R_SESSIONS);
-		return WEIR_R_SESSIONS;
+		bool is_full = engine->sessions.live > engine->sessions.mask;
+		enum weir_reason reason = is_full ? WEIR_R_SESSIONS : WEIR_R_QUOTA;
+		hello_error(engine, path, hello->nonce, reason);
+		return reason;
 	}
+	weir_session_source_set(&engine->sessions, session, source);
 	session->ref.producer = hello->producer;
 	session->ref.epoch = hello->epoch;
 	session->ref.home = engine->config.worker;
@@ -235,6 +241,7 @@ enum weir_reason weir_hello_receive(struct weir_engine *engine, const struct wei
 			weir_session_end(engine, older);
 	}
 	weir_session_move(&engine->sessions, session, path, engine->now_ns);
+	weir_session_source_set(&engine->sessions, session, weir_session_source(engine->config.router, path));
 	// The path is another one, or carries more than it did, or less: what the last hello proved holds.
 	session->ref.frame_size = agreed_size(engine, hello, path);
 	welcome(engine, session);

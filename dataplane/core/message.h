@@ -14,7 +14,8 @@ struct weir_session_ref {
 	uint64_t id; // 0: none
 	uint64_t producer;
 	uint64_t epoch;
-	uint16_t home;       // worker
+	uint8_t home;        // worker
+	uint8_t source;      // its address, hashed the same way on all workers: core/share.h
 	uint16_t frame_size; // bytes, largest frame to send it
 	uint32_t number;     // counts the home's sessions, from 1, modulo 2^32
 	uint64_t lane;       // number of its lane, 0: it talks through a port

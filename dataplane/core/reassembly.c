@@ -22,7 +22,9 @@ struct weir_slot *weir_reassembly_take(struct weir_reassembly *pool, struct weir
 	struct weir_slot *found = NULL;
 	for (uint32_t i = 0; i < pool->count && (!found || found->stream); i++) {
 		struct weir_slot *slot = &pool->slots[i];
-		if (!slot->stream || (!found && now_ns - slot->touched_ns >= WEIR_REASSEMBLY_IDLE_NS))
+		bool is_old = now_ns - slot->touched_ns >= WEIR_REASSEMBLY_IDLE_NS ||
+			      now_ns - slot->began_ns >= WEIR_REASSEMBLY_OLD_NS;
+		if (!slot->stream || (!found && is_old))
 			found = slot;
 	}
 	if (!found)
@@ -32,12 +34,12 @@ struct weir_slot *weir_reassembly_take(struct weir_reassembly *pool, struct weir
 	else
 		pool->used++;
 	found->stream = stream;
-	found->touched_ns = now_ns;
+	found->touched_ns = found->began_ns = now_ns;
 	found->total = 0;
 	found->arrived = 0;
 	found->crc = 0;
 	found->is_unchecked = false;
-	stream->reassembly = (uint32_t)(found - pool->slots);
+	stream->reassembly = (uint16_t)(found - pool->slots);
 	stream->is_assembling = true;
 	return found;
 }

@@ -1,5 +1,5 @@
-// Slots in which large events are put together, a bounded number per worker. A slot that nobody touched for a second may
-// be taken from its stream, which then begins the event again. Engine's thread.
+// Slots in which large events are put together, a bounded number per worker. A slot that nobody touched for a second, or whose
+// event is not whole after ten, may be taken from its stream, which then begins the event again. Engine's thread.
 #ifndef WEIR_CORE_REASSEMBLY_H
 #define WEIR_CORE_REASSEMBLY_H
 
@@ -11,10 +11,12 @@
 struct weir_stream;
 
 #define WEIR_REASSEMBLY_IDLE_NS 1000000000ull
+#define WEIR_REASSEMBLY_OLD_NS 10000000000ull
 
 struct weir_slot {
 	struct weir_stream *stream; // NULL: free
 	uint64_t touched_ns;
+	uint64_t began_ns;
 	uint32_t total;    // bytes of the event, unpadded
 	uint32_t arrived;  // bytes, a multiple of 8
 	uint32_t crc;      // of what arrived

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/siphash.h"
+#include "wire/key.h"
 
 uint64_t weir_sessions_need(uint32_t sessions_max)
 {
@@ -54,6 +55,22 @@ static uint64_t peer_hash(const struct weir_sessions *sessions, const struct wei
 {
 	struct peer_key key = peer_key(path);
 	return lib_siphash(sessions->secret, &key, sizeof(key));
+}
+
+// Who has an IPv6 network has 2^64 addresses of it.
+uint8_t weir_session_source(uint64_t router, const struct weir_path *path)
+{
+	struct peer_key key = { .family = path->family };
+	const uint64_t secret[2] = { weir_mix64(router), weir_mix64(~router) };
+	memcpy(key.remote_ip, path->remote_ip, path->family == AF_INET6 ? 8 : sizeof(key.remote_ip));
+	return (uint8_t)lib_siphash(secret, &key, sizeof(key));
+}
+
+void weir_session_source_set(struct weir_sessions *sessions, struct weir_session *session, uint8_t source)
+{
+	sessions->of_source[session->ref.source]--;
+	sessions->of_source[source]++;
+	session->ref.source = source;
 }
 
 static struct weir_ended *ended_of(const struct weir_sessions *sessions, uint64_t nonce)
@@ -107,12 +124,14 @@ struct weir_session *weir_session_create(struct weir_sessions *sessions, uint64_
 	weir_chains_add(&sessions->by_nonce, nonce_hash(sessions, nonce), slot);
 	weir_chains_add(&sessions->by_peer, peer_hash(sessions, path), slot);
 	sessions->live++;
+	sessions->of_source[session->ref.source]++;
 	return session;
 }
 
 void weir_session_free(struct weir_sessions *sessions, struct weir_session *session, uint64_t now_ns)
 {
 	uint32_t slot = slot_of(sessions, session);
+	sessions->of_source[session->ref.source]--;
 	weir_chains_remove(&sessions->by_nonce, nonce_hash(sessions, session->nonce), slot);
 	weir_chains_remove(&sessions->by_peer, peer_hash(sessions, &session->path), slot);
 	*ended_of(sessions, session->nonce) =

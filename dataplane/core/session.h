@@ -10,6 +10,7 @@
 #include "dataplane/core/chains.h"
 #include "dataplane/core/message.h"
 #include "dataplane/core/path.h"
+#include "dataplane/core/share.h"
 #include "dataplane/core/wheel.h"
 
 struct weir_member;
@@ -57,6 +58,7 @@ struct weir_sessions {
 	struct weir_ended *ended;
 	uint64_t secret[2];
 	uint64_t drawn; // random numbers so far
+	uint32_t of_source[WEIR_SOURCES]; // live ones
 	uint32_t number; // of the session created last
 };
 
@@ -98,6 +100,15 @@ static inline void weir_session_heard(struct weir_session *session, const struct
 
 struct weir_session *weir_session_find_nonce(const struct weir_sessions *sessions, uint64_t nonce);
 struct weir_session *weir_session_find_peer(const struct weir_sessions *sessions, const struct weir_path *path);
+// The byte by which the source of the path is known on all workers; router: the same on all of them.
+uint8_t weir_session_source(uint64_t router, const struct weir_path *path);
+// The session counts for that source from now on.
+void weir_session_source_set(struct weir_sessions *sessions, struct weir_session *session, uint8_t source);
+static inline bool weir_session_has_share(const struct weir_sessions *sessions, uint8_t source)
+{
+	return weir_share_may_take(sessions->of_source[source], sessions->mask + 1 - sessions->live);
+}
+
 // NULL: the table is full. It is heard now. The caller fills ref but for id and number, and the lease.
 struct weir_session *weir_session_create(struct weir_sessions *sessions, uint64_t nonce, const struct weir_path *path,
 					 uint64_t now_ns);

@@ -11,6 +11,7 @@
 #include "dataplane/core/counters.h"
 #include "dataplane/core/log.h"
 #include "dataplane/core/message.h"
+#include "dataplane/core/share.h"
 #include "dataplane/core/snapshot.h"
 #include "dataplane/core/wheel.h"
 
@@ -69,7 +70,8 @@ struct weir_stream {
 	uint64_t nack_ns;    // last nack
 	uint64_t nack_next;  // what was missing then
 	uint32_t wanted;     // waiting: bytes of the run that was refused `full`; 0: waits for credit only
-	uint32_t reassembly; // slot, while is_assembling
+	uint16_t reassembly; // slot, while is_assembling
+	uint8_t source;      // of the session that opened it last
 	uint64_t outranked;  // highest epoch that a higher one took the stream from: it may live and must stay fenced
 	// Rarely touched.
 	uint64_t request;        // number of the open of this life
@@ -247,6 +249,7 @@ struct weir_shard {
 	struct weir_stream *waiters_last;
 	struct weir_stream *streams_free;
 	uint32_t streams_used; // open and dormant
+	uint32_t of_source[WEIR_SOURCES]; // the same, of each
 	uint32_t streams_limit; // highest handle ever used + 1
 	struct weir_chains by_producer; // open and dormant streams
 	struct weir_chains by_session;  // open ones, and closed ones whose session lives

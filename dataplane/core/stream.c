@@ -250,10 +250,12 @@ static struct weir_parked **park_find(struct weir_stream *stream, uint64_t seque
 // An out-of-order publish or skip. NULL: it is there already or there is no room, and has been counted and told.
 static struct weir_parked *park(struct weir_shard *shard, struct weir_stream *stream, uint64_t sequence, uint32_t count)
 {
+	struct weir_engine *engine = shard->engine;
 	bool is_there = false;
+	weir_park_age(&engine->park, engine->now_ns);
 	struct weir_parked **link = park_find(stream, sequence, &is_there);
 	// Due in any case: it may carry the nack.
-	weir_ack_mark(shard->engine, stream);
+	weir_ack_mark(engine, stream);
 	if (is_there) {
 		shard->row.offered += count;
 		shard->row.duplicate += count;
@@ -261,7 +263,7 @@ static struct weir_parked *park(struct weir_shard *shard, struct weir_stream *st
 		return NULL;
 	}
 	struct weir_parked *parked =
-		stream->parked_count < WEIR_PARK_PER_STREAM ? weir_park_take(&shard->engine->park) : NULL;
+		stream->parked_count < WEIR_PARK_PER_STREAM ? weir_park_take(&engine->park, stream, engine->now_ns) : NULL;
 	if (!parked) {
 		stream->wants_nack = true;
 		weir_stream_refuse(shard, stream, sequence, count, WEIR_R_GAP);
@@ -426,6 +428,7 @@ static void stream_free(struct weir_shard *shard, struct weir_stream *stream)
 	stream->free_next = shard->streams_free;
 	shard->streams_free = stream;
 	shard->streams_used--;
+	shard->of_source[stream->source]--;
 	weir_engine_mark_dirty(engine, shard);
 }
 
@@ -484,19 +487,21 @@ static struct weir_stream *find_producer(struct weir_shard *shard, uint64_t prod
 	return at ? &shard->streams[at - 1] : NULL;
 }
 
-static struct weir_stream *stream_create(struct weir_shard *shard, uint64_t producer)
+static struct weir_stream *stream_create(struct weir_shard *shard, uint64_t producer, uint8_t source)
 {
 	struct weir_stream *stream = shard->streams_free;
 	if (!stream)
 		return NULL;
 	shard->streams_free = stream->free_next;
 	shard->streams_used++;
+	shard->of_source[source]++;
 	if (stream->handle >= shard->streams_limit)
 		shard->streams_limit = stream->handle + 1;
 	// It may still stand in the engine's list of due acknowledgements.
 	*stream = (struct weir_stream){
 		.shard = shard,
 		.producer = producer,
+		.source = source,
 		.handle = stream->handle,
 		.round = (uint8_t)(shard->round - 1),
 		.is_ack_due = stream->is_ack_due,
@@ -522,6 +527,9 @@ static void take_over(struct weir_shard *shard, struct weir_stream *stream, cons
 	stream->epoch = open->epoch;
 	ask_end(engine, stream);
 	stream->home = ingress->session->home;
+	shard->of_source[stream->source]--;
+	stream->source = ingress->session->source;
+	shard->of_source[stream->source]++;
 	ask_begin(engine, stream);
 	stream->is_local = ingress->session->lane != 0;
 	shard->has_local |= stream->is_local;
@@ -581,8 +589,10 @@ static void open_receive(struct weir_shard *shard, const struct weir_ingress *in
 			reason = WEIR_R_BUSY;
 	}
 	if (reason == WEIR_R_NONE && !stream) {
-		stream = stream_create(shard, session->producer);
-		if (!stream)
+		uint32_t free = shard->streams_max - shard->streams_used;
+		if (free && !weir_share_may_take(shard->of_source[session->source], free))
+			reason = WEIR_R_QUOTA;
+		else if (!(stream = stream_create(shard, session->producer, session->source)))
 			reason = WEIR_R_STREAMS;
 	}
 	if (reason != WEIR_R_NONE) {

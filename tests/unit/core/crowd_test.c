@@ -214,6 +214,114 @@ Test(crowd, takes_nothing_along_across_workers, .init = setup_two_workers)
 	storm();
 }
 
+// ---- Shares ----
+
+static void setup_shares(void)
+{
+	rig = rig_create(&(struct rig_options){
+		.sessions_max = 128, .streams_max = 32, .has_group = true, .park_frames = 32, .reassembly_slots = 2,
+	});
+}
+
+// All of one host, at different ports.
+static void host_client(struct rig_client *client, uint16_t host, uint16_t port)
+{
+	rig_client_init(rig, client, 0, host);
+	client->path.remote_port = port;
+	client->nonce = (uint64_t)host << 16 | port;
+	client->producer = (uint64_t)host << 16 | port | 1ull << 40;
+}
+
+static uint16_t error_reason(const struct rig_client *client)
+{
+	const struct weir_frame_header *frame = rig_last(client, WEIR_KIND_ERROR);
+	return frame ? ((const struct weir_error *)(const void *)(frame + 1))->reason : 0;
+}
+
+// false: refused `quota`.
+static bool host_connect(struct rig_client *client)
+{
+	rig_hello(client, 0);
+	const struct weir_frame_header *answer = rig_last(client, WEIR_KIND_CHALLENGE);
+	rig_hello(client, ((const struct weir_challenge *)(const void *)(answer + 1))->cookie);
+	answer = rig_last(client, WEIR_KIND_WELCOME);
+	if (answer)
+		client->session = ((const struct weir_welcome *)(const void *)(answer + 1))->session;
+	else
+		cr_assert_eq(error_reason(client), WEIR_R_QUOTA);
+	rig_forget(rig);
+	return answer != NULL;
+}
+
+Test(crowd, of_one_host_leaves_sessions_and_streams_and_members_to_others, .init = setup_shares)
+{
+	static struct rig_client greedy[128];
+	uint32_t sessions = 0;
+	uint32_t streams = 0;
+	uint32_t joined = 0;
+	for (uint16_t i = 0; i < 128; i++) {
+		host_client(&greedy[sessions], 1, (uint16_t)(1000 + i));
+		sessions += host_connect(&greedy[sessions]);
+	}
+	cr_expect_eq(sessions, 96, "three quarters: %u", sessions);
+	for (uint32_t i = 0; i < sessions; i++) {
+		streams += rig_open(&greedy[i], 0, WEIR_ACK_ROUTED) != NULL;
+		struct weir_frame_header header = { .kind = WEIR_KIND_JOIN };
+		struct weir_join join = { .request = 1, .topic = "positions", .group = "map" };
+		rig_send(&greedy[i], &header, &join, sizeof(join));
+		rig_run(rig);
+		joined += rig_count(&greedy[i], WEIR_KIND_JOINED);
+		if (!rig_count(&greedy[i], WEIR_KIND_JOINED))
+			cr_assert_eq(error_reason(&greedy[i]), WEIR_R_QUOTA);
+		rig_forget(rig);
+	}
+	cr_expect_eq(streams, 24, "%u streams", streams);
+	cr_expect_eq(joined, 12, "%u of 16 members", joined);
+	struct rig_client honest;
+	host_client(&honest, 2, 5000);
+	cr_assert(host_connect(&honest));
+	cr_assert_not_null(rig_open(&honest, 0, WEIR_ACK_ROUTED));
+	// What ends is free again.
+	for (uint32_t i = 0; i < sessions; i++)
+		rig_control(&greedy[i], WEIR_KIND_BYE, 0, 0);
+	rig_run(rig);
+	rig_forget(rig);
+	host_client(&greedy[0], 1, 999);
+	cr_assert(host_connect(&greedy[0]));
+}
+
+Test(crowd, of_frames_that_wait_for_ever_makes_place_for_those_that_came_now, .init = setup_shares)
+{
+	struct rig_client greedy;
+	struct rig_client honest;
+	host_client(&greedy, 1, 1000);
+	host_client(&honest, 2, 1000);
+	cr_assert(host_connect(&greedy));
+	cr_assert(host_connect(&honest));
+	rig_open(&greedy, 0, WEIR_ACK_ROUTED);
+	rig_open(&honest, 0, WEIR_ACK_ROUTED);
+	for (uint64_t i = 0; i < 40; i++)
+		rig_publish(&greedy, 0, greedy.next + 2 + 2 * i, 1);
+	rig_run(rig);
+	cr_assert_eq(rig->workers[0].engine->park.used, 32);
+	rig_advance_ms(rig, 900);
+	rig_publish(&honest, 0, honest.next + 1, 1);
+	rig_run(rig);
+	cr_assert_eq(rig_refusal(&honest)->reason, WEIR_R_GAP);
+	rig_advance_ms(rig, 200);
+	for (uint64_t i = 1; i < 9; i++)
+		rig_publish(&honest, 0, honest.next + i, 1);
+	rig_publish(&honest, 0, honest.next, 1);
+	rig_run(rig);
+	cr_assert_eq(rig_ack(&honest)->next, honest.next + 9);
+	cr_assert_eq(rig->workers[0].engine->park.used, 24);
+	rig_publish(&greedy, 0, greedy.next, 2);
+	rig_run(rig);
+	rig_control(&greedy, WEIR_KIND_BYE, 0, 0);
+	rig_run(rig);
+	cr_assert_eq(rig->workers[0].engine->park.used, 0);
+}
+
 // ---- Streams ----
 
 #define SESSIONS 300u

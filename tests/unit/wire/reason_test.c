@@ -21,6 +21,7 @@ Test(reason, numbers_stay_what_they_are)
 	cr_assert_eq(WEIR_R_DUPLICATE_HELLO, 47);
 	cr_assert_eq(WEIR_R_LATE, 48);
 	cr_assert_eq(WEIR_R_EPOCH, 49);
+	cr_assert_eq(WEIR_R_QUOTA, 50);
 }
 
 Test(reason, names_are_distinct_and_spelled_for_configuration)
