@@ -408,6 +408,7 @@ static int publisher_close(struct publisher *publisher, int wait_ms)
 	struct weir_statistics statistics;
 	uint64_t deadline_ns = lib_deadline_in_ms(wait_ms);
 	weir_flush(publisher->producer, wait_ms);
+	router_watch(publisher);
 	weir_producer_counts(publisher->producer, &counts);
 	weir_statistics(publisher->weir, &statistics);
 	if (options->has_stats)

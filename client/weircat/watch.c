@@ -20,10 +20,13 @@ void cat_watch(struct cat_watch *watch, const struct cat_options *options, const
 		cat_say(options, "%s: router lost (%s); asking for it again and again, %s", options->router, reason_of(weir),
 			watch->meanwhile);
 	} else if (state == WEIR_STATE_READY && watch->is_lost) {
+		double away_s = (double)(lib_clock_ns() - watch->lost_ns) / 1e9;
 		watch->is_lost = false;
-		cat_say(options, "%s: router back after %.1f s; %llu events in doubt: %s", options->router,
-			(double)(lib_clock_ns() - watch->lost_ns) / 1e9, (unsigned long long)(doubts - watch->doubts),
-			watch->doubtful);
+		if (doubts == watch->doubts)
+			cat_say(options, "%s: router back after %.1f s; no event is in doubt", options->router, away_s);
+		else
+			cat_say(options, "%s: router back after %.1f s; %llu events in doubt: %s", options->router, away_s,
+				(unsigned long long)(doubts - watch->doubts), watch->doubtful);
 		watch->doubts = watch->is_total ? 0 : doubts;
 	}
 }
