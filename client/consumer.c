@@ -93,8 +93,10 @@ void consumers_free(struct weir_core *core)
 
 int weir_core_consumer_state(const struct weir_consumer *consumer)
 {
-	if (consumer->state == CONSUMER_REFUSED)
+	bool is_unknown = consumer->refusal == WEIR_R_NO_TOPIC || consumer->refusal == WEIR_R_NO_GROUP;
+	if (consumer->state == CONSUMER_REFUSED && is_unknown)
 		return -ENOENT;
+	// Others are for now: it asks again.
 	return consumer->state == CONSUMER_MEMBER ? 0 : -EAGAIN;
 }
 

@@ -252,9 +252,11 @@ static void input(struct weir_core *core, struct weir_frame_header *frame, size_
 		session_welcome(core, frame, core->now_ns);
 		return;
 	}
+	const struct weir_error *error = (const void *)(frame + 1);
+	if (frame->kind == WEIR_KIND_ERROR && error->kind == WEIR_KIND_HELLO)
+		session_refused(core, error);
 	if (session->id == 0 || frame->session != session->id)
 		return;
-	const struct weir_error *error = (const void *)(frame + 1);
 	if (frame->kind == WEIR_KIND_ERROR && error->reason == WEIR_R_NO_SESSION) {
 		session_lost(core, core->now_ns);
 		core_due(core, core->session.due_ns);
@@ -421,6 +423,11 @@ enum weir_state weir_core_state(const struct weir_core *core)
 	if (core->session.state == SESSION_READY)
 		return WEIR_STATE_READY;
 	return core->session.had_welcome ? WEIR_STATE_LOST : WEIR_STATE_CONNECTING;
+}
+
+unsigned weir_core_refusal(const struct weir_core *core)
+{
+	return core->session.refusal;
 }
 
 void weir_core_statistics(const struct weir_core *core, struct weir_statistics *statistics)

@@ -98,6 +98,7 @@ void weir_core_log_ready(struct weir_core *core, uint32_t topic, uint16_t shard,
 bool weir_core_has_places(const struct weir_core *core);
 
 enum weir_state weir_core_state(const struct weir_core *core);
+unsigned weir_core_refusal(const struct weir_core *core); // of a session
 void weir_core_statistics(const struct weir_core *core, struct weir_statistics *statistics);
 
 // Ends everything in order: consumers leave, producers close, BYE. is_closed turns true when all was confirmed.

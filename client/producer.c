@@ -325,6 +325,11 @@ int weir_core_producer_state(const struct weir_producer *producer)
 	return producer->open_count == producer->shards ? 0 : -EAGAIN;
 }
 
+unsigned weir_producer_refusal(const struct weir_producer *producer)
+{
+	return producer->open_refusal ? producer->open_refusal : producer->counts.last_refusal;
+}
+
 uint32_t weir_producer_shards(const struct weir_producer *producer)
 {
 	return producer->shards;

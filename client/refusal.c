@@ -50,6 +50,7 @@ static void open_refused(struct stream *stream, const struct weir_refuse_entry *
 	struct weir_core *core = stream->producer->core;
 	if (entry->count || entry->sequence != stream->request.id)
 		return;
+	stream->producer->open_refusal = entry->reason;
 	if (weir_reason_class(entry->reason) == WEIR_REASON_RETRY) {
 		stream->request.due_ns = now_ns + stream->probe_wait_ns * 3 / 4 + core_jitter(core, stream->probe_wait_ns / 2);
 		stream->probe_wait_ns = min_u64(stream->probe_wait_ns * 2, PROBE_MAX_NS);

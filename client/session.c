@@ -248,6 +248,7 @@ void session_welcome(struct weir_core *core, const struct weir_frame_header *fra
 	session->is_other_router = session->had_welcome && welcome->router != session->router;
 	session->had_welcome = true;
 	session->state = SESSION_READY;
+	session->refusal = 0;
 	session->generation++;
 	session->id = welcome->session;
 	session->router = welcome->router;
@@ -268,6 +269,14 @@ void session_welcome(struct weir_core *core, const struct weir_frame_header *fra
 	core->is_urgent = true;
 	producers_session_new(core, now_ns);
 	consumers_session_new(core, now_ns);
+}
+
+// It goes on asking: there may be room, or another router, by then.
+void session_refused(struct weir_core *core, const struct weir_error *error)
+{
+	struct session *session = &core->session;
+	if (session->state == SESSION_HELLO && error->request == session->nonce)
+		session->refusal = error->reason;
 }
 
 void session_lost(struct weir_core *core, uint64_t now_ns)

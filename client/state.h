@@ -121,6 +121,7 @@ struct session {
 	uint32_t step, step_count;
 	uint32_t tries; // hellos at this step without an answer
 	uint32_t byes;
+	uint16_t refusal;   // reason why no session was granted, 0: none
 	bool is_answer_due; // a challenge came: hello at once
 	bool is_ping_open;  // not answered
 	bool had_welcome;
@@ -135,6 +136,7 @@ uint64_t session_deadline(const struct weir_core *core);
 void session_prove(struct weir_core *core);
 void session_challenge(struct weir_core *core, const struct weir_frame_header *frame, uint64_t now_ns);
 void session_welcome(struct weir_core *core, const struct weir_frame_header *frame, uint64_t now_ns);
+void session_refused(struct weir_core *core, const struct weir_error *error); // of a hello
 void session_lost(struct weir_core *core, uint64_t now_ns);
 void session_pong(struct weir_core *core, const struct weir_frame_header *frame);
 // 2/3 of the lease have not passed since something was sent that the router answered. What was heard since proves nothing: it

@@ -252,6 +252,7 @@ void stream_opened(struct stream *stream, const struct weir_frame_header *frame,
 		acked_drop(stream, opened->next, &(struct arrived){ 0 });
 	else
 		renumber(stream, opened->next);
+	stream->producer->open_refusal = 0;
 	stream->was_open = true;
 	stream->router = session->router;
 	stream->incarnation = opened->incarnation;

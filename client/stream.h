@@ -111,6 +111,7 @@ struct weir_producer {
 	bool is_closing;
 	uint64_t keyless;
 	struct weir_producer_counts counts;
+	uint16_t open_refusal; // why a stream was not opened lately, 0: none was refused
 
 	struct weir_core *core;
 	uint32_t topic;

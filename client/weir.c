@@ -341,6 +341,11 @@ static int drive_until(struct weir *weir, int (*is_done)(void *), void *of, int 
 	}
 }
 
+unsigned weir_refusal(const struct weir *weir)
+{
+	return weir_core_refusal(weir->core);
+}
+
 // ---- Producers ----
 
 int weir_producer_open(struct weir_producer **producer, struct weir *weir, const char *topic,

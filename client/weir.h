@@ -81,6 +81,9 @@ enum weir_state weir_state(const struct weir *weir);
 // Unless the state is READY, what was last in the way, as far as this host knows: -ENXIO there is no host of that name,
 // -EBUSY no name server answers, -ECONNREFUSED nobody listens there, -ENETUNREACH, ...; 0: nothing but silence.
 int weir_error(const struct weir *weir);
+// Reason number of the router's last refusal to give it a session (sessions, version), 0: it did not refuse. Asked again until
+// it grants one.
+unsigned weir_refusal(const struct weir *weir);
 
 // Monotonic counters since weir_open().
 struct weir_statistics {
@@ -117,6 +120,9 @@ int weir_producer_open(struct weir_producer **producer, struct weir *weir, const
 
 // Waits until the topic's shards are open, at most timeout_ms. 0, -ENOENT no such topic, -ETIMEDOUT, -EPROTO refused.
 int weir_producer_wait(struct weir_producer *producer, int timeout_ms);
+
+// Reason number of the router's last refusal to open a stream, which is asked for again (streams, busy), or of events; 0: none.
+unsigned weir_producer_refusal(const struct weir_producer *producer);
 
 // Ends the producer's streams without waiting for what is not flushed. weir_close() does it too.
 void weir_producer_close(struct weir_producer *producer);
@@ -174,7 +180,8 @@ struct weir_consumer_options {
 int weir_consumer_open(struct weir_consumer **consumer, struct weir *weir, const char *topic, const char *group,
 		       const struct weir_consumer_options *options);
 
-// 0 joined, -ENOENT no such topic or group, -ETIMEDOUT. Shards are assigned some time after joining.
+// 0 joined, -ENOENT no such topic or group, -ETIMEDOUT: weir_consumer_refusal() or weir_refusal() may say why. Shards are
+// assigned some time after joining.
 int weir_consumer_wait(struct weir_consumer *consumer, int timeout_ms);
 
 enum weir_membership {

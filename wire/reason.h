@@ -61,7 +61,8 @@
 	X(DUPLICATE_HELLO, "duplicate-hello", FRAME, "session is already answered from here") \
 	X(LATE, "late", FRAME, "a copy of a request that was followed by another one") \
 	X(EPOCH, "epoch", FINAL, "the producer's epoch is more than a day ahead of the router's clock") \
-	X(QUOTA, "quota", RETRY, "the source of the session has its share of what is scarce")
+	X(QUOTA, "quota", RETRY, "the source of the session has its share of what is scarce") \
+	X(MEMBERS, "members", RETRY, "the group has as many members as it may have")
 
 enum weir_reason_class {
 	WEIR_REASON_FRAME,

@@ -261,9 +261,34 @@ bool cat_is_hopeless(const struct weir *weir)
 	return weir_error(weir) == -ENXIO;
 }
 
+int cat_refused(const struct cat_options *options, const char *what, unsigned reason)
+{
+	static const struct {
+		const char *reason;
+		const char *fix;
+	} FIXES[] = {
+		{ "sessions", "end a client, or raise limits.sessions_per_worker and start the router anew" },
+		{ "version", "use the weircat of the router's release" },
+		{ "streams", "end a producer, or raise limits.streams_per_shard and start the router anew" },
+		{ "members", "end a member, or raise limits.members_per_group and start the router anew" },
+		{ "quota", "clients of this address hold their share: end some of them" },
+		{ "busy", "try again; if it stays so, somebody else has the same name" },
+		{ "fenced", "another client of this name was started later; give this one another --name" },
+		{ "level", "ask for another --level" },
+	};
+	const char *fix = "see wire/PROTOCOL.md, section 14";
+	for (size_t i = 0; i < sizeof(FIXES) / sizeof(FIXES[0]); i++) {
+		if (strcmp(FIXES[i].reason, weir_refusal_name(reason)) == 0)
+			fix = FIXES[i].fix;
+	}
+	return cat_fail(options, "%s: refused: %s: %s; %s", what, weir_refusal_name(reason), weir_refusal_text(reason), fix);
+}
+
 int cat_no_answer(const struct cat_options *options, const struct weir *weir)
 {
 	int error = weir_error(weir);
+	if (weir_refusal(weir))
+		return cat_refused(options, options->router, weir_refusal(weir));
 	switch (error) {
 	case 0:
 		return cat_fail(options, "%s: no answer for %d ms; is the router running and reachable?", options->router,

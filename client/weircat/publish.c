@@ -341,15 +341,19 @@ static int topic_wait(const struct publisher *publisher)
 	if (error == -ETIMEDOUT && cat_stopped())
 		return CAT_FAILED;
 	weir_producer_counts(producer, &counts);
+	char what[80];
+	snprintf(what, sizeof(what), "topic %s", options->topic);
 	switch (error) {
 	case 0:
 		return 0;
 	case -ENOENT:
 		return cat_fail(options, "topic %s: not in the router's topology; add it and apply", options->topic);
 	case -ETIMEDOUT:
+		if (weir_producer_refusal(producer))
+			return cat_refused(options, what, weir_producer_refusal(producer));
 		return cat_no_answer(options, publisher->weir);
 	case -EPROTO:
-		return cat_fail(options, "topic %s: refused: %s", options->topic, weir_refusal_text(counts.last_refusal));
+		return cat_refused(options, what, counts.last_refusal);
 	default:
 		return cat_fail(options, "%s: %s", options->router, strerror(-error));
 	}

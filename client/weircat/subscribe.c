@@ -216,6 +216,10 @@ static int join(struct subscriber *subscriber)
 	if (error == -ENOENT)
 		return cat_fail(options, "topic %s, group %s: not in the router's topology; add them and apply", options->topic,
 				options->group);
+	char what[160];
+	snprintf(what, sizeof(what), "topic %s, group %s", options->topic, options->group);
+	if (error == -ETIMEDOUT && weir_consumer_refusal(subscriber->consumer))
+		return cat_refused(options, what, weir_consumer_refusal(subscriber->consumer));
 	if (error == -ETIMEDOUT)
 		return cat_no_answer(options, subscriber->weir);
 	return error ? cat_fail(options, "%s: %s", options->router, strerror(-error)) : 0;

@@ -64,6 +64,8 @@ const char *cat_name_error(int error);
 // Waiting is for nothing: there is no host of that name.
 bool cat_is_hopeless(const struct weir *weir);
 // The router did not answer: why, as far as this host knows, and what to do. Returns CAT_FAILED.
+// Of a router that answered: what it refused to `what`, and what to do. CAT_FAILED.
+int cat_refused(const struct cat_options *options, const char *what, unsigned reason);
 int cat_no_answer(const struct cat_options *options, const struct weir *weir);
 // The way to the router (watch.c).
 struct cat_watch {

@@ -229,7 +229,7 @@ void weir_member_joined(struct weir_engine *engine, const struct weir_message *m
 	}
 	const struct weir_frame_header about = { .kind = WEIR_KIND_JOIN };
 	enum weir_reason reason = message->result == -ENOENT ? WEIR_R_NO_GROUP :
-				  message->result == -EDQUOT ? WEIR_R_QUOTA : WEIR_R_BUSY;
+				  message->result == -EDQUOT ? WEIR_R_QUOTA : WEIR_R_MEMBERS;
 	weir_engine_error(engine, &session->ref, reason, &about, member->request, NULL);
 	member_free(engine, session, link);
 }

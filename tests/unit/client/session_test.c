@@ -244,3 +244,20 @@ Test(session, nonces_hang_on_the_whole_secret)
 	cr_expect(producer_bits > 8 && producer_bits < 56, "%d bits of the ids differ", producer_bits);
 	rig_fini(&other);
 }
+
+Test(session, a_refused_hello_is_told_and_asked_again_until_it_is_granted)
+{
+	rig_poll(&rig);
+	uint64_t nonce = ((const struct weir_hello *)(const void *)(rig_sent(&rig, WEIR_KIND_HELLO, 0) + 1))->nonce;
+	struct weir_error error = { .reason = WEIR_R_SESSIONS, .kind = WEIR_KIND_HELLO, .request = nonce + 1 };
+	rig_give(&rig, (struct weir_frame_header){ .kind = WEIR_KIND_ERROR }, &error, sizeof(error));
+	cr_assert_eq(weir_core_refusal(rig.core), 0, "of another hello");
+	error.request = nonce;
+	rig_give(&rig, (struct weir_frame_header){ .kind = WEIR_KIND_ERROR }, &error, sizeof(error));
+	cr_assert_eq(weir_core_refusal(rig.core), WEIR_R_SESSIONS);
+	error.reason = WEIR_R_VERSION;
+	rig_give(&rig, (struct weir_frame_header){ .kind = WEIR_KIND_ERROR }, &error, sizeof(error));
+	cr_assert_eq(weir_core_refusal(rig.core), WEIR_R_VERSION);
+	rig_connect(&rig);
+	cr_assert_eq(weir_core_refusal(rig.core), 0);
+}

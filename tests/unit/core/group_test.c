@@ -8,7 +8,7 @@
 #define SHARDS 16
 
 static struct rig *rig;
-static struct consumer *members[16];
+static struct consumer *members[17];
 static uint32_t count;
 static uint16_t holder[SHARDS]; // index into members, by the deliveries
 
@@ -329,4 +329,15 @@ Test(group, a_group_is_set_up_before_its_shards_know_it, .init = setup_two_worke
 	rig_advance_ms(rig, 50);
 	run();
 	cr_assert_eq(consumer_held(members[0]), SHARDS);
+}
+
+Test(group, that_is_full_says_so, .init = setup)
+{
+	for (uint32_t i = 0; i < 16; i++)
+		cr_assert_eq(rig_count(&member_add()->client, WEIR_KIND_JOINED), 1);
+	const struct weir_frame_header *frame = rig_last(&member_add()->client, WEIR_KIND_ERROR);
+	cr_assert_not_null(frame);
+	const struct weir_error *error = (const void *)(frame + 1);
+	cr_assert_eq(error->reason, WEIR_R_MEMBERS);
+	cr_assert_eq(error->kind, WEIR_KIND_JOIN);
 }

@@ -20,6 +20,7 @@ Test(reason, numbers_stay_what_they_are)
 	cr_assert_eq(WEIR_R_ABANDONED, 38);
 	cr_assert_eq(WEIR_R_DUPLICATE_HELLO, 47);
 	cr_assert_eq(WEIR_R_LATE, 48);
+	cr_assert_eq(WEIR_R_MEMBERS, 51);
 	cr_assert_eq(WEIR_R_EPOCH, 49);
 	cr_assert_eq(WEIR_R_QUOTA, 50);
 }
