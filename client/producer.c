@@ -309,6 +309,9 @@ void producers_session_new(struct weir_core *core, uint64_t now_ns)
 void producers_session_lost(struct weir_core *core)
 {
 	for (struct weir_producer *producer = core->producers; producer; producer = producer->next) {
+		// What the router that ended said of its topics is not what the next one says.
+		if (producer->state == PRODUCER_NO_TOPIC)
+			producer->state = PRODUCER_ASKING;
 		for (uint32_t i = 0; i < producer->shards; i++)
 			stream_session_lost(&producer->streams[i]);
 	}

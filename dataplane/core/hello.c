@@ -223,6 +223,9 @@ enum weir_reason weir_hello_receive(struct weir_engine *engine, const struct wei
 		return WEIR_R_SMALL_HELLO;
 	if (engine->is_stopping)
 		return WEIR_R_SESSIONS;
+	// Before the first snapshot no topic has a name: who asked for one would be told that it does not exist, for good.
+	if (!engine->snapshot)
+		return WEIR_R_NO_TOPIC;
 	if (!speaks_our_version(hello) || !has_good_cookie(engine, hello, path))
 		return answer_stranger(engine, hello, path);
 	struct weir_session *session = weir_session_find_nonce(&engine->sessions, hello->nonce);
