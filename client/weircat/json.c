@@ -27,5 +27,6 @@ void cat_json_write(FILE *out, const struct weir_view *view, const char *subject
 		lib_json_string_write(out, view->payload, view->payload_size);
 	else
 		lib_json_base64_write(out, view->payload, view->payload_size);
+	cat_attributes_write(out, view);
 	fputs("}\n", out);
 }

@@ -29,6 +29,12 @@ static const char HELP[] =
 	"  --key field:N[:SEP]    the N-th field of the line, from 1; fields are parted by blanks, or by SEP\n"
 	"  --key file             the name of the file the line is from\n"
 	"  --key fixed:TEXT       the same for all\n"
+	"  --key-text             send the key's text with the event\n"
+	"  --type N|TEXT          type of the events: a number up to 65535, or a text\n"
+	"  --source TEXT          where they come from\n"
+	"  --subject TEXT         what they are about\n"
+	"  --attribute NAME=VALUE more of them, any number of times: id, schema, correlation, traceparent, content-type,\n"
+	"                         time, dataref, causation; 128 to 254: the application's; or an extension's name\n"
 	"  --length-prefixed      records: 4 bytes of length, little-endian, and that many bytes\n"
 	"  --level none|routed    routed: acknowledged when in the shard's log (default); none: sent and forgotten\n"
 	"subscribe:\n"
@@ -129,6 +135,11 @@ enum {
 	OPTION_JSON,
 	OPTION_PER_KEY,
 	OPTION_IDLE,
+	OPTION_KEY_TEXT,
+	OPTION_TYPE,
+	OPTION_SOURCE,
+	OPTION_SUBJECT,
+	OPTION_ATTRIBUTE,
 };
 
 static const struct option LONG[] = {
@@ -146,11 +157,16 @@ static const struct option LONG[] = {
 	{ "json", no_argument, NULL, OPTION_JSON },
 	{ "per-key", required_argument, NULL, OPTION_PER_KEY },
 	{ "idle-ms", required_argument, NULL, OPTION_IDLE },
+	{ "key-text", no_argument, NULL, OPTION_KEY_TEXT },
+	{ "type", required_argument, NULL, OPTION_TYPE },
+	{ "source", required_argument, NULL, OPTION_SOURCE },
+	{ "subject", required_argument, NULL, OPTION_SUBJECT },
+	{ "attribute", required_argument, NULL, OPTION_ATTRIBUTE },
 	{ NULL, 0, NULL, 0 },
 };
 
 // false: the argument is not what the option takes.
-static bool option_take(struct cat_options *options, int option)
+static bool value_take(struct cat_options *options, int option)
 {
 	uint64_t number = 0;
 	switch (option) {
@@ -196,8 +212,42 @@ static bool option_take(struct cat_options *options, int option)
 		return options->is_json = true;
 	case OPTION_LENGTH_PREFIXED:
 		return options->is_length_prefixed = true;
+	case OPTION_KEY_TEXT:
+		return options->sends_key_text = true;
 	}
 	return false;
+}
+
+// Digits are the event's own type, anything else is an attribute. NULL, or why it cannot be taken.
+static const char *type_take(struct cat_options *options, const char *text)
+{
+	uint64_t number = 0;
+	if (*text == 0 || text[strspn(text, "0123456789")])
+		return cat_attribute_add(&options->attributes, WEIR_ATTRIBUTE_TYPE, text);
+	if (!lib_usage_number(text, 0, UINT16_MAX, &number))
+		return "a number is 0 to 65535; a text is not of digits alone";
+	if (options->has_type)
+		return "it is given twice";
+	options->has_type = true;
+	options->type = (uint16_t)number;
+	return NULL;
+}
+
+// NULL, or why the argument cannot be taken.
+static const char *option_take(struct cat_options *options, int option)
+{
+	switch (option) {
+	case OPTION_TYPE:
+		return type_take(options, optarg);
+	case OPTION_SOURCE:
+		return cat_attribute_add(&options->attributes, WEIR_ATTRIBUTE_SOURCE, optarg);
+	case OPTION_SUBJECT:
+		return cat_attribute_add(&options->attributes, WEIR_ATTRIBUTE_SUBJECT, optarg);
+	case OPTION_ATTRIBUTE:
+		return cat_attribute_parse(&options->attributes, optarg);
+	default:
+		return value_take(options, option) ? NULL : "that is no value it takes";
+	}
 }
 
 static void help(FILE *out)
@@ -212,6 +262,44 @@ static struct lib_program program = {
 	.options = LONG,
 	.has_commands = true,
 };
+
+// What every event of a file carries has room, whichever of the files it is.
+static int attributes_fit(const struct cat_options *options)
+{
+	const uint32_t most = CAT_ATTRIBUTES_MAX - CAT_MARK_ROOM;
+	size_t longest = strlen(options->key == CAT_KEY_FILE ? CAT_STANDARD_INPUT : "");
+	uint32_t need = options->attributes.need;
+	for (int i = 0; options->key == CAT_KEY_FILE && i < options->file_count; i++) {
+		size_t size = strlen(options->files[i]);
+		longest = size > longest ? size : longest;
+	}
+	if (options->key == CAT_KEY_FILE)
+		need += (1 + options->sends_key_text) * cat_attribute_size(longest);
+	if (options->key == CAT_KEY_FIXED && options->sends_key_text)
+		need += cat_attribute_size(strlen(options->key_text));
+	if (need <= most)
+		return 0;
+	char reason[128];
+	snprintf(reason, sizeof(reason), "they take %u bytes with their headers, and an event has room for %u", need, most);
+	return lib_usage_wrong(&program, "attributes", reason,
+			       options->key == CAT_KEY_FILE ? "fewer or shorter ones; the names of the files count"
+							    : "fewer or shorter ones");
+}
+
+// Of options that go together or do not. 0, or CAT_USAGE.
+static int attributes_check(const struct cat_options *options, bool is_publish)
+{
+	struct weir_attribute subject;
+	if (!is_publish && (options->has_type || options->attributes.need || options->sends_key_text))
+		return lib_usage_wrong(&program, "--type, --source, --subject, --attribute, --key-text",
+				       "they are for events that are published", "subscribe --json shows what events have");
+	if (options->sends_key_text && options->key == CAT_KEY_NONE)
+		return lib_usage_wrong(&program, "--key-text", "the events have no key of their own", "add --key");
+	if (options->key == CAT_KEY_FILE && weir_attribute_get(options->attributes.bytes, options->attributes.size,
+							       WEIR_ATTRIBUTE_SUBJECT, &subject) == 0)
+		return lib_usage_wrong(&program, "--subject", "with --key file the subject is the name of the file", NULL);
+	return is_publish ? attributes_fit(options) : 0;
+}
 
 // 0, or CAT_USAGE.
 static int words_take(struct cat_options *options, int count, char **words, bool *is_publish)
@@ -235,7 +323,7 @@ static int words_take(struct cat_options *options, int count, char **words, bool
 		return lib_usage_wrong(&program, words[0], "it names no group", "--group GROUP");
 	if (!*is_publish && options->file_count)
 		return lib_usage_wrong(&program, options->files[0], "subscribe takes one topic", NULL);
-	return 0;
+	return attributes_check(options, *is_publish);
 }
 
 // 0, or CAT_USAGE; -1: help was given.
@@ -245,10 +333,11 @@ static int options_parse(struct cat_options *options, int count, char **argument
 	int option = 0;
 	lib_usage_begin(&program, count, arguments);
 	while ((option = lib_usage_next(&program, count, arguments, &row)) >= 0) {
-		if (!option_take(options, option)) {
+		const char *wrong = option_take(options, option);
+		if (wrong) {
 			char object[128];
 			snprintf(object, sizeof(object), "--%s %s", row->name, optarg);
-			return lib_usage_wrong(&program, object, "that is no value it takes", NULL);
+			return lib_usage_wrong(&program, object, wrong, NULL);
 		}
 	}
 	if (option != LIB_OPTIONS_END)

@@ -14,7 +14,6 @@
 #define READ_SIZE (256u << 10)
 #define RECORD_MAX (16u << 20) // the protocol's largest event
 #define PIECE_MAX (32u << 10)  // first try of a line that is sent in pieces
-#define ATTRIBUTES_MAX 2040u   // of an event
 #define STEP_MS 100            // between two looks whether a signal came
 
 struct publisher {
@@ -32,10 +31,11 @@ struct publisher {
 	bool is_over;
 	const char *file; // name for messages
 	struct cat_watch watch;
-	// Of the file: key and subject attribute.
+	// Of the file: key and attributes of all its events.
 	uint64_t file_key;
-	uint8_t attributes[ATTRIBUTES_MAX];
+	uint8_t attributes[CAT_ATTRIBUTES_MAX];
 	uint16_t attributes_size; // so that a mark has room behind them
+	uint16_t event_attributes_size; // of the event that was made last
 };
 
 // ---- Events out ----
@@ -95,7 +95,7 @@ static bool is_separator(const uint8_t *at, size_t left, const char *separator, 
 	return left >= size && memcmp(at, separator, size) == 0;
 }
 
-static uint64_t field_key(const struct cat_options *options, const uint8_t *line, size_t size)
+static const uint8_t *field_of(const struct cat_options *options, const uint8_t *line, size_t size, size_t *field_size)
 {
 	const char *separator = options->key_separator;
 	size_t separator_size = strlen(separator);
@@ -106,45 +106,80 @@ static uint64_t field_key(const struct cat_options *options, const uint8_t *line
 		size_t end = at;
 		while (end < size && !is_separator(line + end, size - end, separator, separator_size))
 			end++;
+		*field_size = end - at;
 		if (field == options->key_field)
-			return weir_key(line + at, end - at);
+			return line + at;
+		*field_size = 0;
 		if (end == size)
-			return weir_key("", 0); // no such field: all of these in one place
+			return line; // no such field: all of these in one place
 		at = end + (separator_size ? separator_size : 1);
 	}
 }
 
-// With the mark, which lies behind the attributes that all events of the file have.
-static struct weir_event event_of(struct publisher *publisher, const uint8_t *bytes, size_t size, enum cat_mark mark)
+// Key of a line's field, its text behind the attributes that all events of the file have. 0 or CAT_FAILED.
+static int field_take(struct publisher *publisher, struct weir_event *event)
 {
 	const struct cat_options *options = publisher->options;
-	struct weir_event event = { .payload = bytes, .payload_size = (uint32_t)size };
+	struct weir_attribute text = { .id = WEIR_ATTRIBUTE_KEY };
+	size_t size = 0;
+	text.value = field_of(options, event->payload, event->payload_size, &size);
+	text.size = (uint16_t)size;
+	event->key = weir_key(text.value, size);
+	if (!options->sends_key_text)
+		return 0;
+	if (size <= UINT16_MAX && weir_attribute_put(publisher->attributes, CAT_ATTRIBUTES_MAX - CAT_MARK_ROOM,
+						     &event->attributes_size, &text) == 0)
+		return 0;
+	return cat_fail(options,
+			"%s: event %llu: its key of %zu bytes has no room: other attributes take %u of %u bytes; shorten "
+			"them or leave --key-text out",
+			publisher->file, (unsigned long long)publisher->events + 1, size, publisher->attributes_size,
+			CAT_ATTRIBUTES_MAX - CAT_MARK_ROOM);
+}
+
+// With the mark, which lies behind all other attributes. 0 or CAT_FAILED.
+static int event_make(struct publisher *publisher, struct weir_event *event, enum cat_mark mark)
+{
+	const struct cat_options *options = publisher->options;
+	int error = 0;
+	event->type = options->type;
+	event->attributes = publisher->attributes;
+	event->attributes_size = publisher->attributes_size;
 	switch (options->key) {
 	case CAT_KEY_NONE:
-		event.flags = WEIR_EVENT_KEYLESS;
+		event->flags = WEIR_EVENT_KEYLESS;
 		break;
 	case CAT_KEY_FIELD:
-		event.key = field_key(options, bytes, size);
+		error = field_take(publisher, event);
 		break;
 	case CAT_KEY_FILE:
-		event.key = publisher->file_key;
+		event->key = publisher->file_key;
 		break;
 	case CAT_KEY_FIXED:
-		event.key = weir_key(options->key_text, strlen(options->key_text));
+		event->key = weir_key(options->key_text, strlen(options->key_text));
 		break;
 	}
-	event.attributes = publisher->attributes;
-	event.attributes_size = publisher->attributes_size;
-	if (mark)
-		cat_mark_put(publisher->attributes, sizeof(publisher->attributes), &event.attributes_size, mark);
-	return event;
+	if (mark && !error)
+		cat_mark_put(publisher->attributes, sizeof(publisher->attributes), &event->attributes_size, mark);
+	publisher->event_attributes_size = event->attributes_size;
+	return error;
+}
+
+// One event. As event_publish().
+static int bytes_publish(struct publisher *publisher, const uint8_t *bytes, size_t size, enum cat_mark mark)
+{
+	struct weir_event event = { .payload = bytes, .payload_size = (uint32_t)size };
+	int error = event_make(publisher, &event, mark);
+	return error ? error : event_publish(publisher, &event);
 }
 
 static int too_large(const struct publisher *publisher, size_t size)
 {
 	return cat_fail(publisher->options,
-			"%s: event %llu of %zu bytes: larger than topic %s allows; raise its event_max or cut the event",
-			publisher->file, (unsigned long long)publisher->events + 1, size, publisher->options->topic);
+			"%s: event %llu of %zu bytes and %u of attributes: larger than topic %s allows; raise its event_max or "
+			"cut the event",
+			publisher->file, (unsigned long long)publisher->events + 1, size, publisher->event_attributes_size,
+			publisher->options->topic);
 }
 
 // A line that is keyed by its file may come in pieces: whoever puts the file together again loses nothing.
@@ -152,8 +187,7 @@ static int pieces_publish(struct publisher *publisher, const uint8_t *line, size
 {
 	do {
 		size_t piece = size < publisher->piece_max ? size : publisher->piece_max;
-		struct weir_event event = event_of(publisher, line, piece, piece < size ? CAT_MARK_UNENDED : mark);
-		int error = event_publish(publisher, &event);
+		int error = bytes_publish(publisher, line, piece, piece < size ? CAT_MARK_UNENDED : mark);
 		if (error == -EMSGSIZE) {
 			if (publisher->piece_max == 1)
 				return too_large(publisher, piece);
@@ -170,10 +204,9 @@ static int pieces_publish(struct publisher *publisher, const uint8_t *line, size
 
 static int line_publish(struct publisher *publisher, const uint8_t *line, size_t size, enum cat_mark mark)
 {
-	struct weir_event event = event_of(publisher, line, size, mark);
 	if (publisher->options->key == CAT_KEY_FILE && size > publisher->piece_max)
 		return pieces_publish(publisher, line, size, mark);
-	int error = event_publish(publisher, &event);
+	int error = bytes_publish(publisher, line, size, mark);
 	if (error != -EMSGSIZE)
 		return error;
 	bool may_cut = publisher->options->key == CAT_KEY_FILE;
@@ -269,8 +302,7 @@ static int records_publish(struct publisher *publisher)
 			return too_large(publisher, size);
 		int error = 0;
 		if (left >= sizeof(size) && left - sizeof(size) >= size) {
-			struct weir_event event = event_of(publisher, at + sizeof(size), size, CAT_MARK_NONE);
-			error = event_publish(publisher, &event);
+			error = bytes_publish(publisher, at + sizeof(size), size, CAT_MARK_NONE);
 			if (error == -EMSGSIZE)
 				return too_large(publisher, size);
 			publisher->at += sizeof(size) + size;
@@ -287,21 +319,33 @@ static int records_publish(struct publisher *publisher)
 	}
 }
 
-// Key and subject of a file; its begin is an event too, so that an empty file arrives.
+static void text_put(struct publisher *publisher, unsigned id, const char *text)
+{
+	struct weir_attribute attribute = { .id = (uint16_t)id, .value = text, .size = (uint16_t)strlen(text) };
+	weir_attribute_put(publisher->attributes, sizeof(publisher->attributes), &publisher->attributes_size, &attribute);
+}
+
+// What all events of the file have. That there is room for it the command line was asked (main.c).
+static void attributes_begin(struct publisher *publisher)
+{
+	const struct cat_options *options = publisher->options;
+	const char *key = options->key == CAT_KEY_FILE ? publisher->file : options->key_text;
+	publisher->attributes_size = options->attributes.size;
+	memcpy(publisher->attributes, options->attributes.bytes, options->attributes.size);
+	if (options->key == CAT_KEY_FILE)
+		text_put(publisher, WEIR_ATTRIBUTE_SUBJECT, publisher->file);
+	if (options->sends_key_text && options->key != CAT_KEY_FIELD)
+		text_put(publisher, WEIR_ATTRIBUTE_KEY, key);
+}
+
+// Key and attributes of a file; by key its begin is an event too, so that an empty file arrives.
 static int file_begin(struct publisher *publisher)
 {
-	size_t size = strlen(publisher->file);
+	attributes_begin(publisher);
 	if (publisher->options->key != CAT_KEY_FILE)
 		return 0;
-	struct weir_attribute subject = { .id = WEIR_ATTRIBUTE_SUBJECT, .value = publisher->file, .size = (uint16_t)size };
-	publisher->attributes_size = 0;
-	if (size > UINT16_MAX || weir_attribute_put(publisher->attributes, ATTRIBUTES_MAX - CAT_MARK_ROOM,
-						    &publisher->attributes_size, &subject))
-		return cat_fail(publisher->options, "%s: name of more than %u bytes", publisher->file,
-				ATTRIBUTES_MAX - CAT_MARK_ROOM - 4);
-	publisher->file_key = weir_key(publisher->file, size);
-	struct weir_event event = event_of(publisher, NULL, 0, CAT_MARK_FILE);
-	int error = event_publish(publisher, &event);
+	publisher->file_key = weir_key(publisher->file, strlen(publisher->file));
+	int error = bytes_publish(publisher, NULL, 0, CAT_MARK_FILE);
 	return error == -EMSGSIZE ? too_large(publisher, 0) : error;
 }
 
@@ -309,7 +353,7 @@ static int file_publish(struct publisher *publisher, const char *path)
 {
 	bool is_stdin = !path || strcmp(path, "-") == 0;
 	struct stat status;
-	publisher->file = is_stdin ? "standard input" : path;
+	publisher->file = is_stdin ? CAT_STANDARD_INPUT : path;
 	publisher->fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
 	if (publisher->fd < 0)
 		return cat_fail(publisher->options, "%s: cannot open: %s", path, strerror(errno));

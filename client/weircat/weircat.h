@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "client/weir.h"
+#include "client/weircat/attributes.h"
 
 // What an event is to weircat, beyond its bytes (marks.c). Most are lines: none.
 enum cat_mark {
@@ -15,13 +16,14 @@ enum cat_mark {
 	CAT_MARK_UNENDED, // no line end follows the payload: the last line of a file, or a piece of a long line
 	CAT_MARK_FILE,    // a file begins; no payload
 };
+#define CAT_MARK_ID 255u  // an attribute of weircat's own
 #define CAT_MARK_ROOM 24u // bytes of attributes that a mark takes
 
 enum cat_key {
 	CAT_KEY_NONE,
 	CAT_KEY_FIELD,
 	CAT_KEY_FILE,
-	CAT_KEY_FIXED,
+	CAT_KEY_FIXED, // key_text is its text
 };
 
 struct cat_options {
@@ -35,6 +37,10 @@ struct cat_options {
 	unsigned long key_field; // from 1
 	const char *key_separator; // "": blanks
 	const char *key_text;
+	bool sends_key_text;
+	bool has_type;
+	uint16_t type;
+	struct cat_attributes attributes;
 	const char *per_key;
 	uint64_t count; // 0: no limit
 	int idle_ms;    // 0: no limit
@@ -46,6 +52,8 @@ struct cat_options {
 	bool is_quiet;
 	bool has_stats;
 };
+
+#define CAT_STANDARD_INPUT "standard input" // its name, where a file's would be
 
 #define CAT_OK 0
 #define CAT_FAILED 1
@@ -81,6 +89,7 @@ void cat_watch(struct cat_watch *watch, const struct cat_options *options, const
 int cat_publish(const struct cat_options *options, struct weir *weir);
 int cat_subscribe(const struct cat_options *options, struct weir *weir);
 
+enum cat_mark cat_mark_of(const struct weir_attribute *attribute);
 enum cat_mark cat_mark_get(const struct weir_view *view);
 // As weir_attribute_put().
 int cat_mark_put(void *attributes, size_t capacity, uint16_t *size, enum cat_mark mark);

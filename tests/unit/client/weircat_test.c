@@ -1,5 +1,5 @@
-// What weircat writes: files by key, whatever the names, and lines of JSON, whatever the payload. weircat's own sources,
-// without its main().
+// What weircat writes: files by key, whatever the names, and lines of JSON, whatever payload and attributes. What it makes of
+// the attributes of its command line. weircat's own sources, without its main().
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -224,4 +224,175 @@ Test(weircat, json_is_text_where_it_can_be_and_base64_elsewhere)
 	json_check("\xed\xa0\x80", 3, "\"payload_base64\":\"7aCA\"}\n");     // a surrogate
 	json_check("\xf4\x90\x80\x80", 4, "\"payload_base64\":\"9JCAgA==\"}\n"); // beyond the last character
 	json_check("ab\xc3", 3, "\"payload_base64\":\"YWLD\"}\n");           // cut
+}
+
+// ---- Attributes ----
+
+static const char *attributes_json(const struct weir_view *view)
+{
+	static char text[8192];
+	char *line = NULL;
+	size_t length = 0;
+	FILE *out = open_memstream(&line, &length);
+	cat_attributes_write(out, view);
+	fclose(out);
+	snprintf(text, sizeof(text), "%s", line);
+	free(line);
+	return text;
+}
+
+static void attributes_check(const struct cat_attributes *attributes, const char *wanted)
+{
+	const struct weir_view view = { .attributes = attributes->bytes, .attributes_size = attributes->size };
+	cr_expect_str_eq(attributes_json(&view), wanted);
+	cr_expect_eq(attributes->need, attributes->size);
+}
+
+Test(weircat, what_the_command_line_gives_is_what_json_shows)
+{
+	static const char *const OPTIONS[] = {
+		"id=7", "source=/ships", "subject=a \"b\"", "schema=s", "correlation=c", "traceparent=00-1",
+		"content-type=text/csv", "time=2026-11-28T18:00:00Z", "dataref=file:///x", "causation=6", "region=eu=west",
+		"3d=no number", "128=own", "254=\xff",
+	};
+	struct cat_attributes attributes = { 0 };
+	for (size_t i = 0; i < sizeof(OPTIONS) / sizeof(*OPTIONS); i++)
+		cr_expect_null(cat_attribute_parse(&attributes, OPTIONS[i]), "%s", OPTIONS[i]);
+	cr_expect_null(cat_attribute_add(&attributes, WEIR_ATTRIBUTE_TYPE, "ship.moved"));
+	cr_expect_null(cat_attribute_add(&attributes, WEIR_ATTRIBUTE_KEY, "h\xc3\xa9"));
+	attributes_check(&attributes,
+			 ",\"attributes\":{\"id\":\"7\",\"source\":\"/ships\",\"subject\":\"a \\\"b\\\"\",\"schema\":\"s\","
+			 "\"correlation\":\"c\",\"traceparent\":\"00-1\",\"content-type\":\"text/csv\","
+			 "\"time\":\"2026-11-28T18:00:00Z\",\"dataref\":\"file:///x\",\"causation\":\"6\","
+			 "\"region\":\"eu=west\",\"3d\":\"no number\",\"128\":\"own\",\"254_base64\":\"/w==\","
+			 "\"type\":\"ship.moved\",\"key\":\"h\xc3\xa9\"}");
+}
+
+// Ids as they go over the wire: a wrong one would come back from the same table unseen.
+Test(weircat, names_have_the_ids_of_the_protocol)
+{
+	static const struct {
+		const char *option;
+		unsigned id;
+		const char *value;
+		uint16_t size;
+	} WANTED[] = {
+		{ "id=v", 1, "v", 1 }, { "source=v", 2, "v", 1 }, { "subject=v", 3, "v", 1 }, { "schema=v", 4, "v", 1 },
+		{ "correlation=v", 5, "v", 1 }, { "traceparent=v", 6, "v", 1 }, { "content-type=v", 7, "v", 1 },
+		{ "time=v", 9, "v", 1 }, { "dataref=v", 11, "v", 1 }, { "causation=v", 12, "v", 1 },
+		{ "ext=v", 13, "ext\0v", 5 }, { "200=", 200, "", 0 },
+	};
+	for (size_t i = 0; i < sizeof(WANTED) / sizeof(*WANTED); i++) {
+		struct cat_attributes attributes = { 0 };
+		struct weir_attribute found = { 0 };
+		cr_assert_null(cat_attribute_parse(&attributes, WANTED[i].option), "%s", WANTED[i].option);
+		cr_assert_eq(weir_attribute_next(attributes.bytes, attributes.size, &found), 0);
+		cr_expect(found.id == WANTED[i].id && found.size == WANTED[i].size, "%s: id %u", WANTED[i].option, found.id);
+		cr_expect_eq(memcmp(found.value, WANTED[i].value, found.size), 0, "%s", WANTED[i].option);
+	}
+}
+
+Test(weircat, what_is_no_attribute_is_refused_with_its_reason)
+{
+	static const char *const WRONG[][2] = {
+		{ "source", "NAME=VALUE" }, { "=x", "NAME=VALUE" }, { "", "NAME=VALUE" }, { "source=", "empty" },
+		{ "region=", "empty" },
+		{ "source=\xff", "UTF-8" }, { "region=\xff", "UTF-8" }, { "Region=x", "a name is" }, { "a-b=x", "a name is" },
+		{ "a b=x", "a name is" }, { "0=x", "128 to 254" }, { "13=x", "128 to 254" }, { "127=x", "128 to 254" },
+		{ "255=x", "128 to 254" }, { "1280=x", "128 to 254" }, { "18446744073709551744=x", "128 to 254" },
+		{ "type=x", "--type" }, { "key=x", "--key-text" }, { "datacontenttype=x", "content-type" },
+		{ "dataschema=x", "schema" }, { "data=x", "payload" }, { "specversion=1.0", "CloudEvents" },
+		{ "id=again", "twice" }, { "region=again", "twice" },
+	};
+	struct cat_attributes attributes = { 0 };
+	cr_assert_null(cat_attribute_parse(&attributes, "id=1"));
+	cr_assert_null(cat_attribute_parse(&attributes, "region=eu"));
+	for (size_t i = 0; i < sizeof(WRONG) / sizeof(*WRONG); i++) {
+		const char *reason = cat_attribute_parse(&attributes, WRONG[i][0]);
+		cr_expect(reason && strstr(reason, WRONG[i][1]), "%s: %s", WRONG[i][0], reason);
+	}
+	attributes_check(&attributes, ",\"attributes\":{\"id\":\"1\",\"region\":\"eu\"}");
+}
+
+// Where they do not fit, what they need is still known to the byte.
+Test(weircat, attributes_without_room_are_counted)
+{
+	static char longest[70000];
+	struct cat_attributes attributes = { 0 };
+	memset(longest, 'x', 2036);
+	cr_assert_null(cat_attribute_add(&attributes, WEIR_ATTRIBUTE_ID, longest));
+	cr_expect(attributes.need == 2040 && attributes.size == 2040);
+	cr_assert_null(cat_attribute_parse(&attributes, "200="));
+	cr_expect(attributes.need == 2048 && attributes.size == 2040, "%u", attributes.need);
+	memset(longest, 'x', 4000);
+	longest[1] = '=';
+	cr_assert_null(cat_attribute_parse(&attributes, longest));
+	cr_expect(attributes.need == 2048 + 4008 && attributes.size == 2040, "%u", attributes.need);
+	memset(longest, 'x', sizeof(longest) - 1);
+	cr_expect_not_null(cat_attribute_add(&attributes, WEIR_ATTRIBUTE_SOURCE, longest));
+}
+
+static void put(struct weir_view *view, uint8_t *attributes, unsigned id, const char *value, uint16_t size)
+{
+	struct weir_attribute attribute = { .id = (uint16_t)id, .value = value, .size = size };
+	view->attributes = attributes;
+	cr_assert_eq(weir_attribute_put(attributes, CAT_ATTRIBUTES_MAX, &view->attributes_size, &attribute), 0);
+}
+
+Test(weircat, json_has_each_name_of_the_attributes_once)
+{
+	uint8_t attributes[CAT_ATTRIBUTES_MAX];
+	struct weir_view view = { 0 };
+	put(&view, attributes, 200, "a", 1);
+	put(&view, attributes, 2, "first", 5);
+	put(&view, attributes, 200, "\xff", 1);
+	put(&view, attributes, 13, "ext\0one", 7);
+	put(&view, attributes, 200, "b", 1);
+	put(&view, attributes, 2, "second", 6);
+	put(&view, attributes, 13, "ext\0two", 7);
+	put(&view, attributes, 13, "exte\0", 5);
+	put(&view, attributes, 200, "c", 1);
+	cr_expect_str_eq(attributes_json(&view),
+			 ",\"attributes\":{\"200\":[\"a\",\"b\",\"c\"],\"source\":[\"first\",\"second\"],"
+			 "\"200_base64\":\"/w==\",\"ext\":[\"one\",\"two\"],\"exte\":\"\"}");
+}
+
+// A stranger's extension takes no name that means something else, and breaks no line.
+Test(weircat, json_shows_extensions_without_a_name_as_they_came)
+{
+	uint8_t attributes[CAT_ATTRIBUTES_MAX];
+	struct weir_view view = { 0 };
+	put(&view, attributes, 13, "source\0x", 8);
+	put(&view, attributes, 13, "128\0x", 5);
+	put(&view, attributes, 13, "\0x", 2);
+	put(&view, attributes, 13, "Up\0x", 4);
+	put(&view, attributes, 13, "noend", 5);
+	put(&view, attributes, 13, "", 0);
+	cr_expect_str_eq(attributes_json(&view), ",\"attributes\":{\"13\":[\"source\\u0000x\",\"128\\u0000x\",\"\\u0000x\","
+						 "\"Up\\u0000x\",\"noend\",\"\"]}");
+}
+
+Test(weircat, json_shows_unknown_ids_and_no_mark_twice)
+{
+	uint8_t attributes[CAT_ATTRIBUTES_MAX];
+	struct weir_view view = { 0 };
+	cr_expect_str_eq(attributes_json(&view), "");
+	view.attributes = attributes;
+	cr_assert_eq(cat_mark_put(attributes, sizeof(attributes), &view.attributes_size, CAT_MARK_FILE), 0);
+	cr_expect_str_eq(attributes_json(&view), "");
+	put(&view, attributes, 255, "other", 5);
+	put(&view, attributes, 14, "x", 1);
+	cr_expect_str_eq(attributes_json(&view), ",\"attributes\":{\"255\":\"other\",\"14\":\"x\"}");
+}
+
+Test(weircat, json_says_where_attributes_are_none)
+{
+	uint8_t attributes[CAT_ATTRIBUTES_MAX] = { 0 };
+	struct weir_view view = { .attributes = attributes, .attributes_size = 8 };
+	cr_expect_str_eq(attributes_json(&view), ",\"attributes_broken\":true");
+	view.attributes_size = 0;
+	put(&view, attributes, 1, "1", 1);
+	memset(attributes + view.attributes_size, 0xff, 8);
+	view.attributes_size += 8;
+	cr_expect_str_eq(attributes_json(&view), ",\"attributes\":{\"id\":\"1\"},\"attributes_broken\":true");
 }
