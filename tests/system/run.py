@@ -72,6 +72,7 @@ def main():
     parser.add_argument('words', nargs='*')
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # below nohup the programs would not hear it from the tests
     tests = [t for t in find(arguments.words) if runs_on(t[3], arguments.port)]
     nominal = sum(test[2] for test in find([]) if runs_on(test[3], arguments.port))
     budget = float(os.environ.get('WEIR_BUDGET_S', nominal))
