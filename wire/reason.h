@@ -62,7 +62,16 @@
 	X(LATE, "late", FRAME, "a copy of a request that was followed by another one") \
 	X(EPOCH, "epoch", FINAL, "the producer's epoch is more than a day ahead of the router's clock") \
 	X(QUOTA, "quota", RETRY, "the source of the session has its share of what is scarce") \
-	X(MEMBERS, "members", RETRY, "the group has as many members as it may have")
+	X(MEMBERS, "members", RETRY, "the group has as many members as it may have") \
+	X(NOT_OFFERED, "not-offered", FINAL, "asked for something that this router's welcome did not offer") \
+	X(PAUSED, "paused", RETRY, "the topic or group is paused by its operator") \
+	X(JOURNAL, "journal", RETRY, "the journal cannot take more now") \
+	X(ELSEWHERE, "elsewhere", RETRY, "another router of the cluster has the topic") \
+	X(WRITER, "writer", FINAL, "the topic is for one writer, and another one has it") \
+	X(REJECTED, "rejected", DROP, "a consumer rejected the event for good") \
+	X(EXHAUSTED, "exhausted", DROP, "handed out as often as the group allows, and never acknowledged") \
+	X(AUTH, "auth", FRAME, "a sealed frame whose tag does not fit its key") \
+	X(REPLAY, "replay", FRAME, "a copy of a sealed frame that was taken before")
 
 enum weir_reason_class {
 	WEIR_REASON_FRAME,
@@ -81,6 +90,7 @@ enum weir_reason {
 
 #define WEIR_REASON_ROOM 64u // size of a counter array indexed by reason, in mappings and BPF maps
 _Static_assert(WEIR_REASON_COUNT <= WEIR_REASON_ROOM, "reasons must fit the counter rows");
+_Static_assert(WEIR_R_NOT_OFFERED == 52 && WEIR_R_REPLAY == 60, "numbers of PROTOCOL.md, section 14");
 
 #ifndef __bpf__
 // "full" for WEIR_R_FULL; "unknown" for a number beyond the list. Static storage.

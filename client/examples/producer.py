@@ -117,7 +117,7 @@ def pump(session, stream):
                 stream.repeat()
     elif frame.kind == REFUSE:
         for _, shard, reason, _, count, sequence, _ in struct.iter_unpack('<IHHIIQQ', frame.body):
-            if reason not in (30, 31, 32, 33):  # full, gap, moving, busy: again later
+            if reason not in (30, 31, 32, 33, 53, 54, 55):  # section 14, class retry: again later
                 sys.exit(f'refused {count} events from {sequence} of shard {shard}: reason {reason} of wire/reason.h')
         time.sleep(0.01)
         stream.repeat()

@@ -364,6 +364,11 @@ int cat_refused(const struct cat_options *options, const char *what, unsigned re
 		{ "busy", "try again; if it stays so, somebody else has the same name" },
 		{ "fenced", "another client of this name was started later; give this one another --name" },
 		{ "level", "ask for another --level" },
+		{ "not-offered", "this router's release does not have it: do without, or upgrade the router" },
+		{ "paused", "resume it, or wait until its operator does" },
+		{ "journal", "look at the router's disk; it goes on by itself when that keeps up" },
+		{ "elsewhere", "ask the cluster's router that has the topic" },
+		{ "writer", "end the other writer, or take another topic" },
 	};
 	const char *fix = "see wire/PROTOCOL.md, section 14";
 	for (size_t i = 0; i < sizeof(FIXES) / sizeof(FIXES[0]); i++) {

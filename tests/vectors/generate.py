@@ -128,8 +128,8 @@ def stream_frames():
         struct.pack('<IHHIIQQ', TOPIC, 2, NO_STREAM, 8, 0, 0, 0))), 2)
     yield 'refuse-open', 'router none', 'an OPEN refused busy: count 0, its request in sequence', \
         frame('REFUSE', struct.pack('<IHHIIQQ', TOPIC, 1, 33, 0, 0, REQUEST, 0), 1)
-    yield 'refuse-every-reason', 'router none', 'one entry for each reason 0 to 51', \
-        frame('REFUSE', b''.join(struct.pack('<IHHIIQQ', TOPIC, 1, r, STREAM, 1, 103, 103) for r in range(52)), 52)
+    yield 'refuse-every-reason', 'router none', 'one entry for each reason 0 to 60', \
+        frame('REFUSE', b''.join(struct.pack('<IHHIIQQ', TOPIC, 1, r, STREAM, 1, 103, 103) for r in range(61)), 61)
     yield 'skip', 'client none', 'the producer passes over 17 events that were refused size', \
         frame('SKIP', struct.pack('<QH6x', 17, SIZE), sequence=103, **place)
     yield 'close', 'client none', 'nothing follows; the producer would use sequence 120 next', \

@@ -23,6 +23,15 @@ Test(reason, numbers_stay_what_they_are)
 	cr_assert_eq(WEIR_R_MEMBERS, 51);
 	cr_assert_eq(WEIR_R_EPOCH, 49);
 	cr_assert_eq(WEIR_R_QUOTA, 50);
+	cr_assert_eq(WEIR_R_NOT_OFFERED, 52);
+	cr_assert_eq(WEIR_R_PAUSED, 53);
+	cr_assert_eq(WEIR_R_JOURNAL, 54);
+	cr_assert_eq(WEIR_R_ELSEWHERE, 55);
+	cr_assert_eq(WEIR_R_WRITER, 56);
+	cr_assert_eq(WEIR_R_REJECTED, 57);
+	cr_assert_eq(WEIR_R_EXHAUSTED, 58);
+	cr_assert_eq(WEIR_R_AUTH, 59);
+	cr_assert_eq(WEIR_R_REPLAY, 60);
 }
 
 Test(reason, names_are_distinct_and_spelled_for_configuration)
@@ -51,6 +60,15 @@ Test(reason, classes_say_what_a_producer_does)
 	cr_assert_eq(weir_reason_class(WEIR_R_NO_STREAM), WEIR_REASON_RETRY);
 	cr_assert_eq(weir_reason_class(WEIR_R_SIZE), WEIR_REASON_FINAL);
 	cr_assert_eq(weir_reason_class(WEIR_R_FENCED), WEIR_REASON_FINAL);
+	cr_assert_eq(weir_reason_class(WEIR_R_NOT_OFFERED), WEIR_REASON_FINAL);
+	cr_assert_eq(weir_reason_class(WEIR_R_PAUSED), WEIR_REASON_RETRY);
+	cr_assert_eq(weir_reason_class(WEIR_R_JOURNAL), WEIR_REASON_RETRY);
+	cr_assert_eq(weir_reason_class(WEIR_R_ELSEWHERE), WEIR_REASON_RETRY);
+	cr_assert_eq(weir_reason_class(WEIR_R_WRITER), WEIR_REASON_FINAL);
+	cr_assert_eq(weir_reason_class(WEIR_R_REJECTED), WEIR_REASON_DROP);
+	cr_assert_eq(weir_reason_class(WEIR_R_EXHAUSTED), WEIR_REASON_DROP);
+	cr_assert_eq(weir_reason_class(WEIR_R_AUTH), WEIR_REASON_FRAME);
+	cr_assert_eq(weir_reason_class(WEIR_R_REPLAY), WEIR_REASON_FRAME);
 	cr_assert_eq(weir_reason_class(WEIR_R_LOST), WEIR_REASON_SKIP);
 	cr_assert_eq(weir_reason_class(WEIR_R_CUT_LOOSE), WEIR_REASON_DROP);
 	cr_assert_eq(weir_reason_class(WEIR_R_CRC), WEIR_REASON_FRAME);
