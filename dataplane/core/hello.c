@@ -224,7 +224,7 @@ enum weir_reason weir_hello_receive(struct weir_engine *engine, const struct wei
 	if (engine->is_stopping)
 		return WEIR_R_SESSIONS;
 	// Before the first snapshot no topic has a name: who asked for one would be told that it does not exist, for good.
-	if (!engine->snapshot)
+	if (engine->snapshot->revision == 0)
 		return WEIR_R_NO_TOPIC;
 	if (!speaks_our_version(hello) || !has_good_cookie(engine, hello, path))
 		return answer_stranger(engine, hello, path);

@@ -54,7 +54,7 @@ struct weir_topic_spec {
 };
 
 struct weir_snapshot {
-	uint64_t revision; // grows by one with every publication
+	uint64_t revision; // from 1, grows by one with every publication; 0: none came yet
 	const struct weir_topic_spec *topics;
 	uint32_t topic_count;
 	const uint32_t *by_name; // [topic_count] indices in the order of names; NULL: there are few

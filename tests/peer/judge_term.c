@@ -57,7 +57,7 @@ static bool was_charged(const struct judged_term *term, uint64_t charged)
 static void numbers_check(struct judge *judge, const struct judged_term *term, const struct weir_report_entry *entry)
 {
 	if (term->is_reported && (entry->received_to < term->received_to || entry->settled_to < term->settled_to ||
-				  entry->limit < term->limit))
+				  entry->limit < term->limit || entry->charged < term->charged))
 		BREACH(judge, PEER_RULE_REPORT_FALLS,
 		       "shard %u, term %u: received_to %llu, settled_to %llu, limit %llu after %llu, %llu, %llu", entry->shard,
 		       entry->term, (unsigned long long)entry->received_to, (unsigned long long)entry->settled_to,
@@ -218,9 +218,8 @@ static void deliver_out(struct judge *judge, const struct weir_frame_header *fra
 		term->contiguous_to = to;
 		gap_close(judge, term);
 	}
-	if (frame->count)
-		term->charges[term->charge_count++ % JUDGE_SENT] =
-			delivery->charge_from + weir_charge((uint32_t)sizeof(*frame) + frame->body_length);
+	term->charges[term->charge_count++ % JUDGE_SENT] =
+		delivery->charge_from + (frame->count ? weir_charge((uint32_t)sizeof(*frame) + frame->body_length) : 0);
 }
 
 void judge_term_out(struct judge *judge, const struct weir_frame_header *frame)

@@ -65,11 +65,11 @@ def test_a_full_stream_table_is_told_as_one(lab):
     router.stop()
 
 
-def test_a_full_session_table_is_told_as_one(lab):
+def test_a_host_that_has_its_share_of_the_sessions_is_told_so(lab):
     host, router = begin(lab, streams_per_shard=64)
-    clients = [publisher(lab, router, host, f'client-{i}') for i in range(16)]
-    wait_until(lambda: router.status()['sessions'] == 16, '16 sessions', 20)
-    told(lab, 'next', weircat(router, host, 'publish'), host, 'sessions', 'limits.sessions_per_worker')
+    clients = [publisher(lab, router, host, f'client-{i}') for i in range(12)]
+    wait_until(lambda: router.status()['sessions'] == 12, '12 of 16 sessions', 20)
+    told(lab, 'next', weircat(router, host, 'publish'), host, 'quota', 'share')
     for process, end in clients:
         os.close(end)
         process.wait(15)

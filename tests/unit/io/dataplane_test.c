@@ -329,6 +329,7 @@ Test(dataplane, the_first_event_after_a_rest_is_found_within_1500_us)
 	int fd;
 
 	boot(&router, 1, WEIR_POLL_MODE_ADAPTIVE);
+	publish_topic(&router);
 	fd = open_client();
 	for (uint32_t i = 0; i < 21; i++) {
 		rest(30); // it sleeps by now
