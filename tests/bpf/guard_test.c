@@ -385,6 +385,8 @@ Test(guard, flags_that_the_kind_does_not_have_are_dropped)
 	struct packet packet = packet_frame(PORT, WEIR_KIND_PING, 0, 0);
 	for (uint32_t bit = 0; bit < 16; bit++) {
 		packet_header(&packet)->flags = (uint16_t)(1u << bit);
+		if (packet_header(&packet)->flags == WEIR_FLAG_WORKING)
+			continue;
 		expect_dropped(&packet, WEIR_R_FLAGS);
 	}
 	struct packet publish = packet_frame(PORT, WEIR_KIND_PUBLISH, 1, 64);

@@ -42,7 +42,7 @@ static const struct {
 	[PEER_RULE_REPORT_PACE] = { "report-pace", "12, 16", "while something is outstanding a REPORT comes every 100 ms" },
 	[PEER_RULE_GAP] = { "gap", "12, 16", "a gap is reported, once per round trip" },
 	[PEER_RULE_PROGRESS] = { "progress", "12", "what came in order is received" },
-	[PEER_RULE_CHARGED] = { "charged", "12", "charged is charge_from of a frame that came, and its charge if it held runs" },
+	[PEER_RULE_CHARGED] = { "charged", "12", "charged is charge_from of a frame that came + its charge, if it has runs" },
 	[PEER_RULE_GRANT] = { "grant", "12", "all limits together grant no more than the receive buffer holds" },
 	[PEER_RULE_REVOKED] = { "revoked", "11, 12", "REVOKE is answered by REVOKED within a third of the lease" },
 };
