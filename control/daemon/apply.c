@@ -45,13 +45,14 @@ static int prepare_group(struct weir_transaction *tx, uint32_t change, struct we
 	const struct weir_topology_topic *topic = weir_topology_find(topology, tx->diff->changes[change].topic);
 	const struct weir_topology_group *config = weir_topology_find_group(topic, tx->diff->changes[change].group);
 	struct weir_added_group *added = &tx->added[tx->added_count];
-	int err = weir_router_group_create(&added->group, tx->router, topic, config, trouble);
+	struct weir_router_topic *running = tx->topics[topic - topology->topics];
+	int err = weir_router_group_create(&added->group, tx->router, running, config, trouble);
 
 	if (err)
 		return err;
 	tx->added_count++;
 	added->change = change;
-	added->topic = tx->topics[topic - topology->topics];
+	added->topic = running;
 	added->places = calloc(topic->shards, sizeof(*added->places));
 	added->is_created = calloc(topic->shards, sizeof(*added->is_created));
 	if (!added->places || !added->is_created)
@@ -59,6 +60,7 @@ static int prepare_group(struct weir_transaction *tx, uint32_t change, struct we
 	for (uint32_t s = 0; s < topic->shards; s++) {
 		added->places[s].spec = added->group->spec;
 		added->places[s].row = added->group->rows[s];
+		added->places[s].delivery = added->group->deliveries[s];
 	}
 	return 0;
 }
@@ -111,7 +113,7 @@ static void destroy(struct weir_transaction *tx)
 static void destroy_new(struct weir_transaction *tx)
 {
 	for (uint32_t a = 0; !tx->is_listed && a < tx->added_count; a++)
-		weir_router_group_destroy(tx->router, tx->added[a].group, tx->added[a].topic->spec.shards);
+		weir_router_group_destroy(tx->router, tx->added[a].group, tx->added[a].topic);
 	for (uint32_t t = 0; tx->is_new && t < tx->target.topology->topic_count; t++) {
 		if (tx->is_new[t])
 			weir_router_topic_destroy(tx->router, tx->topics[t]);
@@ -145,7 +147,7 @@ static void conclude(struct weir_transaction *tx)
 		struct weir_removal *removal = &tx->removals[r];
 
 		if (removal->group)
-			weir_router_group_destroy(router, removal->group, removal->topic->spec.shards);
+			weir_router_group_destroy(router, removal->group, removal->topic);
 		else
 			weir_router_topic_destroy(router, removal->topic);
 	}
@@ -312,7 +314,7 @@ void weir_router_abandon(struct weir_router *router)
 	destroy_new(tx);
 	for (uint32_t r = 0; r < tx->removal_count; r++) {
 		if (tx->removals[r].group)
-			weir_router_group_destroy(router, tx->removals[r].group, tx->removals[r].topic->spec.shards);
+			weir_router_group_destroy(router, tx->removals[r].group, tx->removals[r].topic);
 	}
 	free(tx->snapshot);
 	router->unfinished = NULL;

@@ -11,6 +11,7 @@
 
 #include "control/daemon/cgroup.h"
 #include "control/daemon/files.h"
+#include "dataplane/core/memory.h"
 #include "dataplane/core/shard.h"
 
 #define MEMINFO_SIZE 8192
@@ -75,11 +76,28 @@ int weir_memory_read(uint32_t node, struct weir_memory *memory)
 
 #define ALL_NODES UINT32_MAX
 
+// What the topic's new groups take of its shards' node, each in an array of its own.
+static void add_groups(const struct weir_router_target *target, uint32_t index, uint32_t node, struct weir_memory *need)
+{
+	const struct weir_topology_topic *topic = &target->topology->topics[index];
+	const struct weir_router_topic *running = weir_router_find(target->router, topic->name);
+	uint64_t size = 0;
+
+	for (uint32_t s = 0; s < topic->shards; s++) {
+		if (node == ALL_NODES || target->plan->topics[index].log_node[s] == node)
+			size += sizeof(struct weir_delivery_stream);
+	}
+	for (uint32_t g = 0; size && g < topic->group_count; g++) {
+		if (!running || !weir_router_topic_group(running, topic->groups[g].name))
+			need->available += weir_memory_size(size);
+	}
+}
+
 // What a new topic takes on a node: ordinary pages and, where its logs may be in them, hugepages.
 static void add_topic(const struct weir_router_target *target, uint32_t index, uint32_t node, struct weir_memory *need)
 {
 	const struct weir_topology_topic *topic = &target->topology->topics[index];
-	uint64_t size = weir_shard_size(target->topology->limits.streams_per_shard);
+	uint64_t size = weir_shard_size(target->topology->limits.streams_per_shard, weir_shard_is_readable(topic->policy));
 
 	need->available += HUGEPAGE_SIZE; // what shards are made of may end within one
 	for (uint32_t s = 0; s < topic->shards; s++) {
@@ -117,28 +135,36 @@ struct offer {
 static int refuse(const struct offer *offer, const struct weir_topology_topic *topic, uint64_t ordinary, uint64_t hugepages,
 		  struct weir_trouble *trouble)
 {
+	bool is_new = !weir_router_find(offer->target->router, topic->name);
 	char object[160];
 	char action[96];
 
 	snprintf(object, sizeof(object), "topic %s", topic->name);
-	snprintf(action, sizeof(action), "make its %u logs of %llu KiB", topic->shards,
-		 (unsigned long long)(topic->log_bytes >> 10));
+	if (is_new)
+		snprintf(action, sizeof(action), "make its %u logs of %llu KiB", topic->shards,
+			 (unsigned long long)(topic->log_bytes >> 10));
+	else
+		snprintf(action, sizeof(action), "add its new groups on %u shards", topic->shards);
 	if (hugepages > offer->hugepages)
 		weir_trouble_set(trouble, object, action,
 				 "reserve more (/proc/sys/vm/nr_hugepages), make log smaller, or set `hugepages: prefer`",
 				 "`hugepages: require` is set, and %s has %llu MiB of hugepages free where %llu MiB are needed",
 				 offer->hugepages_place, mib(offer->hugepages), mib(hugepages));
+	else if (!is_new)
+		weir_trouble_set(trouble, object, action, "use fewer groups, add memory, or free some",
+				 "new topics and groups need %llu MiB of memory, and %s has %llu MiB left", mib(ordinary),
+				 offer->place, mib(offer->ordinary));
 	else
 		weir_trouble_set(trouble, object, action,
 				 offer->node == ALL_NODES ? "make log smaller, use fewer shards, or raise the group's limit"
 							  : "make log smaller, use fewer shards, or add memory",
-				 "new topics need %llu MiB of memory, and %s has %llu MiB left", mib(ordinary), offer->place,
-				 mib(offer->ordinary));
+				 "new topics and groups need %llu MiB of memory, and %s has %llu MiB left", mib(ordinary),
+				 offer->place, mib(offer->ordinary));
 	trouble->mark = topic->mark;
 	return -ENOMEM;
 }
 
-// Sums the new topics in the file's order, up to the first that does not fit.
+// Sums the new topics and groups in the file's order, up to the first that does not fit.
 static int check_offer(const struct offer *offer, struct weir_trouble *trouble)
 {
 	const struct weir_router_target *target = offer->target;
@@ -148,10 +174,14 @@ static int check_offer(const struct offer *offer, struct weir_trouble *trouble)
 	for (uint32_t t = 0; t < target->topology->topic_count; t++) {
 		const struct weir_topology_topic *topic = &target->topology->topics[t];
 		uint64_t ordinary;
+		uint64_t before;
 
-		if (weir_router_find(target->router, topic->name))
+		before = need.available;
+		if (!weir_router_find(target->router, topic->name))
+			add_topic(target, t, offer->node, &need);
+		add_groups(target, t, offer->node, &need);
+		if (need.available == before)
 			continue;
-		add_topic(target, t, offer->node, &need);
 		ordinary = need.available;
 		if (!is_required && need.hugepages > offer->hugepages)
 			ordinary += need.hugepages - offer->hugepages;

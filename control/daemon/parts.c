@@ -91,8 +91,9 @@ struct slabs {
 };
 
 // NULL where there is none: the shard asks for memory of its own, and tells why that cannot be had.
-static struct weir_slab *slab_on(struct slabs *slabs, const struct weir_router_topic *topic, uint32_t node)
+static struct weir_slab *slab_on(struct slabs *slabs, const struct weir_router_topic *topic, bool has_lanes, uint32_t node)
 {
+	uint64_t size = weir_shard_size(topic->spec.streams_max, has_lanes && weir_shard_is_readable(topic->spec.policy));
 	uint32_t shards = 0;
 
 	for (uint32_t i = 0; i < slabs->count; i++)
@@ -103,7 +104,7 @@ static struct weir_slab *slab_on(struct slabs *slabs, const struct weir_router_t
 	for (uint32_t s = 0; s < topic->spec.shards; s++)
 		shards += topic->log_node[s] == node;
 	slabs->node[slabs->count] = node;
-	slabs->of[slabs->count] = weir_slab_create(weir_shard_size(topic->spec.streams_max), shards, (int)node);
+	slabs->of[slabs->count] = weir_slab_create(size, shards, (int)node);
 	return slabs->of[slabs->count++];
 }
 
@@ -129,7 +130,7 @@ static int shards_create(struct weir_router_topic *topic, struct slabs *slabs, c
 			.incarnation = random_id(),
 			.node = (int)topic->log_node[s],
 			.hugepages = hugepages_of(target->topology),
-			.slab = slab_on(slabs, topic, topic->log_node[s]),
+			.slab = slab_on(slabs, topic, lanes, topic->log_node[s]),
 		};
 		int err;
 
@@ -196,7 +197,7 @@ void weir_router_topic_destroy(struct weir_router *router, struct weir_router_to
 	struct weir_counters *counters = weir_dataplane_counters(router->dataplane);
 
 	for (uint32_t g = 0; g < topic->group_count; g++)
-		weir_router_group_destroy(router, topic->groups[g], topic->spec.shards);
+		weir_router_group_destroy(router, topic->groups[g], topic);
 	for (uint32_t s = 0; topic->rows && topic->fresh && s < topic->spec.shards; s++) {
 		if (topic->fresh[s])
 			weir_shard_destroy(topic->fresh[s]);
@@ -214,19 +215,60 @@ void weir_router_topic_destroy(struct weir_router *router, struct weir_router_to
 	free(topic);
 }
 
-static int refuse_group(struct weir_trouble *trouble, const struct weir_topology_topic *topic,
+static int refuse_group(struct weir_trouble *trouble, const struct weir_router_topic *topic,
 			const struct weir_topology_group *config, const char *reason, int err)
 {
 	char object[160];
 
-	snprintf(object, sizeof(object), "group %s of topic %s", config->name, topic->name);
+	snprintf(object, sizeof(object), "group %s of topic %s", config->name, topic->spec.name);
 	weir_trouble_set(trouble, object, "add it", "use fewer groups or shards, or a second instance", "%s", reason);
 	trouble->mark = config->mark;
 	return err;
 }
 
+// Shards from `from` on whose logs are on the node of that one's.
+static uint32_t neighbours(const struct weir_router_topic *topic, uint32_t from)
+{
+	uint32_t count = 0;
+
+	for (uint32_t s = from; s < topic->spec.shards; s++)
+		count += topic->log_node[s] == topic->log_node[from];
+	return count;
+}
+
+static int deliveries_create(struct weir_router_group *group, const struct weir_router_topic *topic)
+{
+	for (uint32_t s = 0; s < topic->spec.shards; s++) {
+		struct weir_delivery_stream *next;
+
+		if (group->deliveries[s])
+			continue;
+		next = weir_memory_get(neighbours(topic, s) * sizeof(*next), (int)topic->log_node[s]);
+		if (!next)
+			return -ENOMEM;
+		for (uint32_t i = s; i < topic->spec.shards; i++) {
+			if (topic->log_node[i] == topic->log_node[s])
+				group->deliveries[i] = next++;
+		}
+	}
+	return 0;
+}
+
+// The first shard of a node has the first of its array.
+static void deliveries_destroy(struct weir_router_group *group, const struct weir_router_topic *topic)
+{
+	for (uint32_t s = 0; s < topic->spec.shards; s++) {
+		bool is_first = group->deliveries[s];
+
+		for (uint32_t i = 0; is_first && i < s; i++)
+			is_first = topic->log_node[i] != topic->log_node[s];
+		if (is_first)
+			weir_memory_put(group->deliveries[s], neighbours(topic, s) * sizeof(**group->deliveries));
+	}
+}
+
 int weir_router_group_create(struct weir_router_group **out, struct weir_router *router,
-			     const struct weir_topology_topic *topic, const struct weir_topology_group *config,
+			     const struct weir_router_topic *topic, const struct weir_topology_group *config,
 			     struct weir_trouble *trouble)
 {
 	struct weir_counters *counters = weir_dataplane_counters(router->dataplane);
@@ -237,21 +279,22 @@ int weir_router_group_create(struct weir_router_group **out, struct weir_router 
 	group = calloc(1, sizeof(*group));
 	if (!group)
 		return refuse_group(trouble, topic, config, "out of memory", -ENOMEM);
-	group->rows = calloc(topic->shards, sizeof(*group->rows));
-	group->starts = calloc(topic->shards, sizeof(*group->starts));
+	group->rows = calloc(topic->spec.shards, sizeof(*group->rows));
+	group->deliveries = calloc(topic->spec.shards, sizeof(struct weir_delivery_stream *));
+	group->starts = calloc(topic->spec.shards, sizeof(*group->starts));
 	router->group_count++;
-	if (!group->rows || !group->starts) {
-		weir_router_group_destroy(router, group, topic->shards);
+	if (!group->rows || !group->deliveries || !group->starts || deliveries_create(group, topic)) {
+		weir_router_group_destroy(router, group, topic);
 		return refuse_group(trouble, topic, config, "out of memory", -ENOMEM);
 	}
-	for (uint32_t s = 0; s < topic->shards; s++) {
+	for (uint32_t s = 0; s < topic->spec.shards; s++) {
 		group->rows[s] = weir_counters_group_get(counters);
 		if (!group->rows[s]) {
 			const char *reason = errno == EOVERFLOW ? "the router's limit of groups times shards is reached"
 								: "the file of counters in /run/weir cannot grow: its file "
 								  "system is full (df /run/weir)";
 
-			weir_router_group_destroy(router, group, topic->shards);
+			weir_router_group_destroy(router, group, topic);
 			return refuse_group(trouble, topic, config, reason, -ENOSPC);
 		}
 	}
@@ -266,15 +309,19 @@ int weir_router_group_create(struct weir_router_group **out, struct weir_router 
 	return 0;
 }
 
-void weir_router_group_destroy(struct weir_router *router, struct weir_router_group *group, uint32_t shards)
+void weir_router_group_destroy(struct weir_router *router, struct weir_router_group *group,
+			       const struct weir_router_topic *topic)
 {
 	struct weir_counters *counters = weir_dataplane_counters(router->dataplane);
 
-	for (uint32_t s = 0; group->rows && s < shards; s++) {
+	for (uint32_t s = 0; group->rows && s < topic->spec.shards; s++) {
 		if (group->rows[s])
 			weir_counters_group_put(counters, group->rows[s]);
 	}
+	if (group->deliveries)
+		deliveries_destroy(group, topic);
 	router->group_count--;
+	free(group->deliveries);
 	free(group->rows);
 	free(group->starts);
 	free(group);

@@ -20,9 +20,11 @@ int weir_router_topic_create(struct weir_router_topic **topic, const struct weir
 void weir_router_topic_destroy(struct weir_router *router, struct weir_router_topic *topic);
 
 int weir_router_group_create(struct weir_router_group **group, struct weir_router *router,
-			     const struct weir_topology_topic *topic, const struct weir_topology_group *config,
+			     const struct weir_router_topic *topic, const struct weir_topology_group *config,
 			     struct weir_trouble *trouble);
-void weir_router_group_destroy(struct weir_router *router, struct weir_router_group *group, uint32_t shards);
+// The topic's shards must have let go of it: their removals are answered, or the workers have stopped.
+void weir_router_group_destroy(struct weir_router *router, struct weir_router_group *group,
+			       const struct weir_router_topic *topic);
 
 // A snapshot of `count` topics: one allocation to free(), owners copied. NULL without memory.
 struct weir_snapshot *weir_router_snapshot(struct weir_router_topic *const *topics, uint32_t count, uint32_t ids,

@@ -33,6 +33,7 @@ struct weir_rate {
 struct weir_router_group {
 	struct weir_group_spec spec;
 	struct weir_group_row **rows; // [shards]
+	struct weir_delivery_stream **deliveries; // [shards] what their shards keep of the group, an array on each node
 	uint64_t *starts; // [shards] offsets it began at
 	struct weir_rate settled;
 };

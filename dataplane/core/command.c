@@ -303,8 +303,8 @@ static void shard_remove(struct weir_engine *engine, const struct weir_message *
 	shard->is_going = true;
 	weir_stream_remove_all(shard, engine->now_ns);
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
-		if (shard->deliveries[i].in_use)
-			weir_delivery_remove(shard, shard->deliveries[i].group, engine->now_ns);
+		if (shard->deliveries[i])
+			weir_delivery_remove(shard, shard->deliveries[i]->group, engine->now_ns);
 	}
 	disown(engine, shard);
 	weir_place_remove(&engine->places, place);

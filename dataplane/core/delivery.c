@@ -37,8 +37,8 @@ bool weir_delivery_hold_update(struct weir_shard *shard)
 {
 	uint64_t hold = shard->log.head;
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
-		const struct weir_delivery_stream *delivery = &shard->deliveries[i];
-		if (delivery->in_use && delivery->kind == WEIR_GROUP_HOLD && delivery->settled.position < hold)
+		const struct weir_delivery_stream *delivery = shard->deliveries[i];
+		if (delivery && delivery->kind == WEIR_GROUP_HOLD && delivery->settled.position < hold)
 			hold = delivery->settled.position;
 	}
 	for (uint32_t i = 0; shard->pins_used && i < WEIR_PINS_ROOM; i++) {
@@ -280,8 +280,8 @@ static void revoke_begin(struct weir_delivery_stream *delivery, uint64_t now_ns)
 static struct weir_delivery_stream *find(struct weir_shard *shard, uint32_t group)
 {
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
-		if (shard->deliveries[i].in_use && shard->deliveries[i].group == group)
-			return &shard->deliveries[i];
+		if (shard->deliveries[i] && shard->deliveries[i]->group == group)
+			return shard->deliveries[i];
 	}
 	return NULL;
 }
@@ -346,8 +346,8 @@ static struct weir_delivery_stream *by_handle(struct weir_shard *shard, uint32_t
 {
 	if (handle >= shard->deliveries_limit)
 		return NULL;
-	struct weir_delivery_stream *delivery = &shard->deliveries[handle];
-	return delivery->in_use && delivery->group == group ? delivery : NULL;
+	struct weir_delivery_stream *delivery = shard->deliveries[handle];
+	return delivery && delivery->group == group ? delivery : NULL;
 }
 
 // The session's frame size is another one since it was looked at last: another worker stepped down, or a hello proved more.
@@ -516,8 +516,8 @@ void weir_delivery_overwrite(struct weir_shard *shard, uint64_t position)
 {
 	bool is_hold_cut = false;
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
-		struct weir_delivery_stream *delivery = &shard->deliveries[i];
-		if (!delivery->in_use || delivery->settled.position >= position)
+		struct weir_delivery_stream *delivery = shard->deliveries[i];
+		if (!delivery || delivery->settled.position >= position)
 			continue;
 		cut_loose(delivery, position);
 		is_hold_cut |= delivery->kind == WEIR_GROUP_HOLD;
@@ -562,8 +562,8 @@ enum weir_delivery_turn weir_delivery_run(struct weir_shard *shard, uint32_t fra
 		weir_log_mark(&shard->log);
 	weir_reader_head(shard);
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
-		struct weir_delivery_stream *delivery = &shard->deliveries[i];
-		if (!delivery->in_use)
+		struct weir_delivery_stream *delivery = shard->deliveries[i];
+		if (!delivery)
 			continue;
 		if (is_past_quota(delivery))
 			cut_loose(delivery, shard->log.head - delivery->quota_bytes);
@@ -578,8 +578,8 @@ enum weir_delivery_turn weir_delivery_run(struct weir_shard *shard, uint32_t fra
 	uint32_t share = frames / ready ? frames / ready : 1;
 	bool is_more = false;
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
-		struct weir_delivery_stream *delivery = &shard->deliveries[i];
-		if (delivery->in_use && weir_delivery_is_ready(delivery))
+		struct weir_delivery_stream *delivery = shard->deliveries[i];
+		if (delivery && weir_delivery_is_ready(delivery))
 			is_more |= turn(delivery, share, now_ns);
 	}
 	weir_engine_mark_dirty(shard->engine, shard);
@@ -599,12 +599,12 @@ int weir_delivery_create(struct weir_shard *shard, const struct weir_group_place
 	if (find(shard, place->spec.id.value))
 		return -EEXIST;
 	uint32_t handle = 0;
-	while (handle < WEIR_SHARD_GROUPS_MAX && shard->deliveries[handle].in_use)
+	while (handle < WEIR_SHARD_GROUPS_MAX && shard->deliveries[handle])
 		handle++;
 	if (handle == WEIR_SHARD_GROUPS_MAX)
 		return -ENOSPC;
-	struct weir_delivery_stream *delivery = &shard->deliveries[handle];
-	*delivery = (struct weir_delivery_stream){ .shard = shard, .handle = handle, .in_use = true };
+	struct weir_delivery_stream *delivery = shard->deliveries[handle] = place->delivery;
+	*delivery = (struct weir_delivery_stream){ .shard = shard, .handle = handle };
 	delivery->group = place->spec.id.value;
 	delivery->kind = (uint8_t)place->spec.kind;
 	delivery->coordinator = place->spec.coordinator;
@@ -665,10 +665,10 @@ int weir_delivery_remove(struct weir_shard *shard, uint32_t group, uint64_t now_
 	delivery->row.head.in_use = 0;
 	delivery->is_dirty = true;
 	weir_shard_publish(shard, now_ns);
-	delivery->in_use = false;
+	shard->deliveries[delivery->handle] = NULL;
 	shard->holders -= delivery->kind == WEIR_GROUP_HOLD;
 	followers_add(shard, -(delivery->kind == WEIR_GROUP_FOLLOW));
-	while (shard->deliveries_limit && !shard->deliveries[shard->deliveries_limit - 1].in_use)
+	while (shard->deliveries_limit && !shard->deliveries[shard->deliveries_limit - 1])
 		shard->deliveries_limit--;
 	if (weir_delivery_hold_update(shard) && shard->waiters_first)
 		weir_stream_room(shard, now_ns);
@@ -678,27 +678,28 @@ int weir_delivery_remove(struct weir_shard *shard, uint32_t group, uint64_t now_
 void weir_delivery_detach(struct weir_shard *shard)
 {
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
-		if (!shard->deliveries[i].in_use)
+		struct weir_delivery_stream *delivery = shard->deliveries[i];
+		if (!delivery)
 			continue;
-		weir_wheel_cancel(weir_engine_wheel(shard->engine), &shard->deliveries[i].timer);
-		weir_reader_detach(&shard->deliveries[i]);
+		weir_wheel_cancel(weir_engine_wheel(shard->engine), &delivery->timer);
+		weir_reader_detach(delivery);
 		// What is to be told goes with the shard.
-		if (shard->deliveries[i].telling)
-			TAILQ_REMOVE(&shard->engine->telling, &shard->deliveries[i], told_next);
+		if (delivery->telling)
+			TAILQ_REMOVE(&shard->engine->telling, delivery, told_next);
 	}
 }
 
 void weir_delivery_attach(struct weir_shard *shard, uint64_t now_ns)
 {
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
-		if (shard->deliveries[i].in_use && shard->deliveries[i].telling)
-			TAILQ_INSERT_TAIL(&shard->engine->telling, &shard->deliveries[i], told_next);
+		if (shard->deliveries[i] && shard->deliveries[i]->telling)
+			TAILQ_INSERT_TAIL(&shard->engine->telling, shard->deliveries[i], told_next);
 	}
 	shard->engine->has_to_tell = true;
 	weir_reader_attach(shard, now_ns);
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
-		if (shard->deliveries[i].in_use)
-			weir_delivery_timer_arm(&shard->deliveries[i]);
+		if (shard->deliveries[i])
+			weir_delivery_timer_arm(shard->deliveries[i]);
 	}
 	weir_engine_mark_deliverable(shard->engine, shard);
 }

@@ -240,24 +240,31 @@ struct weir_worker_row *weir_engine_row(struct weir_engine *engine)
 	return &engine->row;
 }
 
-// Shards that wait their turn have left the cache. While one goes out, what the next one sends is asked for, and what the one
-// after that keeps of its first group.
+// Shards that wait their turn have left the cache. While one goes out, what the next one sends is asked for, what the one
+// after that keeps of its first group, and the shard behind them, which knows where that is.
 static void delivery_fetch(const struct weir_shard *next)
 {
-	const struct weir_delivery_stream *delivery = &next->deliveries[0];
-	const uint8_t *runs = (const uint8_t *)weir_log_run(&next->log, delivery->sent.position);
-	for (uint32_t at = 0; at < WEIR_DELIVER_THIN_BYTES; at += 64)
-		weir_prefetch(runs + at);
+	const struct weir_delivery_stream *delivery = next->deliveries[0];
 	const struct weir_shard *after = next->deliver_next;
+	if (delivery) {
+		const uint8_t *runs = (const uint8_t *)weir_log_run(&next->log, delivery->sent.position);
+		for (uint32_t at = 0; at < WEIR_DELIVER_THIN_BYTES; at += 64)
+			weir_prefetch(runs + at);
+	}
 	if (!after)
 		return;
-	const uint8_t *first = (const uint8_t *)&after->deliveries[0];
-	weir_prefetch_write(&after->log);
-	weir_prefetch_write(&after->deliver_next);
-	for (uint32_t at = 0; at < offsetof(struct weir_delivery_stream, row); at += 64)
-		weir_prefetch_write(first + at);
-	weir_prefetch_write(&after->deliveries[0].row.sent_to);
-	weir_prefetch_write(&after->deliveries[0].row_dropped);
+	const struct weir_shard *behind = after->deliver_next;
+	const struct weir_delivery_stream *first = after->deliveries[0];
+	for (uint32_t at = 0; first && at < offsetof(struct weir_delivery_stream, row); at += 64)
+		weir_prefetch_write((const uint8_t *)first + at);
+	if (first) {
+		weir_prefetch_write(&first->row.sent_to);
+		weir_prefetch_write(&first->row_dropped);
+	}
+	if (behind) {
+		weir_prefetch_write(&behind->log);
+		weir_prefetch_write(&behind->deliver_next);
+	}
 }
 
 // Up to `most` shards of the list that have frames to send; those whose members read in place, or that have none, cost little.

@@ -122,8 +122,8 @@ void weir_shard_publish(struct weir_shard *shard, uint64_t now_ns)
 {
 	struct weir_shard_row *row = &shard->row;
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
-		struct weir_delivery_stream *delivery = &shard->deliveries[i];
-		if (delivery->in_use && (delivery->is_dirty || delivery->row.head_offset != shard->log.head_offset))
+		struct weir_delivery_stream *delivery = shard->deliveries[i];
+		if (delivery && (delivery->is_dirty || delivery->row.head_offset != shard->log.head_offset))
 			delivery_publish(delivery, now_ns);
 	}
 	// Everything appended was offered and accepted; its bytes are where the log ends.

@@ -25,7 +25,7 @@ static size_t round_up(size_t size, size_t page)
 }
 
 // Whole pages; whole huge ones where that takes at most a quarter more, so that the end does not lie on small ones.
-static size_t pages(size_t size)
+size_t weir_memory_size(size_t size)
 {
 	size_t huge = round_up(size, HUGE_PAGE_SIZE);
 
@@ -68,7 +68,7 @@ void *weir_memory_get(size_t size, int node)
 {
 	void *memory;
 
-	size = pages(size);
+	size = weir_memory_size(size);
 	memory = map(size);
 	if (memory == MAP_FAILED)
 		return NULL;
@@ -92,7 +92,7 @@ void *weir_memory_get(size_t size, int node)
 void weir_memory_put(void *memory, size_t size)
 {
 	if (memory)
-		munmap(memory, pages(size));
+		munmap(memory, weir_memory_size(size));
 }
 
 struct weir_slab {

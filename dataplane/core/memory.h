@@ -9,6 +9,8 @@
 // from elsewhere. NULL: errno says why.
 void *weir_memory_get(size_t size, int node);
 void weir_memory_put(void *memory, size_t size); // NULL is allowed
+// What it takes to get `size` bytes: whole pages.
+size_t weir_memory_size(size_t size);
 
 // Memory for pieces of one size that are used together, as weir_memory_get() gives it: side by side, many of them fill huge
 // pages, and a processor finds its way to them without a walk through page tables. Control thread.

@@ -112,8 +112,8 @@ void weir_readers_look(struct weir_engine *engine, uint64_t now_ns)
 void weir_reader_look_shard(struct weir_shard *shard, uint64_t now_ns)
 {
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
-		if (shard->deliveries[i].reader_line)
-			look(&shard->deliveries[i], now_ns);
+		if (shard->deliveries[i] && shard->deliveries[i]->reader_line)
+			look(shard->deliveries[i], now_ns);
 	}
 }
 
@@ -142,7 +142,7 @@ static const struct weir_lane_view *lane_find(const struct weir_delivery_stream 
 bool weir_reader_offer(struct weir_delivery_stream *delivery)
 {
 	struct weir_shard *shard = delivery->shard;
-	if (!shard->head_line || delivery->kind != WEIR_GROUP_HOLD || shard->policy != WEIR_POLICY_BLOCK)
+	if (!shard->head_line || delivery->kind != WEIR_GROUP_HOLD)
 		return false;
 	const struct weir_lane_view *lane = lane_find(delivery);
 	if (!lane || lane->cursor_count == 0)
@@ -279,8 +279,8 @@ static void pins_freed(struct weir_shard *shard, uint64_t now_ns)
 {
 	weir_engine_mark_dirty(shard->engine, shard);
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
-		if (shard->deliveries[i].in_use && shard->deliveries[i].wants_pin)
-			weir_delivery_break(&shard->deliveries[i], now_ns);
+		if (shard->deliveries[i] && shard->deliveries[i]->wants_pin)
+			weir_delivery_break(shard->deliveries[i], now_ns);
 	}
 	(void)weir_delivery_hold_update(shard);
 	weir_stream_room(shard, now_ns);
@@ -350,8 +350,8 @@ void weir_reader_lane_over(struct weir_shard *shard, uint64_t lane, uint64_t ses
 {
 	bool is_freed = false;
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
-		struct weir_delivery_stream *delivery = &shard->deliveries[i];
-		if (delivery->in_use && delivery->member.lane == lane && delivery->member.id != session &&
+		struct weir_delivery_stream *delivery = shard->deliveries[i];
+		if (delivery && delivery->member.lane == lane && delivery->member.id != session &&
 		    is_perhaps_reading(delivery)) {
 			over(delivery, now_ns);
 			is_freed |= delivery->wants_pin;
@@ -387,8 +387,8 @@ void weir_reader_attach(struct weir_shard *shard, uint64_t now_ns)
 	const struct weir_engine *engine = shard->engine;
 	const struct weir_engine_io *io = &engine->io;
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
-		struct weir_delivery_stream *delivery = &shard->deliveries[i];
-		if (!delivery->in_use || !is_perhaps_reading(delivery))
+		struct weir_delivery_stream *delivery = shard->deliveries[i];
+		if (!delivery || !is_perhaps_reading(delivery))
 			continue;
 		const struct weir_lane_view *lane = lane_find(delivery);
 		uint64_t session = fresh_session(engine, delivery->member.lane, delivery->member.id);

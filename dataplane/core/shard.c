@@ -13,10 +13,16 @@
 #define LINES (PAGE_SIZE / LINE)
 #define STREAMS_MAX (1u << 20) // more than any shard can need; keeps the allocation's size from overflowing
 
-uint64_t weir_shard_size(uint32_t streams_max)
+// What those who read in place leave behind.
+struct readers {
+	struct weir_checkpoint checkpoints[WEIR_CHECKPOINTS];
+	struct weir_pin pins[WEIR_PINS_ROOM];
+};
+
+uint64_t weir_shard_size(uint32_t streams_max, bool has_head)
 {
 	return sizeof(struct weir_shard) + (uint64_t)streams_max * sizeof(struct weir_stream) +
-	       2 * weir_chains_need(streams_max) + PAGE_SIZE;
+	       2 * weir_chains_need(streams_max) + (has_head ? sizeof(struct readers) : 0) + PAGE_SIZE;
 }
 
 // Shards begin at different lines of their pages: 1,024 that all begin at the first would share a few sets of each cache.
@@ -44,12 +50,14 @@ static void parts_init(struct weir_shard *shard)
 		shard->streams_free = stream;
 	}
 	uint8_t *chains = (uint8_t *)(shard->streams + shard->streams_max);
+	if (shard->head_line) {
+		struct readers *readers = (void *)chains;
+		shard->checkpoints = readers->checkpoints;
+		shard->pins = readers->pins;
+		chains += sizeof(*readers);
+	}
 	weir_chains_init(&shard->by_producer, chains, shard->streams_max);
 	weir_chains_init(&shard->by_session, chains + weir_chains_need(shard->streams_max), shard->streams_max);
-	for (uint32_t i = 0; i < WEIR_SHARD_GROUPS_MAX; i++) {
-		shard->deliveries[i].shard = shard;
-		shard->deliveries[i].handle = i;
-	}
 }
 
 int weir_shard_create(struct weir_shard **shard, const struct weir_shard_config *config)
@@ -58,7 +66,8 @@ int weir_shard_create(struct weir_shard **shard, const struct weir_shard_config 
 	if (spec->shards == 0 || spec->shards > WEIR_SHARDS_MAX || config->shard >= spec->shards || spec->streams_max == 0 ||
 	    spec->streams_max > STREAMS_MAX || spec->event_max > spec->log_bytes / 8)
 		return -EINVAL;
-	uint64_t size = weir_shard_size(spec->streams_max);
+	struct weir_lane_head *head = weir_shard_is_readable(spec->policy) ? config->head : NULL;
+	uint64_t size = weir_shard_size(spec->streams_max, head);
 	uint8_t *memory = config->slab ? weir_slab_take(config->slab) : weir_memory_get(size, config->node);
 	if (!memory)
 		return -ENOMEM;
@@ -79,10 +88,10 @@ int weir_shard_create(struct weir_shard **shard, const struct weir_shard_config 
 	fresh->event_max = spec->event_max;
 	fresh->streams_max = spec->streams_max;
 	fresh->public_row = config->row;
-	fresh->head_line = config->head;
-	if (config->head) {
-		__atomic_store_n(&config->head->head, 0, __ATOMIC_RELAXED);
-		__atomic_store_n(&config->head->incarnation, config->incarnation, __ATOMIC_RELEASE);
+	fresh->head_line = head;
+	if (head) {
+		__atomic_store_n(&head->head, 0, __ATOMIC_RELAXED);
+		__atomic_store_n(&head->incarnation, config->incarnation, __ATOMIC_RELEASE);
 	}
 	fresh->row.head.in_use = 1;
 	fresh->row.topic = config->topic;

@@ -3,7 +3,9 @@
 #ifndef WEIR_CORE_SHARD_H
 #define WEIR_CORE_SHARD_H
 
+#include <assert.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
@@ -133,7 +135,6 @@ struct weir_delivery_stream {
 	struct weir_shard *shard;
 	uint32_t group;
 	uint32_t handle;     // own index
-	bool in_use;
 	uint8_t kind;        // enum weir_group_kind
 	uint8_t state;       // enum weir_delivery_state
 	uint8_t probing;     // enum weir_delivery_probing
@@ -195,7 +196,7 @@ struct weir_delivery_stream {
 	struct weir_group_row *public_row;
 	struct weir_group_row row; // private, published when dirty
 	uint64_t row_dropped;      // sum of row.dropped that was published + 1, 0: never
-};
+} __attribute__((aligned(64)));
 
 // In which of the engine's lists of shards with something to send. Few bytes may wait for more where many shards are in need.
 enum weir_delivering {
@@ -233,8 +234,8 @@ struct weir_shard {
 	uint64_t credit_free;
 	uint64_t credit_head;
 	struct weir_stream *waiters_first;
-	// What its turn to send touches.
-	struct weir_shard *deliver_next;
+	// What its turn to send touches: one cache line, with the way to what it keeps of its first group.
+	struct weir_shard *deliver_next __attribute__((aligned(64)));
 	struct weir_shard *deliver_previous;
 	struct weir_shard *dirty_next;
 	uint64_t delivered_head; // position of the head when its groups had their turn last
@@ -243,6 +244,7 @@ struct weir_shard {
 	bool is_dirty;       // in the engine's list of shards to publish
 	uint8_t delivering;  // enum weir_delivering
 	uint32_t deliveries_limit; // highest used index + 1
+	struct weir_delivery_stream *deliveries[WEIR_SHARD_GROUPS_MAX]; // the groups' own; NULL: free
 	uint32_t followers; // follow groups
 	enum weir_ack_level ack_min;
 	struct weir_shard_row *public_row;
@@ -253,14 +255,13 @@ struct weir_shard {
 	uint32_t streams_limit; // highest handle ever used + 1
 	struct weir_chains by_producer; // open and dormant streams
 	struct weir_chains by_session;  // open ones, and closed ones whose session lives
-	struct weir_delivery_stream deliveries[WEIR_SHARD_GROUPS_MAX] __attribute__((aligned(64)));
 	// Readers in place: where in the log the head was when it was told, lately.
 	uint64_t checkpoints_made;
-	struct weir_checkpoint checkpoints[WEIR_CHECKPOINTS];
+	struct weir_checkpoint *checkpoints; // [WEIR_CHECKPOINTS], NULL without a head line
 	uint32_t pins_used;
 	uint64_t pins_asked_ns; // when those who pin the log were last asked to let go
 	bool is_going; // being removed: its log is not written any more
-	struct weir_pin pins[WEIR_PINS_ROOM];
+	struct weir_pin *pins; // [WEIR_PINS_ROOM], NULL without a head line
 	struct weir_shard_row row; // private, published when dirty
 	uint64_t row_dropped; // sum of row.refused and row.skipped that was published + 1, 0: never
 	struct weir_shard *owned_next; // the engine's list of its shards
@@ -272,6 +273,10 @@ struct weir_shard {
 	uint64_t allocated;       // bytes of the one allocation this is
 	struct weir_slab *slab;   // of which it is a piece, NULL: none
 } __attribute__((aligned(64)));
+
+// There may be thousands with small logs: what only some of them need is not in here.
+static_assert(sizeof(struct weir_shard) <= 4096);
+static_assert(offsetof(struct weir_shard, deliveries) / 64 == offsetof(struct weir_shard, deliver_next) / 64);
 
 // Nothing at or behind this position may be overwritten: the slowest hold cursor, the head when nothing holds.
 static inline uint64_t weir_shard_hold(const struct weir_shard *shard)
@@ -287,18 +292,27 @@ struct weir_shard_config {
 	int node;
 	enum weir_hugepages hugepages;
 	struct weir_shard_row *row;       // public
-	struct weir_lane_head *head;      // public line for readers in place (wire/lane.h); NULL: there are none
+	struct weir_lane_head *head;      // public line for readers in place (wire/lane.h); NULL: there are none. Used where
+	                                  // the topic's policy lets them read (weir_shard_is_readable())
 	struct weir_slab *slab;           // of pieces of weir_shard_size() on that node; NULL: memory of its own
 };
 
-// What WEIR_MESSAGE_GROUP_CREATE points at. Lives until the answer came.
+// What WEIR_MESSAGE_GROUP_CREATE points at. Lives until the answer came. What it points at in turn is the group's and goes
+// with it: the shard uses it, wherever it moves, until a removal of the group or of the shard is answered.
 struct weir_group_place {
 	struct weir_group_spec spec;
 	struct weir_group_row *row; // public, free
+	struct weir_delivery_stream *delivery; // near the shard, touched
 };
 
-// Bytes of a shard without its log.
-uint64_t weir_shard_size(uint32_t streams_max);
+// Members read in place what is not overwritten before they settled it.
+static inline bool weir_shard_is_readable(enum weir_policy policy)
+{
+	return policy == WEIR_POLICY_BLOCK;
+}
+
+// Bytes of a shard without its log and its groups. has_head: weir_shard_config.head will be given and used.
+uint64_t weir_shard_size(uint32_t streams_max, bool has_head);
 // Control thread. Everything the shard ever needs is allocated here, on its node. 0 or -errno as weir_log_create().
 int weir_shard_create(struct weir_shard **shard, const struct weir_shard_config *config);
 void weir_shard_destroy(struct weir_shard *shard);

@@ -40,6 +40,7 @@ struct bench {
 	struct weir_worker_row worker_row;
 	struct weir_shard_row shard_rows[SHARDS_MAX];
 	struct weir_group_row group_rows[SHARDS_MAX];
+	struct weir_delivery_stream deliveries[SHARDS_MAX];
 	struct weir_lane_head heads[SHARDS_MAX];
 	struct weir_lane_cursor cursors[SHARDS_MAX];
 	struct weir_lane_view view;
@@ -217,7 +218,8 @@ static void topic_create(struct bench *bench)
 		if (weir_shard_create(&bench->shards[shard], &config))
 			fail("cannot make a shard");
 		message(bench, (struct weir_message){ .kind = WEIR_MESSAGE_SHARD_ADOPT, .pointer = bench->shards[shard] });
-		struct weir_group_place place = { .spec = bench->group, .row = &bench->group_rows[shard] };
+		struct weir_group_place place = { .spec = bench->group, .row = &bench->group_rows[shard],
+						  .delivery = &bench->deliveries[shard] };
 		message(bench, (struct weir_message){ .kind = WEIR_MESSAGE_GROUP_CREATE, .shard = shard, .pointer = &place });
 		for (uint32_t found = 0, key = 1; found < KEYS; key++) {
 			if (weir_shard_of(key, bench->shard_count) == shard)

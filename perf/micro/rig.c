@@ -391,7 +391,8 @@ static void shard_add(struct weir_rig *rig, struct weir_slab *slab, uint16_t sha
 	message_put(rig, &(struct weir_message){ .kind = WEIR_MESSAGE_SHARD_ADOPT, .pointer = made });
 	for (uint32_t group = 0; group < rig->setup.groups; group++) {
 		struct weir_group_place place = { .spec = rig->groups[group],
-						  .row = &rig->group_rows[group * rig->setup.shards + shard] };
+						  .row = &rig->group_rows[group * rig->setup.shards + shard],
+						  .delivery = &rig->deliveries[group * rig->setup.shards + shard] };
 		message_put(rig, &(struct weir_message){ .kind = WEIR_MESSAGE_GROUP_CREATE, .topic = TOPIC, .group = group + 1,
 							 .shard = shard, .pointer = &place });
 	}
@@ -416,7 +417,7 @@ static void topic_add(struct weir_rig *rig)
 		message_put(rig, &(struct weir_message){ .kind = WEIR_MESSAGE_GROUP_SETUP, .topic = TOPIC, .group = group + 1,
 							 .shard = (uint16_t)setup->shards, .pointer = &rig->groups[group] });
 	// As the daemon does.
-	struct weir_slab *slab = weir_slab_create(weir_shard_size(rig->topic.streams_max), setup->shards, -1);
+	struct weir_slab *slab = weir_slab_create(weir_shard_size(rig->topic.streams_max, false), setup->shards, -1);
 	if (!slab)
 		fail("%u shards: out of memory", setup->shards);
 	for (uint32_t shard = 0; shard < setup->shards; shard++)
@@ -557,6 +558,9 @@ struct weir_rig *weir_rig_create(const struct weir_rig_setup *setup)
 	rig->worker_row = take(1, sizeof(*rig->worker_row));
 	rig->shard_rows = take(setup->shards, sizeof(*rig->shard_rows));
 	rig->group_rows = take(setup->groups * setup->shards, sizeof(*rig->group_rows));
+	rig->deliveries = weir_memory_get(setup->groups * setup->shards * sizeof(*rig->deliveries), -1);
+	if (!rig->deliveries)
+		fail("no memory for what shards keep of groups");
 	rig->groups = take(setup->groups, sizeof(*rig->groups));
 	rig->owner = take(setup->shards, sizeof(*rig->owner));
 	rig->sessions = take(rig->clients, sizeof(*rig->sessions));
@@ -580,6 +584,7 @@ void weir_rig_destroy(struct weir_rig *rig)
 	weir_engine_destroy(rig->engine);
 	free(rig->worker_row);
 	free(rig->shard_rows);
+	weir_memory_put(rig->deliveries, rig->setup.groups * rig->setup.shards * sizeof(*rig->deliveries));
 	free(rig->group_rows);
 	free(rig->groups);
 	free(rig->owner);

@@ -68,6 +68,7 @@ struct weir_rig {
 	struct weir_worker_row *worker_row;
 	struct weir_shard_row *shard_rows;   // [shards]
 	struct weir_group_row *group_rows;   // [groups * shards]
+	struct weir_delivery_stream *deliveries; // [groups * shards]
 	struct weir_topic_spec topic;
 	struct weir_group_spec *groups;      // [groups]
 	struct weir_snapshot snapshot;

@@ -377,7 +377,8 @@ static void group_again(struct storm *storm)
 					 .shard = SHARDS, .request = 5, .pointer = spec };
 	rig_message(rig, 0, &message);
 	for (uint16_t shard = 0; shard < SHARDS; shard++) {
-		struct weir_group_place place = { .spec = *spec, .row = &rig->rows[GROUPS - 1][shard] };
+		struct weir_group_place place = { .spec = *spec, .row = &rig->rows[GROUPS - 1][shard],
+						  .delivery = &rig->deliveries[GROUPS - 1][shard] };
 
 		message = (struct weir_message){ .kind = WEIR_MESSAGE_GROUP_CREATE, .topic = RIG_TOPIC, .group = spec->id.value,
 						 .shard = shard, .request = 5, .pointer = &place };

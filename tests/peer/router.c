@@ -42,6 +42,7 @@ struct peer_router {
 	struct weir_worker_row *worker_row;
 	struct weir_shard_row *shard_rows;
 	struct weir_group_row *group_rows;
+	struct weir_delivery_stream *deliveries;
 	struct weir_topic_spec topics[TOPICS];
 	struct weir_group_spec groups[TOPICS];
 	struct weir_group_place places[TOPICS * SHARDS_MAX];
@@ -204,7 +205,8 @@ static int topic_create(struct peer_router *router, uint32_t topic, uint64_t now
 	for (uint16_t shard = 0; shard < spec->shards; shard++) {
 		struct weir_group_place *place = &router->places[topic * SHARDS_MAX + shard];
 		*place = (struct weir_group_place){ .spec = router->groups[topic],
-						    .row = &router->group_rows[topic * SHARDS_MAX + shard] };
+						    .row = &router->group_rows[topic * SHARDS_MAX + shard],
+						    .delivery = &router->deliveries[topic * SHARDS_MAX + shard] };
 		command(router, (struct weir_message){ .kind = WEIR_MESSAGE_GROUP_CREATE, .topic = id, .shard = shard,
 						       .group = id, .pointer = place }, now_ns);
 	}
@@ -405,7 +407,8 @@ int peer_router_create(struct peer_router **router, const struct peer_router_con
 	made->worker_row = zeroed(sizeof(*made->worker_row));
 	made->shard_rows = zeroed(TOPICS * SHARDS_MAX * sizeof(*made->shard_rows));
 	made->group_rows = zeroed(TOPICS * SHARDS_MAX * sizeof(*made->group_rows));
-	int error = made->worker_row && made->shard_rows && made->group_rows ? 0 : -ENOMEM;
+	made->deliveries = zeroed(TOPICS * SHARDS_MAX * sizeof(*made->deliveries));
+	int error = made->worker_row && made->shard_rows && made->group_rows && made->deliveries ? 0 : -ENOMEM;
 	if (!error)
 		error = life_begin(made, now_ns);
 	if (!error)
@@ -425,6 +428,7 @@ void peer_router_destroy(struct peer_router *router)
 	life_end(router);
 	free(router->worker_row);
 	free(router->shard_rows);
+	free(router->deliveries);
 	free(router->group_rows);
 	free(router);
 }

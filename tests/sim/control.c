@@ -154,6 +154,7 @@ static void group_create(struct sim *sim, uint32_t group)
 		struct weir_group_place *place = &control->places[group][shard];
 		group_spec_fill(sim, group, &place->spec);
 		place->row = &sim->router.group_rows[group * SIM_SHARDS + shard];
+		place->delivery = &sim->router.deliveries[group * SIM_SHARDS + shard];
 		struct weir_message create = {
 			.kind = WEIR_MESSAGE_GROUP_CREATE,
 			.topic = sim_topic_id(sim, topic),

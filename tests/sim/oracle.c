@@ -175,8 +175,8 @@ static uint32_t term_of(const struct sim *sim, uint32_t group, uint16_t shard)
 {
 	const struct weir_shard *home = sim->router.shards[sim->plan.group[group].topic][shard];
 	for (uint32_t i = 0; home && i < home->deliveries_limit; i++) {
-		if (home->deliveries[i].in_use && home->deliveries[i].group == sim_group_id(sim, group))
-			return home->deliveries[i].term;
+		if (home->deliveries[i] && home->deliveries[i]->group == sim_group_id(sim, group))
+			return home->deliveries[i]->term;
 	}
 	return 0;
 }

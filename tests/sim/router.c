@@ -181,7 +181,8 @@ void sim_router_start(struct sim *sim)
 	router->worker_rows = aligned_alloc(64, SIM_WORKERS * sizeof(*router->worker_rows));
 	router->shard_rows = aligned_alloc(64, SIM_TOPICS * SIM_SHARDS * sizeof(*router->shard_rows));
 	router->group_rows = aligned_alloc(64, SIM_GROUPS * SIM_SHARDS * sizeof(*router->group_rows));
-	if (!router->worker_rows || !router->shard_rows || !router->group_rows)
+	router->deliveries = aligned_alloc(64, SIM_GROUPS * SIM_SHARDS * sizeof(*router->deliveries));
+	if (!router->worker_rows || !router->shard_rows || !router->group_rows || !router->deliveries)
 		abort();
 	memset(router->worker_rows, 0, SIM_WORKERS * sizeof(*router->worker_rows));
 	memset(router->shard_rows, 0, SIM_TOPICS * SIM_SHARDS * sizeof(*router->shard_rows));
@@ -226,6 +227,7 @@ void sim_router_stop(struct sim *sim)
 	sim_control_stop(sim);
 	free(router->worker_rows);
 	free(router->shard_rows);
+	free(router->deliveries);
 	free(router->group_rows);
 }
 

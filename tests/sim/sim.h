@@ -179,6 +179,7 @@ struct sim_router {
 	struct weir_worker_row *worker_rows;
 	struct weir_shard_row *shard_rows; // [topic][shard]
 	struct weir_group_row *group_rows; // [group][shard]
+	struct weir_delivery_stream *deliveries; // [group][shard]
 	struct weir_shard *shards[SIM_TOPICS][SIM_SHARDS];
 	struct weir_lane_head heads[SIM_TOPICS * SIM_SHARDS];
 	struct sim_lane_entry lanes[SIM_LANES];

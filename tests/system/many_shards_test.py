@@ -1,14 +1,22 @@
-# Status of a router with more shards than anybody reads: sums, and the shards in trouble; the rest on request.
+# A router with many shards: its status is sums, and the shards in trouble, the rest on request; and what it takes is bounded.
 #
 #   publish -> weir, 400 shards -> (nobody)
 import json
 
-from judge import check, check_equal
+from judge import check, check_between, check_equal
 from lab import program, run, topic, wait_until
 
-SECONDS = 4
+SECONDS = 14
 PORTS = ('kernel',)
 SHARDS = 400
+MOST_TOPICS, MOST_SHARDS = 4, 4096
+ANONYMOUS_KIB = 685000  # of 16,384 shards with a group each: 623,000, and a tenth
+
+
+def resident_kib(router):
+    with open(f'/proc/{router.process.pid}/status') as file:
+        words = dict(line.split(':', 1) for line in file)
+    return [int(words[name].split()[0]) for name in ('RssAnon', 'RssShmem', 'VmRSS')]
 
 
 def text_of(router, *options):
@@ -45,4 +53,16 @@ def test_status_of_many_shards_is_short_and_can_be_had_whole(lab):
     answer = router.ctl('--topic', 'none', 'status', check=False)
     check_equal(answer.returncode, 1, 'status of a topic that is not there')
     check_equal(json.loads(answer.stdout)['error']['object'], 'topic none', 'object')
+    router.stop()
+
+
+# Logs are shared memory, each mapped twice: the kernel counts them double.
+def test_a_router_with_as_many_shards_as_may_be_takes_little_beside_their_logs(lab):
+    lab.host('producers')
+    router = lab.router([topic(f'many{i}', shards=MOST_SHARDS, log='64KiB') for i in range(MOST_TOPICS)], hugepages='off')
+    router.start(timeout_s=60)
+    anonymous, shared, resident = resident_kib(router)
+    lab.note(f'16,384 shards: {resident} KiB resident, {shared} of them logs mapped twice, {anonymous} what goes with them')
+    check_between(shared, 2 << 20, (2 << 20) + 16384, 'KiB of logs, twice, and ports')
+    check_between(anonymous, 0, ANONYMOUS_KIB, 'KiB beside logs')
     router.stop()

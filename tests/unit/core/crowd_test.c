@@ -138,7 +138,7 @@ static uint32_t served(void)
 	uint32_t count = 0;
 	for (uint32_t shard = 0; shard < SHARDS; shard++) {
 		for (uint32_t group = 0; group < GROUPS; group++) {
-			const struct weir_delivery_stream *delivery = &rig->shards[shard]->deliveries[group];
+			const struct weir_delivery_stream *delivery = rig->shards[shard]->deliveries[group];
 			for (uint32_t i = 0; i < MEMBERS; i++)
 				count += delivery->state == WEIR_DELIVERY_ACTIVE && delivery->member.id &&
 					 delivery->member.id == members[i].client.session && !members[i].is_silent;

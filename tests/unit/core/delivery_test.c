@@ -155,7 +155,7 @@ Test(delivery, never_more_is_charged_than_granted, .init = setup)
 	run();
 	publish_to(0, 18 * 10, 17);
 	cr_assert_eq(rig_count(&consumer->client, WEIR_KIND_DELIVER), 3);
-	cr_assert_eq(rig->shards[0]->deliveries[0].charged, 3 * weir_charge(1472));
+	cr_assert_eq(rig->shards[0]->deliveries[0]->charged, 3 * weir_charge(1472));
 	run();
 	cr_assert_eq(own()->received_to, 3 * 17);
 	consumer_settle_all(consumer);
@@ -422,7 +422,7 @@ Test(delivery, a_follow_group_past_its_quota_is_cut_loose_and_told_the_gap, .ini
 	rig_advance_ms(rig, 20);
 	const struct weir_shard *shard = rig->shards[0];
 	cr_assert_gt(row()->dropped[WEIR_R_CUT_LOOSE], 0);
-	cr_assert_leq(shard->log.head - shard->deliveries[0].settled.position, 8192);
+	cr_assert_leq(shard->log.head - shard->deliveries[0]->settled.position, 8192);
 	cr_assert_eq(weir_shard_hold(shard), shard->log.head, "it holds nothing");
 	uint64_t cut = row()->settled_to;
 	// What had been sent and was lost does not come back: one empty frame brings the member to the cut.
@@ -568,7 +568,7 @@ Test(delivery, a_lowered_quota_cuts_loose_what_is_behind_it, .init = setup_follo
 	rig_run(rig);
 	const struct weir_shard *shard = rig->shards[0];
 	cr_assert_gt(row()->dropped[WEIR_R_CUT_LOOSE], 0);
-	cr_assert_leq(shard->log.head - shard->deliveries[0].settled.position, 2048);
+	cr_assert_leq(shard->log.head - shard->deliveries[0]->settled.position, 2048);
 }
 
 Test(delivery, a_removed_group_counts_what_it_had_not_settled_and_revokes_its_member, .init = setup)
@@ -591,11 +591,39 @@ Test(delivery, a_removed_group_counts_what_it_had_not_settled_and_revokes_its_me
 	cr_assert_eq(weir_shard_hold(rig->shards[0]), rig->shards[0]->log.head);
 }
 
+// Control frees it then: neither the shard's next owner nor a timer may look at it.
+Test(delivery, what_a_shard_kept_of_a_group_is_not_touched_once_its_removal_is_answered, .init = setup_two_workers)
+{
+	uint8_t *memory = (uint8_t *)&rig->deliveries[0][0];
+	const size_t size = sizeof(rig->deliveries[0][0]);
+	publish_to(0, 10, 5);
+	cr_assert_eq(rig->shards[0]->deliveries[0], &rig->deliveries[0][0]);
+	const struct weir_message remove = {
+		.kind = WEIR_MESSAGE_GROUP_REMOVE, .topic = RIG_TOPIC, .group = RIG_GROUP, .shard = 0, .request = 55,
+	};
+	rig_message(rig, 0, &remove);
+	run();
+	cr_assert_null(rig->shards[0]->deliveries[0]);
+	memset(memory, 0xff, size);
+	publish_to(10, 20, 5);
+	run();
+	rig_message(rig, 0,
+		    &(struct weir_message){ .kind = WEIR_MESSAGE_SHARD_MOVE, .topic = RIG_TOPIC, .worker = 1, .request = 56 });
+	rig_run(rig);
+	cr_assert_eq(rig->shards[0]->row.worker, 1);
+	publish_to(20, 30, 5);
+	rig_advance_ms(rig, 5000);
+	rig_message(rig, 1, &(struct weir_message){ .kind = WEIR_MESSAGE_SHARD_REMOVE, .topic = RIG_TOPIC, .request = 57 });
+	rig_run(rig);
+	for (size_t i = 0; i < size; i++)
+		cr_assert_eq(memory[i], 0xff, "byte %zu", i);
+}
+
 Test(delivery, a_blocked_port_stops_the_cursor_and_loses_nothing, .init = setup)
 {
 	rig->workers[0].is_port_blocked = true;
 	publish_to(0, 40, 4);
-	cr_assert_eq(rig->shards[0]->deliveries[0].sent_to, 0);
+	cr_assert_eq(rig->shards[0]->deliveries[0]->sent_to, 0);
 	rig->workers[0].is_port_blocked = false;
 	run();
 	cr_assert_eq(own()->received_to, 40);

@@ -337,7 +337,7 @@ Test(engine, a_group_message_that_overtakes_its_shard_waits_for_it)
 	// The coordinator at worker 0 still names worker 1 as the owner; 1 sends on to 2, whose messages come first.
 	join(&consumer);
 	cr_assert_eq(rig->shards[1]->engine, rig->workers[2].engine);
-	cr_assert_eq(rig->shards[1]->deliveries[0].member.id, consumer.session);
+	cr_assert_eq(rig->shards[1]->deliveries[0]->member.id, consumer.session);
 	cr_assert_eq(rig_count(&consumer, WEIR_KIND_ASSIGN), 4);
 	snapshot_publish(1, 2);
 	forward_end(1, 1);
@@ -357,7 +357,7 @@ Test(engine, the_end_of_a_member_frees_its_shards_for_the_next)
 	rig_control(&one, WEIR_KIND_BYE, 0, 0);
 	rig_run(rig);
 	for (uint16_t shard = 0; shard < 4; shard++)
-		cr_assert_eq(rig->shards[shard]->deliveries[0].member.id, two.session);
+		cr_assert_eq(rig->shards[shard]->deliveries[0]->member.id, two.session);
 	struct weir_frame_header header = { .kind = WEIR_KIND_LEAVE };
 	const struct weir_leave leave = { .group = RIG_GROUP };
 	rig_send(&two, &header, &leave, sizeof(leave));

@@ -163,7 +163,7 @@ Test(fragment, a_full_log_takes_the_last_piece_again)
 	cr_assert_eq(next, 65536 / (weir_pad8(TOTAL) + 40));
 	cr_assert_eq(rig_refusal(&client)->reason, WEIR_R_FULL);
 	cr_assert_eq(rig_ack(&client)->fragment_to, 3 * PIECE);
-	struct weir_delivery_stream *delivery = &rig->shards[0]->deliveries[0];
+	struct weir_delivery_stream *delivery = rig->shards[0]->deliveries[0];
 	delivery->settled = weir_log_latest(&rig->shards[0]->log);
 	rig->shards[0]->hold = rig->shards[0]->log.head;
 	weir_stream_room(rig->shards[0], rig->now_ns);

@@ -56,7 +56,7 @@ static uint32_t holders_look(void)
 {
 	uint32_t moved = 0;
 	for (uint32_t shard = 0; shard < SHARDS; shard++) {
-		const struct weir_delivery_stream *delivery = &rig->shards[shard]->deliveries[0];
+		const struct weir_delivery_stream *delivery = rig->shards[shard]->deliveries[0];
 		uint16_t now = UINT16_MAX;
 		for (uint16_t i = 0; i < count; i++) {
 			if (delivery->member.id && delivery->member.id == members[i]->client.session)
@@ -249,7 +249,7 @@ static uint32_t term_use(uint16_t number)
 	struct weir_join join = { .request = 1, .topic = "positions", .group = "map" };
 	rig_send(&client, &header, &join, sizeof(join));
 	rig_run(rig);
-	const struct weir_delivery_stream *delivery = &rig->shards[0]->deliveries[0];
+	const struct weir_delivery_stream *delivery = rig->shards[0]->deliveries[0];
 	uint32_t term = delivery->member.id == client.session ? delivery->term : 0;
 	rig_control(&client, WEIR_KIND_BYE, 0, 0);
 	rig_run(rig);
@@ -315,7 +315,8 @@ Test(group, a_group_is_set_up_before_its_shards_know_it, .init = setup_two_worke
 	member_add();
 	cr_assert_eq(consumer_held(members[0]), 0);
 	for (uint16_t shard = 0; shard < SHARDS; shard++) {
-		struct weir_group_place place = { .spec = rig->groups[0], .row = &rig->group_rows[shard] };
+		struct weir_group_place place = { .spec = rig->groups[0], .row = &rig->group_rows[shard],
+						  .delivery = &rig->deliveries[0][shard] };
 		const struct weir_message create = {
 			.kind = WEIR_MESSAGE_GROUP_CREATE,
 			.topic = RIG_TOPIC,

@@ -53,7 +53,7 @@ static struct consumer_shard *own(void)
 
 static const struct weir_delivery_stream *delivery(void)
 {
-	return &rig->shards[0]->deliveries[0];
+	return rig->shards[0]->deliveries[0];
 }
 
 static void large_publish(uint32_t length)

@@ -212,7 +212,7 @@ Test(reader, settles_by_its_cursor)
 		rig_run(rig);
 		cr_expect_eq(row()->settled_to, offset);
 		cr_expect_eq(row()->settled + row()->held, 100);
-		const struct weir_cursor *cursor = &rig->shards[0]->deliveries[0].settled;
+		const struct weir_cursor *cursor = &rig->shards[0]->deliveries[0]->settled;
 		cr_expect_eq(cursor->offset, offset / 10 * 10);
 		cr_expect_eq(cursor->bytes, offset % 10 * 80);
 	}
@@ -296,7 +296,7 @@ Test(reader, that_revokes_leaves_no_pin)
 	cr_expect_eq(row()->state, WEIR_DELIVERY_IDLE);
 	cr_expect_eq(row()->settled_to, 35);
 	cr_expect_eq(shard_row()->pins, 0);
-	cr_expect_eq(rig->shards[0]->deliveries[0].redelivered_to, 35);
+	cr_expect_eq(rig->shards[0]->deliveries[0]->redelivered_to, 35);
 }
 
 Test(reader, that_stays_silent_is_pinned_until_its_lane_is_gone)
@@ -359,7 +359,7 @@ Test(reader, whose_lane_goes_keeps_what_it_settled_last)
 	cr_expect_eq(row()->state, WEIR_DELIVERY_IDLE);
 	cr_expect_eq(row()->settled_to, 25);
 	cr_expect_eq(shard_row()->pins, 0);
-	cr_expect_eq(rig->shards[0]->deliveries[0].redelivered_to, 30);
+	cr_expect_eq(rig->shards[0]->deliveries[0]->redelivered_to, 30);
 }
 
 Test(reader, whose_lane_goes_before_it_reported_may_have_read)
@@ -369,7 +369,7 @@ Test(reader, whose_lane_goes_before_it_reported_may_have_read)
 	rig_lane_gone(rig, LANE);
 	rig_run(rig);
 	cr_expect_eq(row()->state, WEIR_DELIVERY_IDLE);
-	cr_expect_eq(rig->shards[0]->deliveries[0].redelivered_to, 20);
+	cr_expect_eq(rig->shards[0]->deliveries[0]->redelivered_to, 20);
 }
 
 Test(reader, whose_lane_goes_while_it_is_revoked_is_over_at_once)
@@ -649,7 +649,7 @@ Test(reader, the_client_that_never_saw_its_assign_read_nothing)
 	rig_send(&reader.client, &header, &answer, sizeof(answer));
 	rig_run(rig);
 	cr_expect_eq(row()->state, WEIR_DELIVERY_IDLE);
-	cr_expect_eq(rig->shards[0]->deliveries[0].redelivered_to, 0);
+	cr_expect_eq(rig->shards[0]->deliveries[0]->redelivered_to, 0);
 }
 
 Test(reader, shared_body_with_a_checksum_is_checked)

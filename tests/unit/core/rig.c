@@ -179,7 +179,8 @@ static void group_create(struct rig *rig, uint32_t group)
 	};
 	rig_message(rig, 0, &setup);
 	for (uint16_t shard = 0; shard < rig->options.shards; shard++) {
-		struct weir_group_place place = { .spec = *spec, .row = &rig->rows[group][shard] };
+		struct weir_group_place place = { .spec = *spec, .row = &rig->rows[group][shard],
+						  .delivery = &rig->deliveries[group][shard] };
 		const struct weir_message create = {
 			.kind = WEIR_MESSAGE_GROUP_CREATE,
 			.topic = RIG_TOPIC,
@@ -260,6 +261,7 @@ struct rig *rig_create(const struct rig_options *options)
 	rig->options.event_max += options->event_max ? 0 : (uint32_t)(rig->options.log_bytes / 8);
 	rig->options.streams_max += options->streams_max ? 0 : 16;
 	rig->rows = aligned_alloc(64, RIG_GROUPS * sizeof(*rig->rows));
+	rig->deliveries = aligned_alloc(64, RIG_GROUPS * sizeof(*rig->deliveries));
 	memset(rig->rows, 0, RIG_GROUPS * sizeof(*rig->rows));
 	rig->group_rows = rig->rows[0];
 	rig->now_ns = 1000000000000ull;
@@ -281,6 +283,7 @@ void rig_destroy(struct rig *rig)
 		free(worker->mesh);
 		free(worker->messages);
 	}
+	free(rig->deliveries);
 	free(rig->rows);
 	free(rig);
 }

@@ -89,6 +89,7 @@ struct rig {
 	struct weir_shard *shards[RIG_SHARDS];
 	struct weir_shard_row shard_rows[RIG_SHARDS];
 	struct weir_group_row (*rows)[RIG_SHARDS]; // [RIG_GROUPS]
+	struct weir_delivery_stream (*deliveries)[RIG_SHARDS]; // [RIG_GROUPS]
 	struct weir_group_row *group_rows;          // of the first group
 	struct weir_lane_head heads[RIG_SHARDS];
 	struct rig_lane lanes[RIG_LANES + 1];

@@ -594,7 +594,7 @@ static uint64_t fill(struct rig_client *producer, uint64_t next)
 // As if the group's member had settled everything: the hold cursor goes to the head.
 static void drain(struct rig *of)
 {
-	struct weir_delivery_stream *delivery = &of->shards[0]->deliveries[0];
+	struct weir_delivery_stream *delivery = of->shards[0]->deliveries[0];
 	delivery->settled = weir_log_latest(&of->shards[0]->log);
 	delivery->sent = delivery->settled;
 	of->shards[0]->hold = of->shards[0]->log.head;
@@ -710,7 +710,7 @@ Test(stream, waiters_are_served_in_turn)
 	cr_assert_eq(rig->shard_rows[0].waiters, 4);
 	rig_forget(rig);
 	// Room for two of them.
-	struct weir_delivery_stream *delivery = &rig->shards[0]->deliveries[0];
+	struct weir_delivery_stream *delivery = rig->shards[0]->deliveries[0];
 	weir_cursor_advance(&rig->shards[0]->log, &delivery->settled, 6 * 18);
 	rig->shards[0]->hold = delivery->settled.position;
 	weir_stream_room(rig->shards[0], rig->now_ns);

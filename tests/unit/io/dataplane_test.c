@@ -33,6 +33,7 @@ struct router {
 	uint32_t by_id[TOPIC + 1];
 	struct weir_snapshot snapshot;
 	struct weir_group_place places[SHARDS];
+	struct weir_delivery_stream deliveries[SHARDS];
 };
 
 static uint64_t now_ns(void)
@@ -128,7 +129,8 @@ static void publish_topic(struct router *router)
 							   .shard = SHARDS, .pointer = &router->group }).result, 0);
 	for (uint16_t s = 0; s < SHARDS; s++) {
 		router->places[s] =
-			(struct weir_group_place){ .spec = router->group, .row = weir_counters_group_get(counters) };
+			(struct weir_group_place){ .spec = router->group, .row = weir_counters_group_get(counters),
+						   .delivery = &router->deliveries[s] };
 		cr_assert_eq(ask(router, router->owner[s],
 				 (struct weir_message){ .kind = WEIR_MESSAGE_GROUP_CREATE,
 							.topic = TOPIC,
