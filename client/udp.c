@@ -23,6 +23,7 @@
 #define SEGMENTS_MAX 64u      // of the kernel, per message
 #define SEGMENT_BYTES 64000u  // below the 65,507 of a UDP datagram
 #define RECEIVE_BURST 8u
+#define PLAIN_BURSTS 255u
 #define SPARSE_BYTES 16384u   // a buffer with less in it is copied from
 #define LOOK_NS 1000000000ull   // between two looks whether our address is still ours
 #define LOOKUP_NS 3000000000ull // between two look-ups of the name while no router answers
@@ -40,7 +41,7 @@ struct weir_udp {
 	int fd; // the same number as long as the client lives: what it stands for changes by dup3()
 	struct weir_endpoint to; // what it is connected to
 	bool is_used;            // a session had it
-	bool has_segmentation;
+	uint8_t plain_bursts; // that go frame by frame before the way there is tried with segmentation again
 	bool is_blocked; // the last send took less than it was given
 	bool is_doubted; // a send said that our address or our way is gone
 	uint64_t looked_ns;
@@ -312,7 +313,7 @@ static uint32_t run_length(const struct weir_udp *udp, const struct weir_datagra
 	size_t size = datagrams[0].size;
 	size_t total = size;
 	uint32_t length = 1;
-	while (udp->has_segmentation && length < count && length < SEGMENTS_MAX && datagrams[length].size <= size &&
+	while (!udp->plain_bursts && length < count && length < SEGMENTS_MAX && datagrams[length].size <= size &&
 	       total + datagrams[length].size <= SEGMENT_BYTES) {
 		total += datagrams[length].size;
 		if (datagrams[length++].size < size)
@@ -354,8 +355,8 @@ static bool is_passable(struct weir_udp *udp, int error, const struct weir_datag
 		return false;
 	}
 	if (length > 1 && (error == EIO || error == EINVAL)) {
-		// A device that cannot checksum, or a kernel without it: one by one from now on.
-		udp->has_segmentation = false;
+		// A device that cannot checksum, a kernel without it, or a path that shrinks just now: one by one for a while.
+		udp->plain_bursts = PLAIN_BURSTS;
 		return false;
 	}
 	if (error == EMSGSIZE)
@@ -436,6 +437,8 @@ static uint32_t udp_send(void *context, const struct weir_datagram *datagrams, u
 	}
 	while (taken < count && !udp->is_blocked) {
 		burst_build(udp, &burst, datagrams + taken, count - taken);
+		// One datagram alone would be no trial.
+		udp->plain_bursts -= udp->plain_bursts && count - taken > 1;
 		taken += burst_send(udp, &burst, datagrams + taken);
 	}
 	return taken;
@@ -592,7 +595,6 @@ int weir_udp_open(struct weir_transport **transport, const char *address, const 
 		return -ENOMEM;
 	made->sizes = weir_udp_sizes_of(options);
 	made->host = host;
-	made->has_segmentation = true;
 	int error = first_open(made);
 	if (error) {
 		free(made);

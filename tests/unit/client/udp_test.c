@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <criterion/criterion.h>
@@ -123,6 +124,27 @@ static void serve(void)
 	}
 }
 
+// ---- The kernel, between the client and its socket ----
+
+static uint32_t refusals;           // of messages with segments, to come
+static int refusal;                 // their errno
+static uint64_t calls_plain, calls_segmented, calls_refused; // sendmmsg() that began with such a message
+
+// In the place of libc's.
+int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags)
+{
+	bool is_segmented = messages[0].msg_hdr.msg_control;
+	if (is_segmented && refusals) {
+		refusals--;
+		calls_refused++;
+		errno = refusal;
+		return -1;
+	}
+	calls_plain += !is_segmented;
+	calls_segmented += is_segmented;
+	return (int)syscall(SYS_sendmmsg, fd, messages, count, flags);
+}
+
 static void connect_all(struct weir_producer *producer)
 {
 	for (int i = 0; i < 500 && weir_producer_wait(producer, 5) == -ETIMEDOUT; i++)
@@ -165,16 +187,13 @@ Test(udp, addresses_are_taken_or_refused_by_their_form)
 	}
 }
 
-Test(udp, many_frames_arrive_whole_in_few_system_calls)
+static void publish_many(struct weir_producer *producer, uint64_t count)
 {
-	struct weir_producer *producer = NULL;
-	cr_assert_eq(weir_producer_open(&producer, weir, "positions", NULL), 0);
-	connect_all(producer);
 	uint8_t payload[64] = { 0 };
 	uint64_t published = 0;
-	struct weir_statistics before;
-	weir_statistics(weir, &before);
-	while (published < 17 * 2000) {
+	struct weir_producer_counts before;
+	weir_producer_counts(producer, &before);
+	while (published < count) {
 		struct weir_event event = { .key = published, .payload = payload, .payload_size = sizeof(payload) };
 		int error = weir_publish(producer, &event);
 		cr_assert(error == 0 || error == -EAGAIN);
@@ -188,13 +207,48 @@ Test(udp, many_frames_arrive_whole_in_few_system_calls)
 		serve();
 	struct weir_producer_counts counts;
 	weir_producer_counts(producer, &counts);
-	cr_assert_eq(counts.routed, published);
-	cr_assert_eq(events, published);
+	cr_assert_eq(counts.routed - before.routed, published);
+	cr_assert_eq(events, counts.routed);
+}
+
+Test(udp, many_frames_arrive_whole_in_few_system_calls)
+{
+	struct weir_producer *producer = NULL;
+	cr_assert_eq(weir_producer_open(&producer, weir, "positions", NULL), 0);
+	connect_all(producer);
+	struct weir_statistics before;
+	weir_statistics(weir, &before);
+	publish_many(producer, 17 * 2000);
 	struct weir_statistics after;
 	weir_statistics(weir, &after);
 	uint64_t calls = after.system_calls - before.system_calls;
 	uint64_t sent = after.frames_sent - before.frames_sent;
 	cr_assert_lt(calls, sent / 2, "%lu calls for %lu frames", calls, sent);
+}
+
+Test(udp, a_refusal_of_segments_turns_them_off_for_a_while_only)
+{
+	struct weir_producer *producer = NULL;
+	cr_assert_eq(weir_producer_open(&producer, weir, "positions", NULL), 0);
+	connect_all(producer);
+	static const int REFUSALS[] = { EIO, EINVAL };
+	for (size_t i = 0; i < 2; i++) {
+		refusal = REFUSALS[i];
+		refusals = 1;
+		calls_refused = calls_segmented = 0;
+		for (int rounds = 0; !calls_refused && rounds < 50; rounds++)
+			publish_many(producer, 17 * 64);
+		cr_assert_eq(calls_refused, 1);
+		uint64_t segmented = calls_segmented;
+		calls_plain = 0;
+		publish_many(producer, 17 * 64);
+		cr_expect_eq(calls_segmented, segmented, "not at once");
+		cr_expect_gt(calls_plain, 0);
+		for (int rounds = 0; calls_segmented == segmented && rounds < 500; rounds++)
+			publish_many(producer, 17 * 64);
+		cr_expect_gt(calls_segmented, segmented, "and after a while again");
+		cr_expect_geq(calls_plain, 255);
+	}
 }
 
 Test(udp, file_descriptor_becomes_readable_for_datagrams_and_timers)
