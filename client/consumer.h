@@ -132,8 +132,9 @@ void consumer_parcels_drop(struct weir_consumer *consumer); // all that wait; me
 void consumer_release(struct weir_consumer *consumer);
 void assignment_assembly_drop(struct weir_consumer *consumer, struct assignment *assignment);
 void assignment_settle(struct weir_consumer *consumer, struct assignment *assignment, uint64_t settled_to);
-// Passes over what an earlier term of ours settled of offsets below `to`. Returns how many that were.
-uint64_t assignment_pass_kept(struct weir_consumer *consumer, struct assignment *assignment, uint64_t to);
+// Passes over what an earlier term of ours settled of offsets below `to`; below `from` none came again. Returns how many that
+// were.
+uint64_t assignment_pass_kept(struct weir_consumer *consumer, struct assignment *assignment, uint64_t from, uint64_t to);
 // ---- place.c ----
 // The term begins where `frame`, an assign with flag IN_PLACE, says.
 void place_begin(struct weir_consumer *consumer, struct assignment *assignment, const struct weir_frame_header *frame);

@@ -393,7 +393,7 @@ void assignment_settle(struct weir_consumer *consumer, struct assignment *assign
 	report_soon(consumer->core, assignment, assignment->state == ASSIGNMENT_REVOKING);
 }
 
-uint64_t assignment_pass_kept(struct weir_consumer *consumer, struct assignment *assignment, uint64_t to)
+uint64_t assignment_pass_kept(struct weir_consumer *consumer, struct assignment *assignment, uint64_t from, uint64_t to)
 {
 	const struct kept *kept = &assignment->kept;
 	uint64_t known = min_u64(kept->settled_to, to);
@@ -401,6 +401,12 @@ uint64_t assignment_pass_kept(struct weir_consumer *consumer, struct assignment 
 	if (!kept->term || !is_same || known <= assignment->handed_to)
 		return 0;
 	uint64_t passed = known - assignment->handed_to;
+	uint64_t came_from = max_u64(from, assignment->handed_to);
+	uint64_t marked_to = min_u64(known, assignment->redelivered_to);
+	if (marked_to > came_from) {
+		consumer->counts.redelivered += marked_to - came_from;
+		consumer->counts.passed_over += marked_to - came_from;
+	}
 	assignment->handed_to = assignment->event_end = assignment->settled_to = known;
 	report_soon(consumer->core, assignment, true);
 	return passed;
@@ -464,7 +470,7 @@ int weir_core_consume(struct weir_consumer *consumer, struct weir_view *views, i
 			retire(consumer, unqueue(consumer));
 			continue;
 		}
-		if (assignment->kept.term && assignment_pass_kept(consumer, assignment, parcel->to))
+		if (assignment->kept.term && assignment_pass_kept(consumer, assignment, parcel->from, parcel->to))
 			parcel->from = max_u64(parcel->from, assignment->handed_to);
 		int walked = parcel_walk(consumer, assignment, parcel, views + count, most - count);
 		handed(consumer, assignment, parcel, walked);

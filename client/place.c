@@ -243,7 +243,7 @@ static void place_break(struct weir_consumer *consumer)
 static int place_walk(struct weir_consumer *consumer, struct assignment *assignment, struct weir_view *views, int most)
 {
 	uint64_t head = head_of(assignment);
-	uint64_t passed = assignment->kept.term ? assignment_pass_kept(consumer, assignment, UINT64_MAX) : 0;
+	uint64_t passed = assignment->kept.term ? assignment_pass_kept(consumer, assignment, 0, UINT64_MAX) : 0;
 	if (passed) {
 		assignment->place.skip += passed;
 		assignment->received_to = assignment->handed_to;

@@ -228,12 +228,13 @@ int weir_consumer_close(struct weir_consumer *consumer, int timeout_ms);
 
 struct weir_consumer_counts {
 	uint64_t delivered;   // events handed out
-	uint64_t redelivered; // of them with the mark
+	uint64_t redelivered; // came again from an earlier term: what the router's ledger calls so too
 	uint64_t settled;
 	uint64_t gap_events;  // skipped offsets the router told of (filtered, cut loose)
 	uint64_t frames_lost; // deliver frames that had to be sent again
 	uint64_t unsettled;   // handed out, and when their session or term ended not settled as far as the router is known to
 			      // know: they may come again, to this member only those that it had not settled
+	uint64_t passed_over; // of those redelivered: not handed out, for this client had settled them already
 	uint32_t shards;      // assigned now
 };
 void weir_consumer_counts(const struct weir_consumer *consumer, struct weir_consumer_counts *counts);

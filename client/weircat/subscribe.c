@@ -233,10 +233,10 @@ static void stats_write(const struct subscriber *subscriber)
 		weir_consumer_counts(subscriber->consumer, &counts);
 	weir_statistics(subscriber->weir, &statistics);
 	fprintf(stderr,
-		"{\"delivered\":%llu,\"redelivered\":%llu,\"settled\":%llu,\"gap_events\":%llu,\"frames_lost\":%llu,"
-		"\"frames_received\":%llu,\"sessions\":%llu}\n",
+		"{\"delivered\":%llu,\"redelivered\":%llu,\"passed_over\":%llu,\"settled\":%llu,"
+		"\"gap_events\":%llu,\"frames_lost\":%llu,\"frames_received\":%llu,\"sessions\":%llu}\n",
 		(unsigned long long)counts.delivered, (unsigned long long)counts.redelivered,
-		(unsigned long long)counts.settled,
+		(unsigned long long)counts.passed_over, (unsigned long long)counts.settled,
 		(unsigned long long)counts.gap_events, (unsigned long long)counts.frames_lost,
 		(unsigned long long)statistics.frames_received, (unsigned long long)statistics.sessions);
 }

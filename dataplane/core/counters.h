@@ -121,7 +121,9 @@ struct weir_group_row {
 	uint64_t settled_to;
 	uint64_t sent_events;   // first transmissions in their term
 	uint64_t resent_events; // go-back-N repeats within a term
-	uint64_t redelivered;   // events sent with the redelivered mark
+	// Events of an earlier term that a member got again, each once a term: sent to it or, where it reads in place, taken
+	// by it as far as it said so.
+	uint64_t redelivered;
 	uint64_t credit_bytes;  // limit - charged
 	uint64_t lane;          // of the member that reads the log in place, 0: it gets frames
 	uint64_t member_lane;   // of the member, 0: it talks through a port

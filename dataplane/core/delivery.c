@@ -418,7 +418,10 @@ void weir_delivery_revoked(struct weir_shard *shard, const struct weir_ingress *
 	// It knows nothing of the term: the assign never reached it, so it read nothing in place.
 	if (handed_to == UINT64_MAX && delivery->reading == WEIR_READING_OFFERED)
 		delivery->reading = WEIR_READING_FRAMES;
+	bool was_in_place = delivery->reading == WEIR_READING_IN_PLACE || delivery->reading == WEIR_READING_OVER;
 	(void)weir_reader_leave(delivery, true, now_ns);
+	if (was_in_place && handed_to != UINT64_MAX)
+		weir_reader_taken(delivery, handed_to < delivery->sent_to ? handed_to : delivery->sent_to);
 	// A member that says less than it said before has forgotten the term: what it handed out is not known.
 	if (handed_to == 0 && revoke->settled_to < delivery->told_to)
 		handed_to = UINT64_MAX;

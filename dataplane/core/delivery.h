@@ -93,6 +93,8 @@ void weir_reader_unpin(struct weir_shard *shard, const struct weir_session_ref *
 // Moves the settled cursor, before it is moved to `offset`, to the last head told at or below that, if that is further: clients
 // settle what they read in one go, so the log need not be walked.
 void weir_reader_jump(struct weir_delivery_stream *delivery, uint64_t offset);
+// Books what the member says it has taken in place, up to `to`, and an earlier term may have handed out.
+void weir_reader_taken(struct weir_delivery_stream *delivery, uint64_t to);
 void weir_reader_detach(struct weir_delivery_stream *delivery);
 void weir_reader_attach(struct weir_shard *shard, uint64_t now_ns);
 

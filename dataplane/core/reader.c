@@ -39,10 +39,6 @@ void weir_reader_follow(struct weir_delivery_stream *delivery, uint64_t now_ns)
 	if (head == before)
 		return;
 	delivery->row.sent_events += head - before;
-	if (before < delivery->redelivered_to) {
-		uint64_t marked = head < delivery->redelivered_to ? head : delivery->redelivered_to;
-		delivery->row.redelivered += marked - before;
-	}
 	if (weir_cursor_offset(&delivery->settled) >= before)
 		delivery->progress_ns = now_ns;
 	delivery->sent = weir_log_latest(&shard->log);
@@ -83,11 +79,19 @@ static uint64_t cursor_read(const struct weir_delivery_stream *delivery)
 	return settled < delivery->sent_to ? settled : delivery->sent_to;
 }
 
+void weir_reader_taken(struct weir_delivery_stream *delivery, uint64_t to)
+{
+	uint64_t marked_to = to < delivery->redelivered_to ? to : delivery->redelivered_to;
+	if (marked_to > delivery->told_to)
+		delivery->row.redelivered += marked_to - delivery->told_to;
+}
+
 static void look(struct weir_delivery_stream *delivery, uint64_t now_ns)
 {
 	uint64_t settled = cursor_read(delivery);
 	if (settled <= delivery->told_to)
 		return;
+	weir_reader_taken(delivery, settled);
 	delivery->told_to = settled;
 	weir_delivery_settle(delivery, settled, now_ns);
 	delivery->is_dirty = true;

@@ -20,7 +20,7 @@ class View(ctypes.Structure):
 
 class Counts(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint64) for name in ('delivered', 'redelivered', 'settled', 'gap_events', 'frames_lost',
-                                                     'unsettled')]
+                                                     'unsettled', 'passed_over')]
     _fields_ += [('shards', ctypes.c_uint32)]
 
 

@@ -81,6 +81,8 @@ Test(kept, what_was_settled_before_a_session_was_lost_is_told_again_and_not_hand
 	cr_assert_eq(consume(consumer), 3);
 	cr_assert_eq(views[0].offset, 505);
 	cr_assert_eq(counts_of(consumer).gap_events, 0);
+	cr_assert_eq(counts_of(consumer).redelivered, 6, "all that came again, as the router counts");
+	cr_assert_eq(counts_of(consumer).passed_over, 5);
 	// Of another log the same numbers mean other events.
 	lose_and_join(consumer);
 	rig.incarnation++;

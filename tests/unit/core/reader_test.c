@@ -187,6 +187,27 @@ Test(reader, in_the_middle_of_a_run_begins_at_the_run)
 	cr_expect_eq(next.assign.redelivered_to, 30);
 }
 
+Test(reader, gets_again_what_it_takes_not_what_lies_there)
+{
+	publish(3);
+	reader_begin(&reader, 0, LANE);
+	settle(&reader, reader.tag, 5);
+	client_send(&reader.client, WEIR_KIND_BYE);
+	struct reader next;
+	reader_begin(&next, 0, 2);
+	publish(1);
+	cr_expect_eq(row()->redelivered, 0, "nothing was taken yet");
+	settle(&next, next.tag, 12);
+	rig_run(rig);
+	cr_expect_eq(row()->redelivered, 7);
+	struct weir_frame_header header = { .kind = WEIR_KIND_LEAVE };
+	struct weir_leave leave = { .group = RIG_GROUP };
+	rig_send(&next.client, &header, &leave, sizeof(leave));
+	rig_run(rig);
+	reader_revoked(&next, 35);
+	cr_expect_eq(row()->redelivered, 25, "what lies beyond was never handed out");
+}
+
 Test(reader, gets_no_frames_and_is_woken_once_a_turn)
 {
 	reader_begin(&reader, 0, LANE);
