@@ -4,9 +4,10 @@
 #   publish -> weir, in a control group of 384 MiB
 import json
 import os
+import re
 import subprocess
 
-from judge import check, check_equal
+from judge import check, check_between, check_equal
 from lab import program, topic
 
 SECONDS = 5
@@ -40,6 +41,14 @@ def error_of(answer):
     return json.loads(answer.stdout)['error']
 
 
+# What a topic with so many groups needs that does not fit.
+def needed_mib(router, groups):
+    router.topology['topics'][-1] = topic('big', shards=1024, groups=[f'group{i}' for i in range(groups)])
+    error = error_of(router.ctl('plan', router.write('groups.yaml'), check=False))
+    check_equal(error['object'], 'topic big', 'object')
+    return int(re.search(r'need (\d+) MiB of memory', error['reason'])[1])
+
+
 def test_what_does_not_fit_into_the_control_group_is_refused_with_numbers(lab):
     producers = lab.host('producers')
     big = topic('big', shards=16, log='64MiB')
@@ -59,6 +68,9 @@ def test_what_does_not_fit_into_the_control_group_is_refused_with_numbers(lab):
             error = error_of(router.ctl(command, router.write('big.yaml'), check=False))
             check_equal(error['object'], 'topic big', 'object')
             check('384 MiB' in error['reason'] and group.path in error['reason'], error['reason'])
+        # 62 groups, 1,280 bytes on each of 1,024 shards.
+        few, many = (needed_mib(router, count) for count in (1, 63))
+        check_between(many - few, 77, 78, 'MiB that 62 groups need')
         check_equal(sum(owner['accepted'] for owner in router.topic_status('positions')['owners']), 2, 'accepted')
         router.stop()
 
