@@ -12,7 +12,7 @@ import time
 from judge import check, check_equal, check_ledger
 from lab import TOP, program, run, topic, wait_until
 
-SECONDS = 25
+SECONDS = 19
 LIMITS = {'ping': '300ms', 'lease': '2s'}
 EVENTS = 1500
 

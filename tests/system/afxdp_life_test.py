@@ -9,7 +9,7 @@ from lab import program, run, topic, wait_until
 from ports import accepted, check_lost, check_well, port_in, publish
 
 PORTS = ('afxdp',)
-SECONDS = 26
+SECONDS = 15
 
 
 def programs(lab, interface):

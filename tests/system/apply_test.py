@@ -12,7 +12,7 @@ import time
 from judge import Load, check, check_clean, check_equal, check_ledger
 from lab import topic
 
-SECONDS = 30
+SECONDS = 6
 
 
 class Changes:

@@ -8,7 +8,7 @@ import subprocess
 from judge import check, check_equal
 from lab import program, topic, wait_until
 
-SECONDS = 3
+SECONDS = 1
 PORTS = ('kernel',)
 
 

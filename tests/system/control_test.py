@@ -11,7 +11,7 @@ import stat
 from judge import Load, check, check_clean, check_equal, check_ledger
 from lab import TOP, program, run, topic, wait_until
 
-SECONDS = 16
+SECONDS = 6
 NOBODY = ('setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups')
 
 

@@ -8,7 +8,7 @@ import signal
 from judge import check_equal, full_pipe
 from lab import TOP, program, topic, wait_until
 
-SECONDS = 16
+SECONDS = 7
 GROUP = {'name': 'all', 'kind': 'hold', 'mode': 'keyed', 'start': 'latest'}
 
 

@@ -12,7 +12,7 @@ import socket
 from judge import check, check_equal, full_pipe
 from lab import program, run, topic, wait_until
 
-SECONDS = 3
+SECONDS = 2
 PORTS = ('kernel',)
 REQUESTS = 1500
 

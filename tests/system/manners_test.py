@@ -12,7 +12,7 @@ import time
 from judge import check, check_between, check_equal, check_ledger
 from lab import program, topic, wait_until
 
-SECONDS = 9
+SECONDS = 8
 PORTS = ('kernel',)
 
 

@@ -5,7 +5,7 @@
 from judge import Load, check_clean, check_ledger
 from lab import topic
 
-SECONDS = 30
+SECONDS = 9
 KEYS = 5000
 
 

@@ -10,7 +10,7 @@ import signal
 from judge import Load, check, check_equal, check_ledger
 from lab import program, topic, wait_until
 
-SECONDS = 12
+SECONDS = 9
 PORTS = ('kernel',)  # lanes know of no port
 LIMITS = {'ping': '300ms', 'lease': '1s'}
 EVENTS = 20_000

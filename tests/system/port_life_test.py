@@ -6,7 +6,7 @@ from judge import check
 from lab import run, topic, wait_until
 from ports import check_lost, check_well, publish
 
-SECONDS = 12
+SECONDS = 8
 
 
 def test_an_interface_that_goes_down_and_up_says_so(lab):

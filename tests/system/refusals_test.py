@@ -7,7 +7,7 @@ import signal
 from judge import check
 from lab import program, topic, wait_until
 
-SECONDS = 12
+SECONDS = 8
 LIMITS = {'sessions_per_worker': 16, 'members_per_group': 1, 'streams_per_shard': 1}
 ONE = [topic('positions', shards=1)]
 

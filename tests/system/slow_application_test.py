@@ -12,9 +12,9 @@ import sys
 from judge import check, check_equal, check_ledger
 from lab import BUILD, TOP, program, topic, wait_until
 
-SECONDS = 22
+SECONDS = 20
 LIMITS = {'ping': '300ms', 'lease': '1s'}
-EVENTS, PAUSE_S = 3000, 2.5
+EVENTS, PAUSE_S = 3000, 1.8
 GROUP = {'name': 'all', 'kind': 'hold', 'mode': 'keyed', 'start': 'earliest'}
 
 

@@ -12,7 +12,7 @@ import time
 from judge import check, check_equal, check_ledger
 from lab import program, topic, wait_until
 
-SECONDS = 16
+SECONDS = 15
 LINES = 3000
 LIMITS = {'ping': '300ms', 'lease': '1s'}
 STILL_S = 3.5

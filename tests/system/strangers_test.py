@@ -12,7 +12,7 @@ from judge import Load, check, check_between, check_clean, check_ledger
 from lab import TOP, run, topic
 from ports import publish
 
-SECONDS = 9
+SECONDS = 7
 
 
 def test_hellos_of_dead_hosts_stop_nobody(lab):

@@ -21,7 +21,7 @@ import time
 from judge import check, check_between, check_equal, check_ledger, descriptors, process_status
 from lab import UDP_PORT, Process, program, run, topic, wait_until
 
-SECONDS = 45
+SECONDS = 35
 PORTS = ('kernel',)  # it has ports of both kinds, and lanes, of its own
 LIMITS = {'ping': '500ms', 'lease': '2s'}
 LONG_SECONDS = 30 * 60
@@ -347,7 +347,7 @@ def test_whatever_befalls_it_loses_nothing_and_needs_no_restart(lab):
                                           addresses['lane'], '--wait-ms', '60000'])
     wait_until(lambda: all(row['state'] == 'active' for row in router.members('comes', 'all')['shards']), 'comes has a member')
     troubles = Troubles(lab, router, pairs, random.Random(seed), log_path)
-    seconds = LONG_SECONDS if lab.is_long else max(20, int(30 * lab.factor))
+    seconds = LONG_SECONDS if lab.is_long else 20
     before = run_troubles(pairs, troubles, comer, seconds)
     lab.note('troubles: ' + ', '.join(f'{name} {count}' for name, count in sorted(troubles.count.items())))
 
