@@ -31,10 +31,13 @@ def subscribe(lab, router, host, name, **more):
     return lab.start(name, weircat(router, host, 'subscribe', '--group', 'all'), host, **more)
 
 
+def start(lab, **limits):
+    return lab.router(ONE, limits={**LIMITS, **limits}).start()
+
+
 def begin(lab, **limits):
     host = lab.host('clients')
-    router = lab.router(ONE, limits={**LIMITS, **limits}).start()
-    return host, router
+    return host, start(lab, **limits)
 
 
 def publisher(lab, router, host, name):
@@ -70,6 +73,22 @@ def test_a_host_that_has_its_share_of_the_sessions_is_told_so(lab):
     clients = [publisher(lab, router, host, f'client-{i}') for i in range(12)]
     wait_until(lambda: router.status()['sessions'] == 12, '12 of 16 sessions', 20)
     told(lab, 'next', weircat(router, host, 'publish'), host, 'quota', 'share')
+    for process, end in clients:
+        os.close(end)
+        process.wait(15)
+    router.stop()
+
+
+# One source has at most three times as many as are left free: it takes three to fill the table.
+def test_a_full_session_table_is_told_as_one(lab):
+    sources = {lab.host(name): count for name, count in (('many', 12), ('few', 3), ('one', 1))}
+    newcomer = lab.host('newcomer')
+    router = start(lab, streams_per_shard=64)
+    clients = []
+    for host, count in sources.items():
+        clients += [publisher(lab, router, host, f'client-{host.number}') for _ in range(count)]
+        wait_until(lambda: router.status()['sessions'] == len(clients), f'{len(clients)} sessions', 20)
+    told(lab, 'next', weircat(router, newcomer, 'publish'), newcomer, 'sessions', 'limits.sessions_per_worker')
     for process, end in clients:
         os.close(end)
         process.wait(15)
