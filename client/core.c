@@ -48,6 +48,7 @@ int weir_core_create(struct weir_core **core, const struct weir_core_options *op
 	made->now_ns = now_ns;
 	made->realtime_offset_ns = options->realtime_offset_ns;
 	made->local = options->local;
+	made->knows = WEIR_OFFERS_BUILT | options->knows;
 	memcpy(made->secret, options->secret, sizeof(made->secret));
 	made->credit_bytes = options->credit_bytes ? options->credit_bytes : CREDIT_DEFAULT;
 	if (made->credit_bytes < CREDIT_LEAST)
@@ -174,7 +175,7 @@ bool core_slot_send(struct weir_core *core, struct stream *stream, uint64_t slot
 
 uint32_t core_body_max(const struct weir_core *core)
 {
-	return (core->path.size - (uint32_t)WEIR_DELIVER_OVERHEAD) & ~7u;
+	return (core->path.size - core->session.deliver_overhead) & ~7u;
 }
 
 // ---- Way in ----
@@ -423,6 +424,11 @@ enum weir_state weir_core_state(const struct weir_core *core)
 	if (core->session.state == SESSION_READY)
 		return WEIR_STATE_READY;
 	return core->session.had_welcome ? WEIR_STATE_LOST : WEIR_STATE_CONNECTING;
+}
+
+uint64_t weir_core_offers(const struct weir_core *core)
+{
+	return core->session.state == SESSION_READY ? core->session.offers : 0;
 }
 
 unsigned weir_core_refusal(const struct weir_core *core)

@@ -30,6 +30,7 @@ struct weir_core_options {
 				    // system can
 	int64_t realtime_offset_ns; // CLOCK_REALTIME minus the clock given as now_ns
 	uint32_t frame_size;        // 0: WEIR_FRAME_DEFAULT
+	uint64_t knows;             // WEIR_OFFER_* beyond what this release is made for
 	uint32_t credit_bytes;      // granted to the router over all consumers, as weir_charge() counts; 0: 4 MiB
 	const struct weir_core_local *local; // shared memory with the router, outlives the core; NULL: there is none
 };
@@ -98,6 +99,7 @@ void weir_core_log_ready(struct weir_core *core, uint32_t topic, uint16_t shard,
 bool weir_core_has_places(const struct weir_core *core);
 
 enum weir_state weir_core_state(const struct weir_core *core);
+uint64_t weir_core_offers(const struct weir_core *core);  // WEIR_OFFER_* that the router offers and the client knows
 unsigned weir_core_refusal(const struct weir_core *core); // of a session
 void weir_core_statistics(const struct weir_core *core, struct weir_statistics *statistics);
 

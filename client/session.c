@@ -10,6 +10,7 @@
 #define TRIES_PER_STEP 2u
 #define BYE_NS (100 * MS)
 #define BYES_MAX 3u
+#define OVERHEAD_MAX (WEIR_FRAME_MIN / 2) // more would leave too little of the smallest frame
 
 // Shared memory carries frames of any size: there is nothing to step down to.
 static void steps_build(struct session *session, uint32_t wanted, bool is_local)
@@ -40,6 +41,7 @@ void session_init(struct weir_core *core, const struct weir_core_options *option
 	session->wait_ns = HELLO_FIRST_NS;
 	session->heard_ns = now_ns;
 	session->frame_size = options->frame_size ? options->frame_size : WEIR_FRAME_DEFAULT;
+	session->deliver_overhead = WEIR_DELIVER_OVERHEAD;
 	steps_build(session, session->frame_size, core->local != NULL);
 	if (options->name && *options->name) {
 		session->producer = weir_key_of_bytes(options->name, strlen(options->name));
@@ -79,6 +81,7 @@ static void hello_send(struct weir_core *core)
 	hello->receive_buffer = core->credit_bytes;
 	hello->versions[0] = WEIR_VERSION;
 	memcpy(hello->name, session->name, sizeof(hello->name));
+	weir_option_put(hello + 1, WEIR_OPTION_KNOWS, &core->knows, sizeof(core->knows));
 	core_frame_send(core, frame, body);
 }
 
@@ -238,6 +241,8 @@ void session_welcome(struct weir_core *core, const struct weir_frame_header *fra
 	// A border value from outside: what the client cannot work with is no welcome.
 	if (welcome->frame_size < WEIR_FRAME_MIN || welcome->frame_size > session->steps[0])
 		return;
+	if (welcome->deliver_overhead < sizeof(*frame) || welcome->deliver_overhead > OVERHEAD_MAX)
+		return;
 	session->heard_ns = now_ns;
 	if (session->state == SESSION_READY) {
 		// The same answer once more, or to a hello that proved a new address or a larger frame.
@@ -253,6 +258,8 @@ void session_welcome(struct weir_core *core, const struct weir_frame_header *fra
 	session->id = welcome->session;
 	session->router = welcome->router;
 	session->frame_size = welcome->frame_size & ~7u;
+	session->deliver_overhead = welcome->deliver_overhead;
+	session->offers = welcome->offers & core->knows;
 	path_begin(core, session->steps[session->step], welcome->frame_size, now_ns);
 	session->ping_ns = max_u64(welcome->ping_ms, 1) * MS;
 	session->lease_ns = max_u64(welcome->lease_ms * MS, 3 * session->ping_ns);

@@ -116,7 +116,9 @@ struct session {
 	uint64_t proven_ns; // the router heard the client after this
 	uint64_t ping_ns, lease_ns, dedup_ns;
 	uint64_t last_word_ns; // when the session before this one was last heard
+	uint64_t offers;       // WEIR_OFFER_* of the last welcome that this client knows as well
 	uint32_t frame_size;   // agreed; before welcome: wanted
+	uint32_t deliver_overhead; // as the last welcome said: room that publish frames leave
 	uint32_t steps[FRAME_STEPS];
 	uint32_t step, step_count;
 	uint32_t tries; // hellos at this step without an answer
@@ -203,6 +205,7 @@ struct weir_core {
 	uint64_t secret[2]; // of random numbers
 	uint64_t drawn;     // of them so far
 	uint64_t request; // last request number
+	uint64_t knows;   // WEIR_OFFER_*: told in every hello
 	int64_t realtime_offset_ns;
 	const struct weir_core_local *local; // NULL: no shared memory
 	uint64_t cursor_tag;       // last one given out

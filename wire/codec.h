@@ -77,6 +77,14 @@ enum weir_reason weir_events_check(const void *events, uint32_t length, uint32_t
 // Size of the first `count` events in bytes, padding included. The events were checked before.
 uint32_t weir_events_size(const void *events, uint32_t count);
 
+// The options behind the fixed part of a hello or welcome, `size` bytes that weir_frame_check() has passed. The value of the
+// first of that type if it has exactly `length` bytes, else NULL.
+const void *weir_option_find(const void *options, uint32_t size, enum weir_option_type type, uint16_t length);
+// Writes one and returns its size with padding. The caller has the room.
+uint32_t weir_option_put(void *to, enum weir_option_type type, const void *value, uint16_t length);
+// Of what it offers and what the options of a hello say that the client knows: both. `size` bytes of body.
+uint64_t weir_hello_agreed(const struct weir_hello *hello, uint32_t size, uint64_t offers);
+
 // A name as configuration and wire allow it: 1 to 63 of [A-Za-z0-9._-], zero padded to WEIR_NAME_SIZE.
 bool weir_name_is_valid(const char name[WEIR_NAME_SIZE]);
 

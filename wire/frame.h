@@ -150,8 +150,8 @@ struct weir_delivery {
 } WEIR_WIRE;
 _Static_assert(sizeof(struct weir_delivery) == 24, "delivery layout");
 
-// What a delivery costs on top of the events: a publisher leaves this much room so that a run fits a deliver frame of
-// the same size whole.
+// What a delivery costs on top of the events, in the frames of this version: a publisher leaves as much room as its router's
+// welcome says, so that a run fits a deliver frame of the same size whole.
 #define WEIR_DELIVER_OVERHEAD \
 	(sizeof(struct weir_frame_header) + sizeof(struct weir_delivery) + sizeof(struct weir_run_header))
 
@@ -174,8 +174,34 @@ static inline uint32_t weir_frame_step(uint32_t size)
 	return size > WEIR_FRAME_DEFAULT ? WEIR_FRAME_DEFAULT : size > WEIR_FRAME_TUNNEL ? WEIR_FRAME_TUNNEL : WEIR_FRAME_MIN;
 }
 
-// Frozen for all versions. The datagram is padded with zero bytes to frame_size, so that it proves the path carries
-// frames of that size and is at least as large as its answer.
+// What a router can beyond the first release, told in its welcome: a client asks for nothing else. The same bits in option
+// KNOWS of a hello say what the client understands: nothing else is sent to it. Unknown bits mean nothing to either.
+#define WEIR_OFFER_SETTLE (1ull << 0)     // groups of mode `any`: SETTLE and SETTLED, PICKED and attempts of deliveries
+#define WEIR_OFFER_FOR_GROUP (1ull << 1)  // streams for one group alone
+#define WEIR_OFFER_SPARSE (1ull << 2)     // runs with holes
+#define WEIR_OFFER_DURABLE (1ull << 3)    // level durable, and streams that outlive the router
+#define WEIR_OFFER_REPLICATED (1ull << 4) // level replicated
+#define WEIR_OFFER_SEALED (1ull << 5)     // sessions with keys
+#define WEIR_OFFERS_BUILT 0ull            // what this release can, as router and as client
+
+// Behind the fixed part of hello and welcome, in the padding, one behind the other: this header, the value, zero bytes to a
+// multiple of 8. Type 0 ends them, as the padding does by itself; unknown ones are passed over. Frozen for all versions.
+struct weir_option {
+	uint16_t type;   // enum weir_option_type
+	uint16_t length; // bytes of the value, without padding
+} WEIR_WIRE;
+_Static_assert(sizeof(struct weir_option) == 4, "option layout");
+
+enum weir_option_type {
+	WEIR_OPTION_END = 0,
+	WEIR_OPTION_KNOWS = 1,     // hello: 8 bytes, WEIR_OFFER_*
+	WEIR_OPTION_KEY_SHARE = 2, // reserved, like the two below: the handshake of sealed sessions
+	WEIR_OPTION_KEY_NAME = 3,
+	WEIR_OPTION_KEY_PROOF = 4,
+};
+
+// Frozen for all versions. The datagram is padded with options and zero bytes to frame_size, so that it proves the path
+// carries frames of that size and is at least as large as its answer.
 struct weir_hello {
 	uint64_t nonce;       // random per session, and told to nobody: it moves the session. The same nonce from the same
 			      // address gets the same welcome
@@ -208,9 +234,14 @@ struct weir_welcome {
 	uint8_t version;         // chosen version
 	uint8_t reserved;
 	uint32_t number;         // with `worker` the session's name for people: worker.number
-	uint32_t reserved2;
+	uint16_t deliver_overhead; // bytes of a deliver frame of one run beside its events: WEIR_DELIVER_OVERHEAD
+	uint16_t reserved2;
+	uint64_t offers; // WEIR_OFFER_*
 } WEIR_WIRE;
-_Static_assert(sizeof(struct weir_welcome) == 56, "welcome layout");
+_Static_assert(sizeof(struct weir_welcome) == 64, "welcome layout");
+_Static_assert(__builtin_offsetof(struct weir_welcome, deliver_overhead) == 52, "welcome layout");
+_Static_assert(__builtin_offsetof(struct weir_welcome, offers) == 56, "welcome layout");
+_Static_assert(WEIR_DELIVER_OVERHEAD == 112, "it may change from router to router, but not unseen");
 
 struct weir_error {
 	uint16_t reason; // enum weir_reason

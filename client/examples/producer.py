@@ -27,7 +27,7 @@ class Stream:  # section 8: one (producer, topic, shard)
     def add(self, key, payload):
         event = struct.pack('<IHBBQ', 16 + len(payload), 0, 0, 0, key) + payload
         event += bytes(-len(event) % 8)
-        if self.size + len(event) > SIZE[0] - 112:  # room for what a delivery adds, section 9
+        if self.size + len(event) > SIZE[0] - self.session.overhead:  # room for what a delivery adds, section 9
             self.send()
         self.events.append(event)
         self.size += len(event)
@@ -47,7 +47,7 @@ class Stream:  # section 8: one (producer, topic, shard)
         self.next, self.events, self.size = end, [], 0
 
     def frames(self, first, events):  # (end sequence, frame), none larger than the path carries; sections 9 and 10
-        at, room, head = 0, SIZE[0] - 112, {'session': self.session.id, **self.where}
+        at, room, head = 0, SIZE[0] - self.session.overhead, {'session': self.session.id, **self.where}
         while at < len(events):
             count = size = 0
             while at + count < len(events) and size + len(events[at + count]) <= room:
@@ -134,7 +134,7 @@ def main():
     topic, shards, _, event_max = session.topic(sys.argv[2])
     for line in sys.stdin.buffer:
         line = line.rstrip(b'\n')
-        if 16 + len(line) > min(event_max, session.frame_size - 112):
+        if 16 + len(line) > min(event_max, session.frame_size - session.overhead):
             sys.exit(f'a line of {len(line)} bytes is longer than this example sends: see section 10, large events')
         key = key_of(line.split(None, 1)[0] if line.strip() else b'')
         shard = shard_of(key, shards)

@@ -109,7 +109,8 @@ class Session:  # section 6
             if frame and frame.kind == CHALLENGE and frame.body[:8] == self.nonce:
                 cookie = frame.body[8:16]
             elif frame and frame.kind == WELCOME and frame.body[:8] == self.nonce:
-                _, self.id, _, self.frame_size, self.window, ping_ms, lease_ms = struct.unpack_from('<QQQIIII', frame.body)
+                _, self.id, _, self.frame_size, self.window, ping_ms, lease_ms, self.overhead = struct.unpack_from(
+                    '<QQQIIII12xH', frame.body)
                 self.ping_s, self.lease_s = ping_ms / 1000, lease_ms / 1000
 
     def hello(self, cookie):

@@ -127,6 +127,7 @@ static void build_engine(struct weir_engine_config *engine, const struct weir_ro
 		.reassembly_bytes = (uint32_t)router->event_room,
 		.limits = weir_router_limits(router->topology),
 		.router = router->id,
+		.offers = WEIR_OFFERS_BUILT,
 	};
 	// Session ids and cookies hang on it: as random as the machine can.
 	while (getrandom(engine->secret, sizeof(engine->secret), 0) != sizeof(engine->secret))

@@ -112,6 +112,7 @@ struct weir_engine_config {
 	struct weir_engine_limits limits;
 	uint64_t secret[2];        // of session ids and cookies: as random as the system can
 	uint64_t router;           // random per router life, the same on all workers
+	uint64_t offers;           // WEIR_OFFER_*: what welcomes offer
 	struct weir_worker_row *row; // public row to publish to
 	int node;                  // NUMA node of its memory, -1: any
 };

@@ -130,6 +130,8 @@ static void welcome(struct weir_engine *engine, const struct weir_session *sessi
 		.worker = engine->config.worker,
 		.version = WEIR_VERSION,
 		.number = session->ref.number,
+		.deliver_overhead = WEIR_DELIVER_OVERHEAD,
+		.offers = engine->config.offers,
 	};
 	memcpy(frame + 1, &body, sizeof(body));
 	memset((uint8_t *)(frame + 1) + sizeof(body), 0, size - HEADER_SIZE - sizeof(body));
@@ -156,8 +158,10 @@ static void lane_fresh(struct weir_engine *engine, const struct weir_session *se
 	}
 }
 
-static enum weir_reason session_open(struct weir_engine *engine, const struct weir_hello *hello, const struct weir_path *path)
+static enum weir_reason session_open(struct weir_engine *engine, const struct weir_arrival *arrival)
 {
+	const struct weir_hello *hello = (const void *)((const struct weir_frame_header *)arrival->frame + 1);
+	const struct weir_path *path = arrival->path;
 	struct weir_session *older = weir_session_find_peer(&engine->sessions, path);
 	if (older)
 		weir_session_end(engine, older);
@@ -178,6 +182,7 @@ static enum weir_reason session_open(struct weir_engine *engine, const struct we
 	session->ref.frame_size = (uint16_t)agreed_size(engine, hello, path);
 	session->ref.lane = 0;
 	session->cookie = hello->cookie;
+	session->agreed = weir_hello_agreed(hello, (uint32_t)(arrival->size - HEADER_SIZE), engine->config.offers);
 	if (path->family == AF_UNIX) {
 		memcpy(&session->ref.lane, path->remote_ip, sizeof(session->ref.lane));
 		lane_fresh(engine, session);
@@ -230,12 +235,12 @@ enum weir_reason weir_hello_receive(struct weir_engine *engine, const struct wei
 		return answer_stranger(engine, hello, path);
 	struct weir_session *session = weir_session_find_nonce(&engine->sessions, hello->nonce);
 	if (!session)
-		return session_open(engine, hello, path);
+		return session_open(engine, arrival);
 	bool is_same_peer = weir_path_is_same_peer(&session->path, path);
 	// Other workers know a session together with its lane: it cannot move to or from one.
 	if (!is_same_peer && (session->ref.lane || path->family == AF_UNIX)) {
 		weir_session_end(engine, session);
-		return session_open(engine, hello, path);
+		return session_open(engine, arrival);
 	}
 	if (!is_same_peer) {
 		// Whoever else was heard from the new address is gone from there.

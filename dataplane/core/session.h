@@ -27,6 +27,7 @@ struct weir_session {
 	bool has_streams;  // sent an open: the shards' owners are told of its end
 	uint64_t nonce;
 	uint64_t cookie; // of the hello that was welcomed last
+	uint64_t agreed; // WEIR_OFFER_*: what is offered and this client knows
 	struct weir_timer lease;
 	struct weir_member *members; // groups it joined
 	uint64_t asked;              // highest request number of its joins and leaves: what comes behind is a late copy

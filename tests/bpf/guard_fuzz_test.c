@@ -157,7 +157,7 @@ static int judge(const struct packet *packet)
 // A frame that is right for its kind more often than not.
 static uint32_t frame_make(uint8_t *bytes)
 {
-	static const uint16_t SIZES[] = { 0, 8, 16, 24, 80, 112, 136, 56, 112, 168, 64, 1424, 7 };
+	static const uint16_t SIZES[] = { 0, 8, 16, 24, 80, 112, 136, 56, 112, 168, 64, 48, 96, 1424, 7 };
 	struct weir_frame_header *frame = (void *)bytes;
 	uint16_t body = SIZES[dice(sizeof(SIZES) / sizeof(SIZES[0]))];
 	memset(bytes, 0, sizeof(*frame) + body);

@@ -86,8 +86,12 @@ def deliver_piece(sequence, to, whole, total, offset, end):
     return frame('DELIVER', body, 1, FRAGMENT, stream=STREAM, topic=TOPIC, sequence=sequence, shard=1)
 
 
-def hello(size=1472, cookie=0, who='', version=1):
-    body = struct.pack('<QQQQII8s', NONCE, cookie, PRODUCER, 0, size, 8 << 20, bytes([1])) + name(who)
+def option(number, value, length=None):
+    return pad(struct.pack('<HH', number, len(value) if length is None else length) + value)
+
+
+def hello(size=1472, cookie=0, who='', version=1, options=b''):
+    body = struct.pack('<QQQQII8s', NONCE, cookie, PRODUCER, 0, size, 8 << 20, bytes([1])) + name(who) + options
     return frame('HELLO', body.ljust(size - 48, b'\0'), session=0, version=version)
 
 
@@ -142,11 +146,16 @@ def session_frames():
     yield 'hello-named', 'client none', 'hello with a cookie, named gauge-1', hello(1472, COOKIE, 'gauge-1')
     yield 'hello-later-version', 'client none', 'hello of version 2: its layout is frozen, so it is answered', \
         hello(512, 0, '', 2)
+    yield 'hello-options', 'client none', 'an option of a later release, then one that says it knows 1 and 4', \
+        hello(512, options=option(999, b'later') + option(1, struct.pack('<Q', 5)))
     yield 'challenge', 'router none', 'echo this cookie', frame('CHALLENGE', struct.pack('<QQ', NONCE, COOKIE), session=0)
     yield 'challenge-moved', 'router none', 'the session was heard from a new address: echo this cookie and its nonce', \
         frame('CHALLENGE', struct.pack('<QQ', 0, COOKIE))
-    yield 'welcome', 'router none', 'session 1.17 opened at worker 1, frame size 1472', frame('WELCOME', struct.pack(
-        '<QQQIIIIIHBBII', NONCE, SESSION, ROUTER, 1472, 256, 500, 3000, 60000, 1, 1, 0, 17, 0).ljust(1424, b'\0'))
+    welcome = struct.pack('<QQQIIIIIHBBIHHQ', NONCE, SESSION, ROUTER, 1472, 256, 500, 3000, 60000, 1, 1, 0, 17, 112, 0, 8)
+    yield 'welcome', 'router none', 'session 1.17 opened at worker 1, frame size 1472, offers 8 (durable)', \
+        frame('WELCOME', welcome.ljust(1424, b'\0'))
+    yield 'welcome-options', 'router none', 'the same with an option of a later release', \
+        frame('WELCOME', (welcome + option(999, bytes(range(1, 12)))).ljust(1424, b'\0'))
     yield 'ping', 'client none', 'sequence is echoed', frame('PING', sequence=77)
     yield 'ping-working', 'client none', 'the application is at work on what it was handed', frame(
         'PING', flags=WORKING, sequence=1 << 63 | 1000000000)
@@ -214,6 +223,10 @@ def bad_headers():
     yield 'bad-length-body', 'client length', 'a PING with a body', frame('PING', bytes(8))
     yield 'bad-length-entries', 'router length', 'an ACK of one entry that says two', frame('ACK', bytes(40), 2)
     yield 'bad-length-hello', 'client length', 'a hello cut off before its name', frame('HELLO', bytes(48), session=0)
+    yield 'bad-length-option', 'client length', 'a hello with an option that is longer than the rest of it', \
+        hello(512, options=option(999, b'', 512 - 48 - 112 - 3))
+    yield 'bad-length-option-router', 'router length', 'a welcome with such an option', \
+        frame('WELCOME', bytes(64) + option(2, b'key', 5))
     yield 'bad-count', 'client count', 'a PING with count 1', frame('PING', count=1)
     yield 'bad-count-entries', 'client count', 'a REPORT without entries', frame('REPORT')
     yield 'bad-count-many', 'router count', 'an ACK of 65 entries', frame('ACK', bytes(40 * 65), 65)

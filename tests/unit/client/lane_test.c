@@ -162,6 +162,7 @@ static void answer_hello(const struct weir_hello *from)
 	*to = (struct weir_welcome){
 		.nonce = from->nonce, .session = SESSION, .router = 3, .frame_size = 2048, .window_frames = 64,
 		.ping_ms = 1000, .lease_ms = 5000, .dedup_window_ms = 1000, .version = WEIR_VERSION,
+		.deliver_overhead = WEIR_DELIVER_OVERHEAD,
 	};
 	answer((struct weir_frame_header){ .kind = WEIR_KIND_WELCOME, .session = SESSION }, body, sizeof(body));
 }

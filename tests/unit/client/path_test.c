@@ -70,6 +70,7 @@ static void hello_answer(const struct weir_frame_header *frame)
 		uint8_t padding[WEIR_FRAME_MAX];
 	} body = { .welcome = { .nonce = hello->nonce, .session = rig.session, .router = rig.router,
 				.frame_size = hello->frame_size, .window_frames = 64, .ping_ms = 500, .lease_ms = 3000,
+				.deliver_overhead = WEIR_DELIVER_OVERHEAD,
 				.version = WEIR_VERSION } };
 	if (hello->cookie == 0)
 		rig_give(&rig, (struct weir_frame_header){ .kind = WEIR_KIND_CHALLENGE }, &challenge, sizeof(challenge));

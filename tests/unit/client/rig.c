@@ -32,6 +32,7 @@ void rig_init(struct rig *rig, const struct weir_core_options *options)
 		.router = RIG_ROUTER,
 		.frame_size = 1472,
 		.window_frames = 1024,
+		.deliver_overhead = WEIR_DELIVER_OVERHEAD,
 		.shards = 4,
 		.event_max = 128 << 10,
 		.opened_next = 1000,
@@ -134,6 +135,8 @@ void rig_connect(struct rig *rig)
 		.lease_ms = 3000,
 		.dedup_window_ms = 60000,
 		.version = WEIR_VERSION,
+		.deliver_overhead = rig->deliver_overhead,
+		.offers = rig->offers,
 	} };
 	rig_give(rig, (struct weir_frame_header){ .kind = WEIR_KIND_WELCOME, .session = rig->session }, &body,
 		 rig->frame_size - sizeof(struct weir_frame_header));

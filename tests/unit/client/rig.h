@@ -30,6 +30,8 @@ struct rig {
 	uint64_t now_ns;
 	uint64_t session, router;
 	uint32_t frame_size, window_frames;
+	uint16_t deliver_overhead;
+	uint64_t offers;
 	uint32_t shards, event_max;
 	uint64_t opened_next, opened_limit; // what streams are opened with
 	uint64_t incarnation;

@@ -73,13 +73,49 @@ Test(session, welcome_with_another_nonce_or_a_larger_frame_is_no_welcome)
 	struct {
 		struct weir_welcome welcome;
 		uint8_t padding[WEIR_FRAME_MAX - sizeof(struct weir_welcome)];
-	} body = { .welcome = { .nonce = hello(0)->nonce + 1, .session = 9, .frame_size = 1472, .ping_ms = 500 } };
+	} body = { .welcome = { .nonce = hello(0)->nonce + 1, .session = 9, .frame_size = 1472, .ping_ms = 500,
+				.deliver_overhead = WEIR_DELIVER_OVERHEAD } };
 	rig_give(&rig, (struct weir_frame_header){ .kind = WEIR_KIND_WELCOME, .session = 9 }, &body, 1424);
 	cr_expect_eq(weir_core_state(rig.core), WEIR_STATE_CONNECTING);
 	body.welcome.nonce--;
 	body.welcome.frame_size = 4000;
 	rig_give(&rig, (struct weir_frame_header){ .kind = WEIR_KIND_WELCOME, .session = 9 }, &body, 1424);
 	cr_expect_eq(weir_core_state(rig.core), WEIR_STATE_CONNECTING);
+}
+
+Test(session, welcome_of_a_router_that_leaves_no_room_for_events_is_no_welcome)
+{
+	rig.deliver_overhead = 0;
+	rig_connect(&rig);
+	cr_expect_eq(weir_core_state(rig.core), WEIR_STATE_CONNECTING);
+	rig.deliver_overhead = 300;
+	rig_pass(&rig, 3000 * RIG_MS);
+	rig_connect(&rig);
+	cr_expect_eq(weir_core_state(rig.core), WEIR_STATE_CONNECTING);
+	rig.deliver_overhead = 120;
+	rig_pass(&rig, 3000 * RIG_MS);
+	rig_connect(&rig);
+	cr_expect_eq(weir_core_state(rig.core), WEIR_STATE_READY);
+}
+
+// What neither of them has heard of does not come into play.
+Test(session, agrees_on_what_the_router_offers_and_the_client_knows)
+{
+	rig_fini(&rig);
+	rig_init(&rig, &(struct weir_core_options){ .secret = { 42 }, .knows = WEIR_OFFER_SPARSE | WEIR_OFFER_SETTLE });
+	rig.offers = WEIR_OFFER_SPARSE | WEIR_OFFER_DURABLE | 1ull << 63;
+	rig_poll(&rig);
+	const uint32_t size = 1472 - sizeof(struct weir_frame_header);
+	cr_expect_eq(weir_hello_agreed(hello(0), size, UINT64_MAX), WEIR_OFFER_SPARSE | WEIR_OFFER_SETTLE);
+	cr_expect_eq(weir_core_offers(rig.core), 0);
+	rig_connect(&rig);
+	cr_expect_eq(weir_core_offers(rig.core), WEIR_OFFER_SPARSE);
+	rig.offers = 0;
+	rig.session++;
+	rig_pass(&rig, 3200 * RIG_MS); // the lease
+	rig_connect(&rig);
+	cr_expect_eq(weir_core_state(rig.core), WEIR_STATE_READY);
+	cr_expect_eq(weir_core_offers(rig.core), 0);
 }
 
 Test(session, idle_client_pings_every_ping_ms)

@@ -56,6 +56,18 @@ Test(stream, seventeen_events_of_64_bytes_fill_a_frame_that_a_deliver_frame_can_
 	cr_expect_eq(weir_events_check(frame + 1, frame->body_length, 17, 4096, 2, 4), WEIR_R_NONE);
 }
 
+Test(stream, frames_leave_as_much_room_as_the_router_says_that_a_delivery_takes)
+{
+	rig.deliver_overhead = 176; // of a router of another release
+	struct weir_producer *producer = rig_producer(&rig, NULL);
+	for (int i = 0; i < 17; i++)
+		cr_assert_eq(rig_publish(producer, 4, 2, 64, (uint8_t)i), 0);
+	rig_poll(&rig);
+	cr_assert_eq(rig_count(&rig, WEIR_KIND_PUBLISH), 1);
+	cr_expect_eq(publish_sent(0)->count, 16);
+	cr_expect_leq(publish_sent(0)->body_length + 176, 1472);
+}
+
 Test(stream, part_of_a_frame_waits_for_its_linger)
 {
 	struct weir_producer_options options = { .level = WEIR_LEVEL_ROUTED, .linger_us = 2000 };

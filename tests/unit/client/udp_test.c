@@ -63,6 +63,7 @@ static void hello_answer(const struct weir_hello *hello)
 				.frame_size = 1472,
 				.window_frames = 64,
 				.ping_ms = 1000,
+				.deliver_overhead = WEIR_DELIVER_OVERHEAD,
 				.lease_ms = 5000,
 				.version = 1 } };
 	if (hello->cookie != 7)

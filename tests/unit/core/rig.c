@@ -130,6 +130,7 @@ static void worker_create(struct rig *rig, uint16_t number)
 		},
 		.secret = { 12345, number },
 		.router = 0x1122334455667788ull,
+		.offers = rig->options.offers,
 		.row = &worker->row,
 		.node = -1,
 	};
@@ -445,6 +446,8 @@ void rig_hello(struct rig_client *client, uint64_t cookie)
 		.versions = { WEIR_VERSION },
 	};
 	memcpy(body, &hello, sizeof(hello));
+	if (client->has_options)
+		weir_option_put(body + sizeof(hello), WEIR_OPTION_KNOWS, &client->knows, sizeof(client->knows));
 	struct weir_frame_header header = { .kind = WEIR_KIND_HELLO };
 	rig_send(client, &header, body, (uint16_t)(client->frame_size - sizeof(header)));
 }

@@ -61,6 +61,7 @@ struct rig_options {
 	uint16_t workers;
 	uint32_t shards;       // of the topic
 	uint32_t sessions_max;
+	uint64_t offers;
 	uint32_t park_frames;
 	uint32_t behind_frames;
 	uint32_t reassembly_slots;
@@ -109,6 +110,8 @@ struct rig_client {
 	uint64_t epoch;
 	uint64_t session;
 	uint32_t frame_size;
+	bool has_options; // its hellos say what it knows
+	uint64_t knows;
 	uint32_t stream; // of the last opened
 	uint64_t opened; // number of the last open
 	uint64_t next;

@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include "dataplane/core/engine_state.h"
 #include "tests/unit/core/rig.h"
 
 static struct rig *rig;
@@ -71,6 +72,32 @@ Test(session, the_echoed_cookie_opens_a_session_of_the_agreed_size)
 	client.nonce++;
 	rig_connect(&client);
 	cr_assert_eq(welcome_of(&client)->frame_size, 1472, "no more than the router's limit");
+}
+
+static uint64_t agreed(const struct rig_client *client)
+{
+	return weir_session_find(&rig->workers[0].engine->sessions, client->session)->agreed;
+}
+
+// One from before there was anything to offer, one that knows some of it, one of a later release.
+Test(session, agrees_with_every_client_on_what_both_can)
+{
+	struct rig_client clients[3];
+	rig_destroy(rig);
+	rig = rig_create(&(struct rig_options){ .sessions_max = 8, .offers = WEIR_OFFER_SPARSE | WEIR_OFFER_DURABLE });
+	for (uint16_t i = 0; i < 3; i++)
+		rig_client_init(rig, &clients[i], 0, i + 1);
+	clients[1].has_options = clients[2].has_options = true;
+	clients[1].knows = WEIR_OFFER_SPARSE | WEIR_OFFER_SETTLE;
+	clients[2].knows = UINT64_MAX;
+	for (uint16_t i = 0; i < 3; i++) {
+		rig_connect(&clients[i]);
+		cr_assert_eq(welcome_of(&clients[i])->offers, WEIR_OFFER_SPARSE | WEIR_OFFER_DURABLE);
+		cr_assert_eq(welcome_of(&clients[i])->deliver_overhead, WEIR_DELIVER_OVERHEAD);
+	}
+	cr_expect_eq(agreed(&clients[0]), 0);
+	cr_expect_eq(agreed(&clients[1]), WEIR_OFFER_SPARSE);
+	cr_expect_eq(agreed(&clients[2]), WEIR_OFFER_SPARSE | WEIR_OFFER_DURABLE);
 }
 
 Test(session, the_same_nonce_from_the_same_address_gets_the_same_welcome)

@@ -105,7 +105,11 @@ Test(vectors, have_their_fields_where_the_structs_have_them)
 	cr_expect(welcome->session == 0x1122334455667788ull && welcome->router == 0xa1a2a3a4a5a6a7a8ull);
 	cr_expect(welcome->window_frames == 256 && welcome->ping_ms == 500 && welcome->lease_ms == 3000);
 	cr_expect(welcome->dedup_window_ms == 60000 && welcome->worker == 1 && welcome->version == 1);
-	cr_expect_eq(welcome->number, 17);
+	cr_expect(welcome->number == 17 && welcome->deliver_overhead == 112 && welcome->offers == WEIR_OFFER_DURABLE);
+
+	frame = find(&vector, "hello-options");
+	cr_expect_eq(weir_hello_agreed((const void *)(frame + 1), frame->body_length, UINT64_MAX),
+		     WEIR_OFFER_SPARSE | WEIR_OFFER_SETTLE);
 
 	const struct weir_topic_info *topic = (const void *)(find(&vector, "topic") + 1);
 	cr_expect(topic->request == 42 && topic->revision == 3 && topic->topic == 7 && topic->shards == 4);
