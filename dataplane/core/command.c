@@ -350,19 +350,13 @@ static void limits_use(struct weir_engine *engine, const struct weir_message *me
 	weir_engine_done(engine, message, 0, 0, NULL);
 }
 
-static void lane_over(struct weir_engine *engine, uint64_t lane, uint64_t session)
-{
-	for (struct weir_shard *shard = engine->owned; shard; shard = shard->owned_next)
-		weir_reader_lane_over(shard, lane, session, engine->now_ns);
-}
-
 // A local client is gone or shut out: nothing of it will be heard again.
 static void lane_gone(struct weir_engine *engine, const struct weir_message *message)
 {
 	struct weir_session *session = weir_session_find_peer(&engine->sessions, message->pointer);
 	if (session)
 		weir_session_end(engine, session);
-	lane_over(engine, message->value, 0);
+	weir_reader_lane_over(engine, message->value, 0);
 	weir_engine_done(engine, message, 0, message->value, NULL);
 }
 
@@ -378,7 +372,7 @@ void weir_command_lane_fresh(struct weir_engine *engine, uint64_t lane, uint64_t
 {
 	// Remembered for shards that are still on their way here.
 	engine->fresh[lane % WEIR_FRESH_SLOTS] = (struct weir_fresh){ lane, session };
-	lane_over(engine, lane, session);
+	weir_reader_lane_over(engine, lane, session);
 }
 
 static void handle(struct weir_engine *engine, const struct weir_message *message)
@@ -448,7 +442,7 @@ static void handle(struct weir_engine *engine, const struct weir_message *messag
 		weir_session_smaller(engine, &message->session);
 		return;
 	case WEIR_MESSAGE_SESSION_GONE:
-		weir_session_gone(engine, message->session.id);
+		weir_stream_session_gone(engine, message->session.id);
 		return;
 	case WEIR_MESSAGE_DONE:
 		return;

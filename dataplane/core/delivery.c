@@ -375,7 +375,8 @@ void weir_delivery_report(struct weir_shard *shard, const struct weir_ingress *i
 		weir_reader_report(delivery, entry, now_ns);
 		return;
 	}
-	delivery->reading = WEIR_READING_FRAMES;
+	if (delivery->reading != WEIR_READING_FRAMES)
+		weir_reading_set(delivery, WEIR_READING_FRAMES);
 	if (delivery->state == WEIR_DELIVERY_ASSIGNING) {
 		delivery->state = WEIR_DELIVERY_ACTIVE;
 		delivery->announce_ns = delivery->progress_ns = now_ns;
@@ -417,7 +418,7 @@ void weir_delivery_revoked(struct weir_shard *shard, const struct weir_ingress *
 	uint64_t handed_to = ingress->frame->sequence;
 	// It knows nothing of the term: the assign never reached it, so it read nothing in place.
 	if (handed_to == UINT64_MAX && delivery->reading == WEIR_READING_OFFERED)
-		delivery->reading = WEIR_READING_FRAMES;
+		weir_reading_set(delivery, WEIR_READING_FRAMES);
 	bool was_in_place = delivery->reading == WEIR_READING_IN_PLACE || delivery->reading == WEIR_READING_OVER;
 	(void)weir_reader_leave(delivery, true, now_ns);
 	if (was_in_place && handed_to != UINT64_MAX)
@@ -680,6 +681,7 @@ int weir_delivery_remove(struct weir_shard *shard, uint32_t group, uint64_t now_
 
 void weir_delivery_detach(struct weir_shard *shard)
 {
+	weir_reader_unlist_pins(shard);
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
 		struct weir_delivery_stream *delivery = shard->deliveries[i];
 		if (!delivery)

@@ -96,6 +96,8 @@ void weir_reader_jump(struct weir_delivery_stream *delivery, uint64_t offset);
 // Books what the member says it has taken in place, up to `to`, and an earlier term may have handed out.
 void weir_reader_taken(struct weir_delivery_stream *delivery, uint64_t to);
 void weir_reader_detach(struct weir_delivery_stream *delivery);
+// The shard leaves this worker with its pins, or ends with them.
+void weir_reader_unlist_pins(struct weir_shard *shard);
 void weir_reader_attach(struct weir_shard *shard, uint64_t now_ns);
 
 // ---- delivery_send.c ----

@@ -40,6 +40,15 @@ static bool config_is_valid(const struct weir_engine_config *config)
 	       config->workers <= WEIR_WORKERS_MAX && config->worker < config->workers && config->shards_max && config->row;
 }
 
+// As many lists as sessions may have streams here, whichever worker is their home.
+static uint32_t session_lists(const struct weir_engine_config *config)
+{
+	uint32_t lists = config->sessions_max;
+	while (lists < config->sessions_max * config->workers && lists < SESSIONS_LIMIT)
+		lists *= 2;
+	return lists;
+}
+
 static uint64_t memory_need(const struct weir_engine_config *config)
 {
 	return weir_sessions_need(config->sessions_max) + weir_places_need(2 * config->shards_max) +
@@ -47,6 +56,7 @@ static uint64_t memory_need(const struct weir_engine_config *config)
 	       weir_arena_need((uint64_t)config->sessions_max * MEMBERS_PER_SESSION * sizeof(struct weir_member)) +
 	       weir_arena_need(weir_command_self_max(config) * sizeof(struct weir_message)) +
 	       weir_arena_need(WEIR_WAITING_MAX * sizeof(struct weir_waiting_ack)) +
+	       weir_arena_need(session_lists(config) * sizeof(struct weir_session_streams)) +
 	       2 * weir_arena_need(WEIR_FRAME_MAX) +
 	       weir_arena_need(sizeof(struct weir_engine));
 }
@@ -72,6 +82,8 @@ static void parts_init(struct weir_engine *engine, struct weir_arena *arena)
 	TAILQ_INIT(&engine->members_telling);
 	TAILQ_INIT(&engine->asking);
 	engine->waiting.slots = weir_arena_take(arena, WEIR_WAITING_MAX * sizeof(struct weir_waiting_ack));
+	engine->of_session_mask = session_lists(config) - 1;
+	engine->of_session = weir_arena_take(arena, session_lists(config) * sizeof(*engine->of_session));
 	engine->scratch = weir_arena_take(arena, WEIR_FRAME_MAX);
 	engine->bounce = weir_arena_take(arena, WEIR_FRAME_MAX);
 }

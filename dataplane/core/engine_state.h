@@ -101,6 +101,16 @@ static inline uint32_t weir_waiting_time(uint64_t now_ns)
 	return (uint32_t)(now_ns >> 10);
 }
 
+LIST_HEAD(weir_session_streams, weir_stream);
+
+#define WEIR_LANE_BUCKETS 256u
+
+// What clients on lanes read in place, or may still look at.
+struct weir_lane_holdings {
+	LIST_HEAD(, weir_delivery_stream) deliveries;
+	LIST_HEAD(, weir_pin) pins;
+};
+
 struct weir_shard_list {
 	struct weir_shard *first;
 	struct weir_shard *last;
@@ -122,6 +132,10 @@ struct weir_engine {
 	struct weir_shard_list deliverable; // WEIR_DELIVERING_FULL
 	struct weir_shard_list thin;        // WEIR_DELIVERING_THIN
 	struct weir_shard *moving;
+	// Found by the session that ends or the lane that does, so that neither costs more than what is its own.
+	struct weir_session_streams *of_session; // [of_session_mask + 1] see weir_streams_of()
+	uint32_t of_session_mask;
+	struct weir_lane_holdings of_lane[WEIR_LANE_BUCKETS];
 	struct weir_delivery_stream *readers; // in place
 	struct weir_delivery_stream *readers_at; // the next to be looked at
 	struct weir_fresh fresh[WEIR_FRESH_SLOTS];
@@ -160,6 +174,17 @@ struct weir_engine {
 	struct weir_strangers strangers;
 };
 
+// The list that has the streams of the session. The low bits of an id are its slot at its home; the others are random.
+static inline struct weir_session_streams *weir_streams_of(const struct weir_engine *engine, uint64_t session)
+{
+	return &engine->of_session[session >> 32 & engine->of_session_mask];
+}
+
+static inline struct weir_lane_holdings *weir_holdings_of(struct weir_engine *engine, uint64_t lane)
+{
+	return &engine->of_lane[lane % WEIR_LANE_BUCKETS];
+}
+
 // ---- engine.c ----
 void weir_engine_limits_clamp(struct weir_engine_limits *limits);
 
@@ -193,8 +218,6 @@ void weir_session_end(struct weir_engine *engine, struct weir_session *session);
 // The path carries no frames larger than to->frame_size: its home tells all who ask. Where there is no room to say so, they
 // find out for themselves.
 void weir_session_smaller(struct weir_engine *engine, const struct weir_session_ref *to);
-// Streams of the session on this worker's shards.
-void weir_session_gone(struct weir_engine *engine, uint64_t id);
 // BYE to every session while there is room; true when all are gone.
 bool weir_session_stop_all(struct weir_engine *engine);
 

@@ -7,12 +7,6 @@
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
 #define NS_PER_MS 1000000ull
 
-void weir_session_gone(struct weir_engine *engine, uint64_t id)
-{
-	for (struct weir_shard *shard = engine->owned; shard; shard = shard->owned_next)
-		weir_stream_session_gone(shard, id, engine->now_ns);
-}
-
 void weir_session_end(struct weir_engine *engine, struct weir_session *session)
 {
 	uint64_t id = session->ref.id;
@@ -20,7 +14,7 @@ void weir_session_end(struct weir_engine *engine, struct weir_session *session)
 	weir_member_end_all(engine, session);
 	if (session->has_streams) {
 		const struct weir_message message = { .kind = WEIR_MESSAGE_SESSION_GONE, .session = session->ref };
-		weir_session_gone(engine, id);
+		weir_stream_session_gone(engine, id);
 		for (uint16_t worker = 0; worker < engine->config.workers; worker++) {
 			if (worker != engine->config.worker)
 				weir_engine_tell(engine, worker, &message);

@@ -55,7 +55,8 @@ void weir_stream_flush(struct weir_engine *engine, uint64_t now_ns);
 void weir_stream_room(struct weir_shard *shard, uint64_t now_ns);
 // Asks homes whether sessions of streams that were opened lately are there; at most `budget` messages. Returns how many.
 uint32_t weir_stream_ask(struct weir_engine *engine, uint32_t budget);
-void weir_stream_session_gone(struct weir_shard *shard, uint64_t session, uint64_t now_ns);
+// The session's streams on this worker's shards end.
+void weir_stream_session_gone(struct weir_engine *engine, uint64_t session);
 // Topic removal: every stream is refused topic-removed and freed.
 void weir_stream_remove_all(struct weir_shard *shard, uint64_t now_ns);
 // Handover: timers, parked frames, reassembly slots and list memberships that belong to the old engine are given back
@@ -100,7 +101,9 @@ uint64_t weir_readers_deadline(const struct weir_engine *engine);
 // At the end of a turn in which the log grew, or may have.
 void weir_reader_head(struct weir_shard *shard);
 // The lane is gone, or its client is now `session` (0: gone) and let go of what earlier sessions had.
-void weir_reader_lane_over(struct weir_shard *shard, uint64_t lane, uint64_t session, uint64_t now_ns);
+void weir_reader_lane_over(struct weir_engine *engine, uint64_t lane, uint64_t session);
+// How the member gets its events from now on.
+void weir_reading_set(struct weir_delivery_stream *delivery, enum weir_reading reading);
 
 // ---- group.c: coordinator ----
 struct weir_coordinator;

@@ -137,6 +137,27 @@ uint64_t weir_readers_deadline(const struct weir_engine *engine)
 
 // ---- Terms ----
 
+static bool is_perhaps_reading(const struct weir_delivery_stream *delivery)
+{
+	return delivery->reading == WEIR_READING_OFFERED || delivery->reading == WEIR_READING_IN_PLACE;
+}
+
+static void lane_put(struct weir_delivery_stream *delivery)
+{
+	struct weir_engine *engine = delivery->shard->engine;
+	LIST_INSERT_HEAD(&weir_holdings_of(engine, delivery->member.lane)->deliveries, delivery, of_lane);
+}
+
+void weir_reading_set(struct weir_delivery_stream *delivery, enum weir_reading reading)
+{
+	bool was_reading = is_perhaps_reading(delivery);
+	delivery->reading = (uint8_t)reading;
+	if (was_reading && !is_perhaps_reading(delivery))
+		LIST_REMOVE(delivery, of_lane);
+	else if (!was_reading && is_perhaps_reading(delivery))
+		lane_put(delivery);
+}
+
 static const struct weir_lane_view *lane_find(const struct weir_delivery_stream *delivery)
 {
 	const struct weir_engine_io *io = &delivery->shard->engine->io;
@@ -151,7 +172,7 @@ bool weir_reader_offer(struct weir_delivery_stream *delivery)
 	const struct weir_lane_view *lane = lane_find(delivery);
 	if (!lane || lane->cursor_count == 0)
 		return false;
-	delivery->reading = WEIR_READING_OFFERED;
+	weir_reading_set(delivery, WEIR_READING_OFFERED);
 	weir_reader_head(shard);
 	return true;
 }
@@ -192,7 +213,7 @@ void weir_reader_report(struct weir_delivery_stream *delivery, const struct weir
 	const struct weir_lane_view *lane = lane_find(delivery);
 	if (!lane || entry->limit >= lane->cursor_count)
 		return;
-	delivery->reading = WEIR_READING_IN_PLACE;
+	weir_reading_set(delivery, WEIR_READING_IN_PLACE);
 	delivery->reader_cursor = (uint32_t)entry->limit;
 	delivery->reader_tag = entry->charged;
 	list_put(delivery, lane);
@@ -216,12 +237,7 @@ static void over(struct weir_delivery_stream *delivery, uint64_t now_ns)
 	if (delivery->reader_line)
 		look(delivery, now_ns);
 	list_take(delivery);
-	delivery->reading = WEIR_READING_OVER;
-}
-
-static bool is_perhaps_reading(const struct weir_delivery_stream *delivery)
-{
-	return delivery->reading == WEIR_READING_OFFERED || delivery->reading == WEIR_READING_IN_PLACE;
+	weir_reading_set(delivery, WEIR_READING_OVER);
 }
 
 // ---- Pins ----
@@ -254,6 +270,7 @@ static bool pin_put(struct weir_delivery_stream *delivery, uint32_t room)
 			pin->position = delivery->settled.position;
 	} else {
 		*pin = (struct weir_pin){
+			.shard = shard,
 			.lane = delivery->member.lane,
 			.session = delivery->member.id,
 			.position = delivery->settled.position,
@@ -263,6 +280,7 @@ static bool pin_put(struct weir_delivery_stream *delivery, uint32_t room)
 			.handle = delivery->handle,
 			.home = delivery->member.home,
 		};
+		LIST_INSERT_HEAD(&weir_holdings_of(shard->engine, pin->lane)->pins, pin, of_lane);
 		shard->pins_used++;
 		shard->holders++;
 	}
@@ -273,6 +291,7 @@ static bool pin_put(struct weir_delivery_stream *delivery, uint32_t room)
 
 static void pin_take(struct weir_shard *shard, struct weir_pin *pin)
 {
+	LIST_REMOVE(pin, of_lane);
 	*pin = (struct weir_pin){ 0 };
 	shard->pins_used--;
 	shard->holders--;
@@ -334,7 +353,7 @@ static bool leave(struct weir_delivery_stream *delivery, bool has_let_go, uint32
 	if (needs_pin && !pin_put(delivery, room))
 		return false;
 	list_take(delivery);
-	delivery->reading = WEIR_READING_FRAMES;
+	weir_reading_set(delivery, WEIR_READING_FRAMES);
 	return true;
 }
 
@@ -350,26 +369,50 @@ bool weir_reader_drop(struct weir_delivery_stream *delivery, uint64_t now_ns)
 
 // ---- Lanes end, shards move ----
 
-void weir_reader_lane_over(struct weir_shard *shard, uint64_t lane, uint64_t session, uint64_t now_ns)
+static void unpinned_put(struct weir_shard *shard, struct weir_shard **unpinned)
 {
-	bool is_freed = false;
-	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
-		struct weir_delivery_stream *delivery = shard->deliveries[i];
-		if (delivery && delivery->member.lane == lane && delivery->member.id != session &&
-		    is_perhaps_reading(delivery)) {
-			over(delivery, now_ns);
-			is_freed |= delivery->wants_pin;
-		}
+	if (shard->is_unpinned)
+		return;
+	shard->is_unpinned = true;
+	shard->unpinned_next = *unpinned;
+	*unpinned = shard;
+}
+
+// only: on that shard; NULL: on all of this worker.
+static void lane_over(struct weir_engine *engine, uint64_t lane, uint64_t session, const struct weir_shard *only)
+{
+	struct weir_lane_holdings *holdings = weir_holdings_of(engine, lane);
+	struct weir_shard *unpinned = NULL;
+	struct weir_delivery_stream *delivery_next;
+	struct weir_pin *pin_next;
+	for (struct weir_delivery_stream *delivery = LIST_FIRST(&holdings->deliveries); delivery; delivery = delivery_next) {
+		delivery_next = LIST_NEXT(delivery, of_lane);
+		if (delivery->member.lane != lane || delivery->member.id == session || (only && delivery->shard != only))
+			continue;
+		over(delivery, engine->now_ns);
+		if (delivery->wants_pin)
+			unpinned_put(delivery->shard, &unpinned);
 	}
-	for (uint32_t i = 0; shard->pins_used && i < WEIR_PINS_ROOM; i++) {
-		struct weir_pin *pin = &shard->pins[i];
-		if (pin->lane != lane || (session && pin->session == session))
+	for (struct weir_pin *pin = LIST_FIRST(&holdings->pins); pin; pin = pin_next) {
+		pin_next = LIST_NEXT(pin, of_lane);
+		struct weir_shard *shard = pin->shard;
+		if (pin->lane != lane || (session && pin->session == session) || (only && shard != only))
 			continue;
 		pin_take(shard, pin);
-		is_freed = true;
+		unpinned_put(shard, &unpinned);
 	}
-	if (is_freed)
-		pins_freed(shard, now_ns);
+	// Terms of other members may end by it, so it comes last.
+	while (unpinned) {
+		struct weir_shard *shard = unpinned;
+		unpinned = shard->unpinned_next;
+		shard->is_unpinned = false;
+		pins_freed(shard, engine->now_ns);
+	}
+}
+
+void weir_reader_lane_over(struct weir_engine *engine, uint64_t lane, uint64_t session)
+{
+	lane_over(engine, lane, session, NULL);
 }
 
 void weir_reader_detach(struct weir_delivery_stream *delivery)
@@ -377,6 +420,29 @@ void weir_reader_detach(struct weir_delivery_stream *delivery)
 	if (delivery->reader_line)
 		look(delivery, weir_engine_now(delivery->shard->engine));
 	list_take(delivery);
+	if (is_perhaps_reading(delivery))
+		LIST_REMOVE(delivery, of_lane);
+}
+
+void weir_reader_unlist_pins(struct weir_shard *shard)
+{
+	for (uint32_t i = 0; shard->pins_used && i < WEIR_PINS_ROOM; i++) {
+		if (shard->pins[i].lane)
+			LIST_REMOVE(&shard->pins[i], of_lane);
+	}
+}
+
+static void holdings_list(struct weir_shard *shard)
+{
+	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
+		if (shard->deliveries[i] && is_perhaps_reading(shard->deliveries[i]))
+			lane_put(shard->deliveries[i]);
+	}
+	for (uint32_t i = 0; shard->pins_used && i < WEIR_PINS_ROOM; i++) {
+		struct weir_pin *pin = &shard->pins[i];
+		if (pin->lane)
+			LIST_INSERT_HEAD(&weir_holdings_of(shard->engine, pin->lane)->pins, pin, of_lane);
+	}
 }
 
 // What this worker heard of the lane before the shard came.
@@ -388,8 +454,9 @@ static uint64_t fresh_session(const struct weir_engine *engine, uint64_t lane, u
 
 void weir_reader_attach(struct weir_shard *shard, uint64_t now_ns)
 {
-	const struct weir_engine *engine = shard->engine;
+	struct weir_engine *engine = shard->engine;
 	const struct weir_engine_io *io = &engine->io;
+	holdings_list(shard);
 	for (uint32_t i = 0; i < shard->deliveries_limit; i++) {
 		struct weir_delivery_stream *delivery = shard->deliveries[i];
 		if (!delivery || !is_perhaps_reading(delivery))
@@ -398,9 +465,9 @@ void weir_reader_attach(struct weir_shard *shard, uint64_t now_ns)
 		uint64_t session = fresh_session(engine, delivery->member.lane, delivery->member.id);
 		bool is_taken = delivery->reading == WEIR_READING_IN_PLACE;
 		if (!lane || (is_taken && delivery->reader_cursor >= lane->cursor_count))
-			weir_reader_lane_over(shard, delivery->member.lane, 0, now_ns);
+			lane_over(engine, delivery->member.lane, 0, shard);
 		else if (session != delivery->member.id)
-			weir_reader_lane_over(shard, delivery->member.lane, session, now_ns);
+			lane_over(engine, delivery->member.lane, session, shard);
 		else if (is_taken)
 			list_put(delivery, lane);
 	}
@@ -410,8 +477,8 @@ void weir_reader_attach(struct weir_shard *shard, uint64_t now_ns)
 			continue;
 		uint64_t session = fresh_session(engine, pin.lane, pin.session);
 		if (!io->lane_find || !io->lane_find(io->context, pin.lane))
-			weir_reader_lane_over(shard, pin.lane, 0, now_ns);
+			lane_over(engine, pin.lane, 0, shard);
 		else if (session != pin.session)
-			weir_reader_lane_over(shard, pin.lane, session, now_ns);
+			lane_over(engine, pin.lane, session, shard);
 	}
 }

@@ -22,7 +22,7 @@ struct readers {
 uint64_t weir_shard_size(uint32_t streams_max, bool has_head)
 {
 	return sizeof(struct weir_shard) + (uint64_t)streams_max * sizeof(struct weir_stream) +
-	       2 * weir_chains_need(streams_max) + (has_head ? sizeof(struct readers) : 0) + PAGE_SIZE;
+	       weir_chains_need(streams_max) + (has_head ? sizeof(struct readers) : 0) + PAGE_SIZE;
 }
 
 // Shards begin at different lines of their pages: 1,024 that all begin at the first would share a few sets of each cache.
@@ -57,7 +57,6 @@ static void parts_init(struct weir_shard *shard)
 		chains += sizeof(*readers);
 	}
 	weir_chains_init(&shard->by_producer, chains, shard->streams_max);
-	weir_chains_init(&shard->by_session, chains + weir_chains_need(shard->streams_max), shard->streams_max);
 }
 
 int weir_shard_create(struct weir_shard **shard, const struct weir_shard_config *config)

@@ -78,6 +78,7 @@ struct weir_stream {
 	// Rarely touched.
 	uint64_t request;        // number of the open of this life
 	uint64_t closed_by;      // session that closed it and still lives, 0: none
+	LIST_ENTRY(weir_stream) of_session; // in the engine's lists, while it has a session or was closed by one
 	struct weir_timer timer; // end of the dedup window
 	struct weir_stream *wait_next; // in the shard's queue of waiters
 	struct weir_stream *wait_previous;
@@ -104,6 +105,8 @@ enum weir_reading {
 
 // Bytes from `position` on that a local client may still look at although its term is over.
 struct weir_pin {
+	LIST_ENTRY(weir_pin) of_lane; // in the engine's lists
+	struct weir_shard *shard;
 	uint64_t lane;    // 0: free
 	uint64_t session; // 0: of several terms, let go with the lane alone
 	uint64_t position;
@@ -188,6 +191,7 @@ struct weir_delivery_stream {
 	uint64_t reader_tag;
 	const struct weir_lane_cursor *reader_line; // in the client's memory; NULL: not in the engine's list of readers
 	uint64_t checkpoint;     // number of the shard's first one that may lie beyond `settled`
+	LIST_ENTRY(weir_delivery_stream) of_lane; // in the engine's lists, while it is offered or in place
 	struct weir_delivery_stream *reader_next;
 	struct weir_delivery_stream *reader_previous;
 	struct weir_timer timer;
@@ -254,11 +258,12 @@ struct weir_shard {
 	uint32_t of_source[WEIR_SOURCES]; // the same, of each
 	uint32_t streams_limit; // highest handle ever used + 1
 	struct weir_chains by_producer; // open and dormant streams
-	struct weir_chains by_session;  // open ones, and closed ones whose session lives
 	// Readers in place: where in the log the head was when it was told, lately.
 	uint64_t checkpoints_made;
 	struct weir_checkpoint *checkpoints; // [WEIR_CHECKPOINTS], NULL without a head line
 	uint32_t pins_used;
+	bool is_unpinned;                 // a lane that ends let go of something here
+	struct weir_shard *unpinned_next; // list of those
 	uint64_t pins_asked_ns; // when those who pin the log were last asked to let go
 	bool is_going; // being removed: its log is not written any more
 	struct weir_pin *pins; // [WEIR_PINS_ROOM], NULL without a head line

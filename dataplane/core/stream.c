@@ -362,22 +362,15 @@ static inline uint64_t producer_hash(uint64_t producer)
 	return weir_mix64(producer);
 }
 
-// The low bits are the session's slot at its home; the others are random.
-static inline uint64_t session_hash(uint64_t session)
-{
-	return session >> 32;
-}
-
 // The session that may write, or the one that closed the stream; at most one of them.
 static void session_set(struct weir_shard *shard, struct weir_stream *stream, uint64_t session, uint64_t closed_by)
 {
-	uint64_t before = stream->session | stream->closed_by;
-	if (before)
-		weir_chains_remove(&shard->by_session, session_hash(before), stream->handle);
+	if (stream->session | stream->closed_by)
+		LIST_REMOVE(stream, of_session);
 	stream->session = session;
 	stream->closed_by = closed_by;
 	if (session | closed_by)
-		weir_chains_add(&shard->by_session, session_hash(session | closed_by), stream->handle);
+		LIST_INSERT_HEAD(weir_streams_of(shard->engine, session | closed_by), stream, of_session);
 }
 
 // A stream is opened by a frame and ended by a message, which may be faster. So its session's home is asked once it is there,
@@ -723,14 +716,13 @@ static void session_over(struct weir_shard *shard, struct weir_stream *stream, u
 		stream_sleep(shard, stream, WEIR_STREAM_CLOSED, now_ns);
 }
 
-void weir_stream_session_gone(struct weir_shard *shard, uint64_t session, uint64_t now_ns)
+void weir_stream_session_gone(struct weir_engine *engine, uint64_t session)
 {
-	uint32_t at = weir_chains_first(&shard->by_session, session_hash(session));
-	while (at) {
-		struct weir_stream *stream = &shard->streams[at - 1];
-		at = weir_chains_next(&shard->by_session, at - 1);
+	struct weir_stream *next;
+	for (struct weir_stream *stream = LIST_FIRST(weir_streams_of(engine, session)); stream; stream = next) {
+		next = LIST_NEXT(stream, of_session);
 		if ((stream->session | stream->closed_by) == session)
-			session_over(shard, stream, now_ns);
+			session_over(stream->shard, stream, engine->now_ns);
 	}
 }
 
@@ -756,6 +748,8 @@ void weir_stream_detach(struct weir_shard *shard)
 		weir_wheel_cancel(&engine->wheel, &stream->timer);
 		if (stream->state != WEIR_STREAM_FREE)
 			ask_end(engine, stream);
+		if (stream->session | stream->closed_by)
+			LIST_REMOVE(stream, of_session);
 	}
 }
 
@@ -771,6 +765,7 @@ void weir_stream_attach(struct weir_shard *shard, uint64_t now_ns)
 		if (!session && stream->state != WEIR_STREAM_FREE) {
 			weir_wheel_arm(&engine->wheel, &stream->timer, stream->timer.due_ns);
 		} else if (session) {
+			LIST_INSERT_HEAD(weir_streams_of(engine, session), stream, of_session);
 			bool is_home = stream->home == engine->config.worker;
 			if (is_home && !weir_session_find(&engine->sessions, session)) {
 				session_over(shard, stream, now_ns);
