@@ -5,8 +5,8 @@
 
 #include "dataplane/core/engine_state.h"
 
-#define TELL_AT_ONCE 128u // messages of one kind, before those to itself are handled
-#define TELL_TURN 4096u   // messages told in a turn; what is left is told in the next one
+#define TELL_AT_ONCE 8u // messages of one kind, before those to itself are handled
+#define TELL_TURN 16u   // told in half a turn, so that no join or end of a session costs others more than a burst of frames
 
 void weir_engine_tell(struct weir_engine *engine, uint16_t worker, const struct weir_message *message)
 {

@@ -53,6 +53,7 @@ struct member {
 	uint32_t held;     // places in any state
 	uint32_t share;    // of the rebalance that runs
 	bool is_leaving;
+	bool is_gone; // its places are revoked without asking it
 };
 
 struct group {
@@ -356,25 +357,57 @@ static void members_sweep(struct group *group)
 		group->members_used--;
 }
 
-static void rebalance(struct group *group, uint64_t now_ns)
+// Places that members have above their shares; of those that are gone all, also the ones that are being revoked.
+static void surplus_revoke(struct group *group)
 {
-	shares_compute(group, now_ns);
-	for (uint32_t shard = group->shards; shard > 0; shard--) {
+	uint32_t surplus = 0;
+	for (uint32_t i = 0; i < group->members_used; i++) {
+		const struct member *member = &group->members[i];
+		if (member->is_gone)
+			surplus += member->held;
+		else if (member->assigned > member->share)
+			surplus += member->assigned - member->share;
+	}
+	for (uint32_t shard = group->shards; shard > 0 && surplus; shard--) {
 		struct place *place = place_of(group, shard - 1);
-		if (place->state == PLACE_ASSIGNED &&
-		    group->members[place->member].assigned > group->members[place->member].share)
+		if (place->state == PLACE_FREE)
+			continue;
+		const struct member *member = &group->members[place->member];
+		bool is_told = place->telling == WEIR_MESSAGE_REVOKE_NOW || place->told == WEIR_MESSAGE_REVOKE_NOW;
+		bool is_over = place->state == PLACE_ASSIGNED && member->assigned > member->share;
+		surplus -= member->is_gone || is_over;
+		if (member->is_gone && !is_told)
+			place_revoke(group, place, WEIR_MESSAGE_REVOKE_NOW);
+		else if (!member->is_gone && is_over)
 			place_revoke(group, place, WEIR_MESSAGE_REVOKE);
 	}
+}
+
+static void free_assign(struct group *group, uint64_t now_ns)
+{
 	uint32_t next = 0;
-	for (uint32_t shard = 0; shard < group->shards && next < group->members_used; shard++) {
+	uint32_t free = group->shards;
+	for (uint32_t i = 0; i < group->members_used; i++)
+		free -= group->members[i].held;
+	for (uint32_t shard = 0; shard < group->shards && free && next < group->members_used; shard++) {
 		struct place *place = place_of(group, shard);
-		if (place->state != PLACE_FREE || place->is_waiting)
+		if (place->state != PLACE_FREE)
+			continue;
+		free--;
+		if (place->is_waiting)
 			continue;
 		while (next < group->members_used && group->members[next].assigned >= group->members[next].share)
 			next++;
 		if (next < group->members_used)
 			place_assign(group, place, (uint16_t)next, now_ns);
 	}
+}
+
+static void rebalance(struct group *group, uint64_t now_ns)
+{
+	shares_compute(group, now_ns);
+	surplus_revoke(group);
+	free_assign(group, now_ns);
 	members_sweep(group);
 }
 
@@ -428,7 +461,7 @@ static void member_join(struct weir_coordinator *coordinator, struct group *grou
 	struct member *member = &group->members[index];
 	member->session = message->session;
 	member->number = message->member;
-	member->is_leaving = false;
+	member->is_leaving = member->is_gone = false;
 	member->working_ns = 0;
 	answer_home(coordinator, message, WEIR_MESSAGE_MEMBER_JOINED, 0);
 	uneven_mark(group);
@@ -445,18 +478,13 @@ static void member_leave(struct weir_coordinator *coordinator, struct group *gro
 	uneven_mark(group);
 }
 
-// Its places are revoked without asking it; the entry is free when the last owner answered.
+// The entry is free when the last owner answered.
 static void member_gone(struct group *group, const struct weir_message *message)
 {
 	uint32_t index = member_find(group, message->session.id);
 	if (index == NOBODY)
 		return;
-	group->members[index].is_leaving = true;
-	for (uint32_t shard = 0; shard < group->shards; shard++) {
-		struct place *place = place_of(group, shard);
-		if (place->state != PLACE_FREE && place->member == index)
-			place_revoke(group, place, WEIR_MESSAGE_REVOKE_NOW);
-	}
+	group->members[index].is_leaving = group->members[index].is_gone = true;
 	uneven_mark(group);
 }
 
