@@ -128,6 +128,15 @@ def bench_micro(arguments):
     return answer
 
 
+def worst_show(arguments):
+    answer = micro.worst(rounds=4 if arguments.pairs == 1 else 16)
+    if arguments.json:
+        print(json.dumps(answer))
+    else:
+        micro.worst_report(answer)
+    return 0 if answer['is_met'] else 1
+
+
 def report_relay(answer):
     print(f'events/s through one core, 64 B, 18 a frame, level {answer["level"]}, median of {answer["pairs"]} rounds:')
     for key, value in answer.items():
@@ -164,6 +173,8 @@ def main():
                         help='leave one out')
     parser.add_argument('--table', action='store_true', help='micro: also over payload, frame, shards, sessions, groups, log')
     parser.add_argument('--accept', action='store_true', help='micro: write the instruction counts of now to perf/baseline')
+    parser.add_argument('--worst', action='store_true',
+                        help='micro: instead, what one frame of each kind can cost; exit status 1 above the target')
     add_lanes_options(parser)
     arguments = parser.parse_args()
     measure, report, seconds = BENCHES[arguments.what]
@@ -172,6 +183,8 @@ def main():
         if arguments.accept:
             print(json.dumps(micro.baseline_write()['counts']))
             return
+        if arguments.worst:
+            sys.exit(worst_show(arguments))
         answer = measure(arguments)
     except Failure as failure:
         sys.exit(f'tools/bench: {failure}')

@@ -152,6 +152,56 @@ def instructions(arguments):
     return {stage: round(count / frames, 2) for stage, count in with_admit(counts).items()}
 
 
+# What a frame of each client kind costs at worst: a row of micro-worst -> times a usual publish, by instructions and by the
+# clock. `per`: for each thing of that kind that the client made before.
+WORST_TARGET = 50
+
+
+def worst_said(words, env=None):
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=env, check=False)
+    if done.returncode:
+        raise Failure(f'{" ".join(words)}: {done.stderr[-1000:]}{done.stdout[-300:]}')
+    return json.loads(done.stdout)
+
+
+def worst(rounds):
+    more = ['--rounds', str(rounds)]
+    said = worst_said([program('micro-worst'), *more])
+    counts = {}
+    if shutil.which('valgrind'):
+        with tempfile.TemporaryDirectory(prefix='weir-micro-') as folder:
+            worst_said(['valgrind', '--tool=callgrind', '--collect-atstart=no', '--instr-atstart=no',
+                        f'--callgrind-out-file={folder}/count', program('micro-worst'), *more], {**os.environ, **PLAIN_LIBC})
+            counts = dumps_read(folder)
+        missing = [name for name in said if not counts.get(name)]
+        if missing:
+            raise Failure(f'callgrind counted nothing for {", ".join(missing)}')
+    usual_ns = said['usual']['ns'] / said['usual']['per']
+    usual = counts.get('usual', 0) / (said['usual']['rounds'] * said['usual']['per'])
+    kinds = {}
+    for name, row in said.items():
+        if name == 'usual':
+            continue
+        kinds[name] = {'of': row['of'], 'ns': round(row['ns'] / row['per'], 1),
+                       'times_ns': round(row['ns'] / row['per'] / usual_ns, 1)}
+        if counts:
+            each = counts[name] / (row['rounds'] * row['per'])
+            kinds[name] |= {'instructions': round(each), 'times': round(each / usual, 1)}
+    most = max(row.get('times', row['times_ns']) for row in kinds.values())
+    return {'usual_ns': round(usual_ns, 1), 'usual_instructions': round(usual, 1), 'kinds': kinds, 'worst_times': most,
+            'at_most': WORST_TARGET, 'is_met': most <= WORST_TARGET}
+
+
+def worst_report(answer):
+    print('what one frame costs at worst, with the turn behind it, in usual publishes (18 events of 64 bytes, delivered and '
+          f'acknowledged: {answer["usual_ns"]} ns, {answer["usual_instructions"]} instructions):')
+    print(f'  {"":<18}{"times":>8}{"instr.":>10}{"times ns":>10}{"ns":>10}   for each')
+    for name, row in answer['kinds'].items():
+        print(f'  {name:<18}{row.get("times", "-"):>8}{row.get("instructions", "-"):>10}{row["times_ns"]:>10}{row["ns"]:>10}'
+              f'   {row["of"]}')
+    print(f'  {"yes" if answer["is_met"] else "NO"}: none above {answer["at_most"]}, by instructions where they are counted')
+
+
 def toolchain():
     def version(package):
         return run('dpkg-query', '-W', '-f', '${Version}', package, check=False).stdout

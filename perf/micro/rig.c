@@ -114,38 +114,35 @@ static struct weir_frame_header *frame_begin(struct weir_rig *rig, enum weir_kin
 	return frame;
 }
 
-static struct weir_frame_header *client_frame_begin(struct weir_rig *rig, enum weir_kind kind, uint32_t client)
+struct weir_frame_header *weir_rig_frame_begin(struct weir_rig *rig, enum weir_kind kind, uint32_t client)
 {
 	return frame_begin(rig, kind, client, rig->sessions[client]);
 }
 
-static void frame_end(struct weir_rig *rig, struct weir_frame_header *frame, uint32_t body_length)
+void weir_rig_frame_end(struct weir_rig *rig, struct weir_frame_header *frame, uint32_t body_length)
 {
 	weir_frame_seal(frame, (uint16_t)body_length);
 	rig->arrivals[rig->arrival_count++].size = (uint32_t)sizeof(*frame) + body_length;
 }
 
-static void hello_put(struct weir_rig *rig, uint32_t client, uint64_t cookie)
+void weir_rig_hello_put(struct weir_rig *rig, uint32_t client, uint64_t nonce, uint64_t cookie)
 {
 	struct weir_frame_header *frame = frame_begin(rig, WEIR_KIND_HELLO, client, 0);
 	struct weir_hello *hello = (void *)(frame + 1);
 	memset(hello, 0, WEIR_RIG_FRAME_SIZE - sizeof(*frame));
-	hello->nonce = 100u + client;
+	hello->nonce = nonce;
 	hello->producer = 7u + client;
 	hello->cookie = cookie;
 	hello->frame_size = WEIR_RIG_FRAME_SIZE;
 	hello->versions[0] = WEIR_VERSION;
 	frame->topic = 0;
-	frame_end(rig, frame, WEIR_RIG_FRAME_SIZE - sizeof(*frame));
+	weir_rig_frame_end(rig, frame, WEIR_RIG_FRAME_SIZE - sizeof(*frame));
 }
 
-static void publish_put(struct weir_rig *rig, uint32_t session, uint32_t shard)
+void weir_rig_events_put(struct weir_rig *rig, uint32_t client, const struct weir_rig_producing *producing, uint32_t shard)
 {
-	struct weir_rig_producing *producing = &rig->producing[session * rig->setup.shards + shard];
 	uint32_t count = rig->setup.frame_events;
-	if (producing->next + count > producing->limit)
-		return;
-	struct weir_frame_header *frame = frame_begin(rig, WEIR_KIND_PUBLISH, session, producing->session);
+	struct weir_frame_header *frame = frame_begin(rig, WEIR_KIND_PUBLISH, client, producing->session);
 	const uint64_t *keys = &rig->keys[shard * WEIR_RIG_KEYS];
 	uint8_t *at = (uint8_t *)(frame + 1);
 	for (uint32_t i = 0; i < count; i++, at += rig->event_size) {
@@ -164,8 +161,16 @@ static void publish_put(struct weir_rig *rig, uint32_t session, uint32_t shard)
 	frame->stream = producing->stream;
 	frame->count = (uint16_t)count;
 	frame->sequence = producing->next;
-	frame_end(rig, frame, count * rig->event_size);
-	producing->next += count;
+	weir_rig_frame_end(rig, frame, count * rig->event_size);
+}
+
+static void publish_put(struct weir_rig *rig, uint32_t session, uint32_t shard)
+{
+	struct weir_rig_producing *producing = &rig->producing[session * rig->setup.shards + shard];
+	if (producing->next + rig->setup.frame_events > producing->limit)
+		return;
+	weir_rig_events_put(rig, session, producing, shard);
+	producing->next += rig->setup.frame_events;
 }
 
 void weir_rig_publish(struct weir_rig *rig)
@@ -184,7 +189,7 @@ void weir_rig_publish(struct weir_rig *rig)
 static void report_put(struct weir_rig *rig, uint32_t group)
 {
 	const uint16_t *due = &rig->reports_due[group * rig->setup.shards];
-	struct weir_frame_header *frame = client_frame_begin(rig, WEIR_KIND_REPORT, rig->setup.sessions + group);
+	struct weir_frame_header *frame = weir_rig_frame_begin(rig, WEIR_KIND_REPORT, rig->setup.sessions + group);
 	struct weir_report_entry *entry = (void *)(frame + 1);
 	frame->topic = 0;
 	for (uint32_t left = rig->report_count[group]; left && frame->count < REPORT_ENTRIES; left--) {
@@ -192,14 +197,15 @@ static void report_put(struct weir_rig *rig, uint32_t group)
 		struct weir_rig_receiving *receiving = &rig->receiving[group * rig->setup.shards + shard];
 		*entry++ = (struct weir_report_entry){
 			.topic = TOPIC, .shard = shard, .stream = receiving->handle, .term = receiving->term,
-			.group = group + 1, .received_to = receiving->received_to, .settled_to = receiving->received_to,
+			.group = group + 1, .received_to = receiving->received_to,
+			.settled_to = receiving->is_hoarded ? 0 : receiving->received_to,
 			.charged = receiving->charged, .limit = receiving->charged + CREDIT,
 		};
 		receiving->is_report_due = false;
 		rig->report_count[group]--;
 		frame->count++;
 	}
-	frame_end(rig, frame, frame->count * (uint32_t)sizeof(*entry));
+	weir_rig_frame_end(rig, frame, frame->count * (uint32_t)sizeof(*entry));
 }
 
 void weir_rig_report(struct weir_rig *rig)
@@ -264,7 +270,9 @@ static void ack_look(struct weir_rig *rig, const struct weir_frame_header *frame
 static void opened_look(struct weir_rig *rig, const struct weir_frame_header *frame, uint32_t session)
 {
 	const struct weir_opened *opened = (const void *)(frame + 1);
-	rig->producing[session * rig->setup.shards + frame->shard] = (struct weir_rig_producing){
+	struct weir_rig_producing *producing =
+		session < rig->setup.sessions ? &rig->producing[session * rig->setup.shards + frame->shard] : &rig->guest;
+	*producing = (struct weir_rig_producing){
 		.session = rig->sessions[session], .next = opened->next, .limit = opened->limit, .stream = frame->stream,
 		.acknowledged = (uint32_t)opened->next,
 	};
@@ -279,13 +287,27 @@ static void assign_look(struct weir_rig *rig, const struct weir_frame_header *fr
 	report_due(rig, group, frame->shard);
 }
 
+static void challenge_look(struct weir_rig *rig, const struct weir_challenge *challenge, uint32_t client)
+{
+	weir_rig_hello_put(rig, client, challenge->nonce, challenge->cookie);
+}
+
+// Guests know for themselves what they do.
+static bool is_for_guest(const struct weir_rig *rig, uint32_t client, uint8_t kind)
+{
+	return client >= rig->setup.sessions + rig->setup.groups && kind != WEIR_KIND_CHALLENGE && kind != WEIR_KIND_WELCOME &&
+	       kind != WEIR_KIND_OPENED;
+}
+
 static void frame_look(struct weir_rig *rig, const struct weir_frame_header *frame, uint32_t client)
 {
 	const void *body = frame + 1;
 	uint32_t group = client - rig->setup.sessions;
+	if (is_for_guest(rig, client, frame->kind))
+		return;
 	switch (frame->kind) {
 	case WEIR_KIND_CHALLENGE:
-		hello_put(rig, client, ((const struct weir_challenge *)body)->cookie);
+		challenge_look(rig, body, client);
 		break;
 	case WEIR_KIND_WELCOME:
 		rig->sessions[client] = ((const struct weir_welcome *)body)->session;
@@ -381,7 +403,10 @@ static void message_put(struct weir_rig *rig, const struct weir_message *what)
 
 static void shard_add(struct weir_rig *rig, struct weir_slab *slab, uint16_t shard)
 {
-	const struct weir_shard_config config = { .topic = TOPIC, .shard = shard, .spec = &rig->topic, .node = -1,
+	struct weir_topic_spec topic = rig->topic;
+	if (shard == 0 && rig->setup.first_log_bytes)
+		topic.log_bytes = rig->setup.first_log_bytes;
+	const struct weir_shard_config config = { .topic = TOPIC, .shard = shard, .spec = &topic, .node = -1,
 						  .incarnation = 1000u + shard, .hugepages = WEIR_HUGEPAGES_OFF,
 						  .row = &rig->shard_rows[shard], .slab = slab };
 	struct weir_shard *made;
@@ -407,7 +432,7 @@ static void topic_add(struct weir_rig *rig)
 	}
 	rig->topic = (struct weir_topic_spec){ .id = { TOPIC }, .name = "positions", .shards = setup->shards,
 					       .policy = WEIR_POLICY_BLOCK, .ack_min = WEIR_ACK_NONE, .event_max = 4096,
-					       .log_bytes = setup->log_bytes, .streams_max = setup->sessions,
+					       .log_bytes = setup->log_bytes, .streams_max = setup->sessions + setup->guests,
 					       .owner = rig->owner, .groups = rig->groups, .group_count = setup->groups };
 	rig->by_id[0] = UINT32_MAX;
 	rig->snapshot = (struct weir_snapshot){ .revision = 1, .topics = &rig->topic, .topic_count = 1, .by_id = rig->by_id,
@@ -431,8 +456,9 @@ static void engine_start(struct weir_rig *rig)
 	while (sessions_max < rig->clients)
 		sessions_max *= 2;
 	const struct weir_engine_config config = {
-		.workers = 1, .sessions_max = sessions_max, .shards_max = rig->setup.shards, .topics_max = 4, .groups_max = 8,
-		.members_max = 4, .park_frames = 256, .behind_frames = WEIR_BEHIND_FRAMES, .reassembly_slots = 4,
+		.workers = 1, .sessions_max = sessions_max, .shards_max = rig->setup.shards, .topics_max = 4,
+		.groups_max = 2 * WEIR_RIG_GROUPS_MAX, .members_max = 4, .park_frames = 256,
+		.behind_frames = WEIR_BEHIND_FRAMES, .reassembly_slots = 4,
 		.reassembly_bytes = 1 << 16, .secret = { 1 }, .router = 2, .node = -1, .row = rig->worker_row,
 		.limits = { .frame_size = WEIR_RIG_FRAME_SIZE, .window_frames = 1024, .ping_ms = 500, .lease_ms = 600000,
 			    .dedup_window_ms = 600000 },
@@ -452,7 +478,7 @@ static void clients_greet(struct weir_rig *rig)
 	for (uint32_t i = 0; i < WEIR_RIG_ARRIVALS; i++)
 		rig->arrival_paths[i] = (struct weir_path){ .family = AF_INET, .remote_port = 1000, .local_port = 9347 };
 	for (uint32_t client = 0; client < rig->clients; client++) {
-		hello_put(rig, client, 0);
+		weir_rig_hello_put(rig, client, 100u + client, 0);
 		if (rig->arrival_count == HELLOS || client == rig->clients - 1) {
 			turn(rig);
 			turn(rig);
@@ -464,10 +490,10 @@ static void streams_open(struct weir_rig *rig)
 {
 	uint32_t count = rig->setup.sessions * rig->setup.shards;
 	for (uint32_t i = 0; i < count; i++) {
-		struct weir_frame_header *frame = client_frame_begin(rig, WEIR_KIND_OPEN, i / rig->setup.shards);
+		struct weir_frame_header *frame = weir_rig_frame_begin(rig, WEIR_KIND_OPEN, i / rig->setup.shards);
 		frame->shard = (uint16_t)(i % rig->setup.shards);
 		*(struct weir_open *)(frame + 1) = (struct weir_open){ .request = i, .level = WEIR_ACK_ROUTED };
-		frame_end(rig, frame, sizeof(struct weir_open));
+		weir_rig_frame_end(rig, frame, sizeof(struct weir_open));
 		if (rig->arrival_count == HELLOS || i == count - 1)
 			turn(rig);
 	}
@@ -488,12 +514,12 @@ static uint32_t assigned(const struct weir_rig *rig)
 static void groups_join(struct weir_rig *rig)
 {
 	for (uint32_t group = 0; group < rig->setup.groups; group++) {
-		struct weir_frame_header *frame = client_frame_begin(rig, WEIR_KIND_JOIN, rig->setup.sessions + group);
+		struct weir_frame_header *frame = weir_rig_frame_begin(rig, WEIR_KIND_JOIN, rig->setup.sessions + group);
 		struct weir_join join = { .request = 1, .topic = "positions" };
 		memcpy(join.group, rig->groups[group].name, sizeof(join.group));
 		memcpy(frame + 1, &join, sizeof(join));
 		frame->topic = 0;
-		frame_end(rig, frame, sizeof(join));
+		weir_rig_frame_end(rig, frame, sizeof(join));
 	}
 	uint32_t all = rig->setup.groups * rig->setup.shards;
 	// What found no room to go out goes out again after a while.
@@ -554,7 +580,7 @@ struct weir_rig *weir_rig_create(const struct weir_rig_setup *setup)
 		files.rlim_cur = files.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &files);
 	}
-	rig->clients = setup->sessions + setup->groups;
+	rig->clients = setup->sessions + setup->groups + setup->guests;
 	rig->worker_row = take(1, sizeof(*rig->worker_row));
 	rig->shard_rows = take(setup->shards, sizeof(*rig->shard_rows));
 	rig->group_rows = take(setup->groups * setup->shards, sizeof(*rig->group_rows));

@@ -9,6 +9,7 @@
 
 #include "dataplane/core/engine.h"
 #include "dataplane/core/shard.h"
+#include "wire/frame.h"
 
 #define WEIR_RIG_BURST_MAX 512u    // frames in one turn: the kernel UDP port's, those of a DPDK device give 128
 #define WEIR_RIG_ARRIVALS 640u     // of a turn: the burst and reports
@@ -19,7 +20,7 @@
 #define WEIR_RIG_KEYS 64u          // a shard
 #define WEIR_RIG_SHARDS_MAX 1024u
 #define WEIR_RIG_SESSIONS_MAX 10000u
-#define WEIR_RIG_GROUPS_MAX 6u
+#define WEIR_RIG_GROUPS_MAX 16u
 #define WEIR_RIG_STREAMS_MAX (1u << 18) // sessions times shards
 
 struct weir_rig_setup {
@@ -31,6 +32,8 @@ struct weir_rig_setup {
 	uint32_t train;    // frames of one session, one behind the other
 	uint32_t burst;    // frames of a turn
 	uint64_t log_bytes;
+	uint64_t first_log_bytes; // of shard 0; 0: as the others
+	uint32_t guests;     // clients that have a session and nothing else
 	bool is_link;        // no CRC over bodies
 	bool is_clock_virtual; // every turn takes the same time: instruction counts repeat
 };
@@ -53,6 +56,7 @@ struct weir_rig_receiving {
 	uint32_t term;
 	bool is_assigned;
 	bool is_report_due;
+	bool is_hoarded; // received and not settled
 };
 
 struct weir_rig_slot {
@@ -74,10 +78,11 @@ struct weir_rig {
 	struct weir_snapshot snapshot;
 	uint32_t by_id[2];
 	uint16_t *owner;                     // [shards]
-	uint32_t clients;                    // producers, then consumers
+	uint32_t clients;                    // producers, then consumers, then guests
 	uint64_t *sessions;                  // [clients] ids
 	struct weir_rig_producing *producing; // [sessions * shards], session * shards + shard
 	struct weir_rig_receiving *receiving; // [groups * shards], group * shards + shard
+	struct weir_rig_producing guest;     // what a guest opened last
 	uint64_t *keys;                      // [shards * WEIR_RIG_KEYS]
 	uint16_t *reports_due;               // [groups * shards] shards
 	uint32_t report_count[WEIR_RIG_GROUPS_MAX];
@@ -107,6 +112,13 @@ void weir_rig_destroy(struct weir_rig *rig);
 uint64_t weir_rig_clock_ns(void);
 // The clock of the next turn: the machine's without clients_ns, or one that goes on by the same step.
 uint64_t weir_rig_now(struct weir_rig *rig);
+
+// One frame of that kind, its body to be filled; `body_length` bytes of it are sealed.
+struct weir_frame_header *weir_rig_frame_begin(struct weir_rig *rig, enum weir_kind kind, uint32_t client);
+void weir_rig_frame_end(struct weir_rig *rig, struct weir_frame_header *frame, uint32_t body_length);
+void weir_rig_hello_put(struct weir_rig *rig, uint32_t client, uint64_t nonce, uint64_t cookie);
+// A full frame of events from producing->next on, whatever its credit.
+void weir_rig_events_put(struct weir_rig *rig, uint32_t client, const struct weir_rig_producing *producing, uint32_t shard);
 
 // A burst of publish frames, as far as credit goes; the reports that are due.
 void weir_rig_publish(struct weir_rig *rig);
