@@ -57,6 +57,13 @@ static void router_watch(struct publisher *publisher)
 }
 
 // 0, CAT_FAILED, or -EMSGSIZE with nothing said. Waits for credit; a signal ends the wait unpublished.
+static int topic_refused(const struct cat_options *options, unsigned reason)
+{
+	char what[80];
+	snprintf(what, sizeof(what), "topic %s", options->topic);
+	return cat_refused(options, what, reason);
+}
+
 static int event_publish(struct publisher *publisher, const struct weir_event *event)
 {
 	for (;;) {
@@ -73,8 +80,7 @@ static int event_publish(struct publisher *publisher, const struct weir_event *e
 		if (error == -EPROTO) {
 			struct weir_producer_counts counts;
 			weir_producer_counts(publisher->producer, &counts);
-			return cat_fail(publisher->options, "topic %s: refused: %s", publisher->options->topic,
-					weir_refusal_text(counts.last_refusal));
+			return topic_refused(publisher->options, counts.last_refusal);
 		}
 		if (error != -EAGAIN && error != -ENOTCONN)
 			return cat_fail(publisher->options, "topic %s: %s", publisher->options->topic, strerror(-error));
@@ -385,8 +391,6 @@ static int topic_wait(const struct publisher *publisher)
 	if (error == -ETIMEDOUT && cat_stopped())
 		return CAT_FAILED;
 	weir_producer_counts(producer, &counts);
-	char what[80];
-	snprintf(what, sizeof(what), "topic %s", options->topic);
 	switch (error) {
 	case 0:
 		return 0;
@@ -394,10 +398,10 @@ static int topic_wait(const struct publisher *publisher)
 		return cat_fail(options, "topic %s: not in the router's topology; add it and apply", options->topic);
 	case -ETIMEDOUT:
 		if (weir_producer_refusal(producer))
-			return cat_refused(options, what, weir_producer_refusal(producer));
+			return topic_refused(options, weir_producer_refusal(producer));
 		return cat_no_answer(options, publisher->weir);
 	case -EPROTO:
-		return cat_refused(options, what, counts.last_refusal);
+		return topic_refused(options, counts.last_refusal);
 	default:
 		return cat_fail(options, "%s: %s", options->router, strerror(-error));
 	}
@@ -431,6 +435,8 @@ static int verdict(const struct publisher *publisher, const struct weir_producer
 		cat_fail(options, "topic %s: %llu of %llu events refused: %s", options->topic,
 			 (unsigned long long)counts->refused, (unsigned long long)counts->published,
 			 weir_refusal_text(counts->last_refusal));
+	else if (counts->last_refusal)
+		topic_refused(options, counts->last_refusal);
 	if (unknown)
 		cat_fail(options, "topic %s: %llu of %llu events without acknowledgement: they may have been routed or not",
 			 options->topic, (unsigned long long)unknown, (unsigned long long)counts->published);
