@@ -6,7 +6,7 @@ import os
 from judge import check, check_equal, check_ledger
 from lab import program, topic, wait_until
 
-SECONDS = 5
+SECONDS = 2
 
 
 class Publisher:
