@@ -170,6 +170,11 @@ void consumers_joined(struct weir_core *core, const struct weir_frame_header *fr
 	struct weir_consumer *consumer = consumer_of_request(core, joined->request);
 	if (!consumer || joined->shards == 0 || joined->shards > WEIR_SHARDS_MAX || joined->event_max > WEIR_EVENT_LIMIT)
 		return;
+	if (joined->mode != WEIR_MODE_KEYED) {
+		core->statistics.frames_bad++;
+		consumer->refusal = WEIR_R_NOT_OFFERED;
+		return;
+	}
 	// Another group of the name: it ended and came again.
 	if (consumer->state == CONSUMER_MEMBER && consumer->group != joined->group)
 		assignments_end(consumer);

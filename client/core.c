@@ -233,6 +233,9 @@ static void session_input(struct weir_core *core, struct weir_frame_header *fram
 	case WEIR_KIND_BYE:
 		session_lost(core, core->now_ns);
 		break;
+	case WEIR_KIND_SETTLED: // not agreed on
+		core->statistics.frames_bad++;
+		break;
 	}
 }
 

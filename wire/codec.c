@@ -8,6 +8,7 @@
 #include "wire/shape.h"
 
 #define HEADER_SIZE ((uint32_t)sizeof(struct weir_frame_header))
+#define RUN_FLAGS (WEIR_RUN_UNCHECKED | WEIR_RUN_LOCAL) // of what is built: others would be understood by half
 #define HEADER_SEALED_SIZE ((uint32_t)__builtin_offsetof(struct weir_frame_header, crc))
 
 static inline const uint8_t *body_of(const struct weir_frame_header *frame)
@@ -176,6 +177,8 @@ static enum weir_reason deliver_fragment_check(const struct weir_frame_header *f
 	enum weir_reason reason = weir_fragment_shape(fragment, size);
 	if (reason != WEIR_R_NONE)
 		return reason;
+	if (run->flags & ~RUN_FLAGS)
+		return WEIR_R_FLAGS;
 	if (run->length != weir_pad8(fragment->total))
 		return WEIR_R_LENGTH;
 	bool is_last = fragment->offset + size - sizeof(*fragment) == run->length;
@@ -219,6 +222,8 @@ static enum weir_reason runs_check(const struct weir_frame_header *frame)
 	for (uint32_t i = 0; i < frame->count; i++) {
 		const struct weir_run_header *run = (const void *)(body + at);
 		at += sizeof(*run);
+		if (run->flags & ~RUN_FLAGS)
+			return WEIR_R_FLAGS;
 		if (!(run->flags & WEIR_RUN_UNCHECKED) && weir_crc32c(0, body + at, run->length) != run->crc)
 			return WEIR_R_CRC;
 		at += run->length;

@@ -53,6 +53,8 @@ enum weir_kind {
 	WEIR_KIND_REVOKED = 25,   // C  body weir_revoke; header topic, shard, stream; seq: offsets below were handed out
 	WEIR_KIND_LEAVE = 26,     // C  body weir_leave
 	WEIR_KIND_LEFT = 27,      // R  body weir_leave
+	WEIR_KIND_SETTLE = 28,    // C  weir_settle_entry[count]; WEIR_OFFER_SETTLE
+	WEIR_KIND_SETTLED = 29,   // R  weir_settled_entry[count]; WEIR_OFFER_SETTLE
 	WEIR_KIND_LIMIT
 };
 
@@ -64,7 +66,9 @@ enum weir_kind {
 #define WEIR_FLAG_IN_PLACE 0x0010u    // assign: the log may be read where it lies; a weir_assign_place follows the body
 #define WEIR_FLAG_LATER 0x0020u       // publish: the sender goes on without an acknowledgement, which may come later
 #define WEIR_FLAG_WORKING 0x0040u     // ping: the client is at work on what it was handed, however long it settles nothing
-#define WEIR_FLAGS_KNOWN 0x007fu
+#define WEIR_FLAG_PICKED 0x0040u      // deliver: handed to one taker of a group of mode `any`; WEIR_OFFER_SETTLE
+#define WEIR_FLAG_SEALED 0x0080u      // 16 bytes of tag end the body; WEIR_OFFER_SEALED, and version 2 alone
+#define WEIR_FLAGS_KNOWN 0x00ffu
 
 // Acknowledgement levels, never blurred: higher is stronger.
 enum weir_ack_level {
@@ -117,6 +121,8 @@ _Static_assert(sizeof(struct weir_attribute_header) == 4, "attribute layout");
 
 #define WEIR_RUN_UNCHECKED 0x0001u // run: crc is 0 and means nothing, the events came over a port of integrity `link`, a lane
 #define WEIR_RUN_LOCAL 0x0002u     // run: over a lane; in the log alone, summed before it leaves the machine
+#define WEIR_RUN_SPARSE 0x0004u    // run: on the wire alone, offsets are left out as `skip` and `span` say; WEIR_OFFER_SPARSE
+#define WEIR_RUN_FOR_GROUP 0x0008u // run: in the log alone, only `for_group` sees it
 
 // 40 bytes in front of the events of one appended frame, in the shard log and in deliver frames alike, so that the
 // router sends log bytes as they lie.
@@ -128,8 +134,16 @@ struct weir_run_header {
 	uint32_t crc;       // CRC32C of those bytes
 	uint16_t count;     // events
 	uint16_t flags;     // WEIR_RUN_*
-	uint32_t reserved;  // zero
+	union {             // zero without flag SPARSE or FOR_GROUP, which never come together
+		uint32_t for_group; // FOR_GROUP
+		struct {
+			uint16_t skip; // SPARSE: offsets passed over before it, from the end of the run before or `from` on
+			uint16_t span; // SPARSE: offsets it reaches over, at least count
+		} WEIR_WIRE;
+	} WEIR_WIRE;
 } WEIR_WIRE;
+_Static_assert(__builtin_offsetof(struct weir_run_header, for_group) == 36, "run header layout");
+_Static_assert(__builtin_offsetof(struct weir_run_header, span) == 38, "run header layout");
 _Static_assert(sizeof(struct weir_run_header) == 40, "run header layout");
 
 // In front of the bytes of a fragment. Fragments of an event share its sequence (publish) or offset (deliver).
@@ -146,8 +160,10 @@ struct weir_delivery {
 	uint64_t to;
 	uint64_t charge_from; // credit charged in this term before this frame, bytes, see weir_charge()
 	uint32_t term;
-	uint32_t reserved;
+	uint16_t attempt; // WEIR_OFFER_SETTLE: how often its first event was handed out before
+	uint16_t reserved;
 } WEIR_WIRE;
+_Static_assert(__builtin_offsetof(struct weir_delivery, attempt) == 20, "delivery layout");
 _Static_assert(sizeof(struct weir_delivery) == 24, "delivery layout");
 
 // What a delivery costs on top of the events, in the frames of this version: a publisher leaves as much room as its router's
@@ -268,6 +284,10 @@ enum weir_policy {
 	WEIR_POLICY_DROP_OLD = 2,
 };
 
+#define WEIR_TOPIC_EXCLUSIVE 0x01u // one writer at a time
+#define WEIR_TOPIC_JOURNALED 0x02u // outlives the router
+#define WEIR_TOPIC_TTL 0x04u       // events end by age
+
 // Followed by count bytes: the worker of each shard from first_shard on. Worker w listens on the port the client
 // talks to, minus the number of the session's home worker, plus w, at the same address (when it listens at all:
 // a session is always answered where it was opened).
@@ -281,7 +301,8 @@ struct weir_topic_info {
 	uint8_t policy;       // enum weir_policy
 	uint8_t ack_min;      // enum weir_ack_level: least level the topic asks for
 	uint8_t ack_max;      // strongest level it offers
-	uint8_t reserved[5];
+	uint8_t flags;        // WEIR_TOPIC_*
+	uint8_t reserved[4];
 	char name[WEIR_NAME_SIZE];
 } WEIR_WIRE;
 _Static_assert(sizeof(struct weir_topic_info) == 104, "topic info layout");
@@ -294,9 +315,13 @@ struct weir_open {
 	uint64_t request; // echoed; grows with every opening of the stream in a session, the same in its repetitions
 	uint64_t epoch;   // that of the hello, or higher; 0: the producer is anonymous
 	uint8_t level;    // enum weir_ack_level, fixed for the stream's life
-	uint8_t reserved[7];
+	uint8_t reserved[3];
+	uint32_t for_group; // WEIR_OFFER_FOR_GROUP: only this group sees the stream; 0: all do
 } WEIR_WIRE;
+_Static_assert(__builtin_offsetof(struct weir_open, for_group) == 20, "open layout");
 _Static_assert(sizeof(struct weir_open) == 24, "open layout");
+
+#define WEIR_OPENED_RECOVERED 0x01u // `next` is what is durable of earlier lives of the router, `incarnation` the new one's
 
 struct weir_opened {
 	uint64_t request;
@@ -304,7 +329,8 @@ struct weir_opened {
 	uint64_t limit;       // credit: sequences below this may be sent
 	uint64_t incarnation; // of the shard's log
 	uint8_t level;
-	uint8_t reserved[7];
+	uint8_t flags; // WEIR_OPENED_*
+	uint8_t reserved[6];
 } WEIR_WIRE;
 _Static_assert(sizeof(struct weir_opened) == 40, "opened layout");
 
@@ -315,6 +341,7 @@ _Static_assert(sizeof(struct weir_close) == 8, "close layout");
 
 #define WEIR_ACK_NACK 0x0001u // events [next, have) are missing although later ones arrived: send them again
 #define WEIR_ACK_FULL 0x0002u // the log is full, the stream waits for its turn
+#define WEIR_ACK_SAFE 0x0004u // never with NACK: everything below `have` is at the stream's level; WEIR_OFFER_DURABLE
 
 struct weir_ack_entry {
 	uint32_t topic;
@@ -356,14 +383,24 @@ struct weir_join {
 } WEIR_WIRE;
 _Static_assert(sizeof(struct weir_join) == 144, "join layout");
 
+enum weir_group_mode {
+	WEIR_MODE_KEYED = 0,
+	WEIR_MODE_ANY = 1, // WEIR_OFFER_SETTLE
+};
+
 struct weir_joined {
 	uint64_t request;
 	uint32_t group;
 	uint32_t shards;    // of the topic
 	uint32_t event_max; // bytes
+	uint8_t mode;       // enum weir_group_mode
+	uint8_t retries;    // 1: rejected events come again
+	uint16_t attempts;  // most of them; 0: no limit
+	uint32_t deadline_ms; // an event handed out is due again after it; 0: never
 	uint32_t reserved;
 } WEIR_WIRE;
-_Static_assert(sizeof(struct weir_joined) == 24, "joined layout");
+_Static_assert(sizeof(struct weir_joined) == 32, "joined layout");
+_Static_assert(__builtin_offsetof(struct weir_joined, attempts) == 22, "joined layout");
 
 // Repeated until a report of the term arrives. header.stream is the delivery's handle.
 struct weir_assign {
@@ -412,6 +449,46 @@ struct weir_revoke {
 	uint32_t term;
 } WEIR_WIRE;
 _Static_assert(sizeof(struct weir_revoke) == 16, "revoke layout");
+
+enum weir_settle_verb {
+	WEIR_SETTLE_ACK = 1,
+	WEIR_SETTLE_REJECT = 2,
+	WEIR_SETTLE_EXTEND = 3,
+	WEIR_SETTLE_RELEASE = 4,
+};
+
+// Applied in the order of `number`: a gap stops, repetitions are answered.
+struct weir_settle_entry {
+	uint32_t topic;
+	uint16_t shard;
+	uint16_t verb; // enum weir_settle_verb
+	uint32_t stream;
+	uint32_t term;
+	uint32_t group;
+	uint32_t number;
+	uint64_t first;    // offset of bit 0 of the mask
+	uint64_t mask;
+	uint32_t value_ms; // reject: delay at least; extend: from now on
+	uint16_t reason;   // reject: enum weir_reason
+	uint16_t reserved;
+} WEIR_WIRE;
+_Static_assert(sizeof(struct weir_settle_entry) == 48, "settle layout");
+_Static_assert(__builtin_offsetof(struct weir_settle_entry, mask) == 32, "settle layout");
+
+#define WEIR_SETTLED_GONE 0x0001u // moved to the dead-letter topic
+
+struct weir_settled_entry {
+	uint32_t topic;
+	uint16_t shard;
+	uint16_t flags; // WEIR_SETTLED_*
+	uint32_t stream;
+	uint32_t term;
+	uint32_t group;
+	uint32_t number;   // all up to it are applied
+	uint32_t stale;    // events of them that were no more this taker's
+	uint32_t delay_ms; // of a keyed reject: comes again after it
+} WEIR_WIRE;
+_Static_assert(sizeof(struct weir_settled_entry) == 32, "settled layout");
 
 // leave: ends this membership and no other. left: it is over, or there is none of that name.
 struct weir_leave {

@@ -66,6 +66,8 @@ static const struct weir_kind_rule WEIR_KIND_RULES[WEIR_KIND_LIMIT] = {
 	[WEIR_KIND_REVOKED] = { WEIR_FROM_CLIENT, WEIR_BODY_FIXED, sizeof(struct weir_revoke), 0 },
 	[WEIR_KIND_LEAVE] = { WEIR_FROM_CLIENT, WEIR_BODY_FIXED, sizeof(struct weir_leave), 0 },
 	[WEIR_KIND_LEFT] = { WEIR_FROM_ROUTER, WEIR_BODY_FIXED, sizeof(struct weir_leave), 0 },
+	[WEIR_KIND_SETTLE] = { WEIR_FROM_CLIENT, WEIR_BODY_ENTRIES, sizeof(struct weir_settle_entry), 0 },
+	[WEIR_KIND_SETTLED] = { WEIR_FROM_ROUTER, WEIR_BODY_ENTRIES, sizeof(struct weir_settled_entry), 0 },
 };
 
 // `size` bytes in all: the prefix, then bytes padded to 8 that stay within the padded event. The caller made sure that

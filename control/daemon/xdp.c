@@ -18,6 +18,8 @@ static const char *const KINDS[WEIR_KIND_LIMIT] = {
 	[WEIR_KIND_REPORT] = "report",   [WEIR_KIND_REVOKE] = "revoke",
 	[WEIR_KIND_REVOKED] = "revoked", [WEIR_KIND_LEAVE] = "leave",
 	[WEIR_KIND_LEFT] = "left",
+	[WEIR_KIND_SETTLE] = "settle",
+	[WEIR_KIND_SETTLED] = "settled",
 };
 
 static json_t *count_json(const struct weir_guard_count *count)

@@ -248,6 +248,8 @@ __attribute__((noinline)) static enum weir_reason session_receive(struct weir_en
 		echo(engine, session, frame, WEIR_KIND_BYE);
 		weir_session_end(engine, session);
 		return WEIR_R_NONE;
+	case WEIR_KIND_SETTLE:
+		return WEIR_R_NOT_OFFERED;
 	default:
 		return WEIR_R_KIND;
 	}

@@ -132,7 +132,7 @@ static inline void run_write(struct place *place, const struct weir_run_header *
 	to->crc = run->crc;
 	to->count = run->count;
 	to->flags = run->flags;
-	to->reserved = 0;
+	to->for_group = 0;
 	place->head += size;
 	place->head_offset += run->count;
 	if (place->is_far)

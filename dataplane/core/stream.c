@@ -534,9 +534,11 @@ static void take_over(struct weir_shard *shard, struct weir_stream *stream, cons
 	stream->nack_next = 0;
 }
 
-// The level that is agreed on; LEVEL when it cannot be.
+// The level that is agreed on; LEVEL when it cannot be, NOT_OFFERED for a stream of another kind.
 static enum weir_reason level_of(const struct weir_shard *shard, const struct weir_open *open, uint8_t *level)
 {
+	if (open->for_group)
+		return WEIR_R_NOT_OFFERED;
 	*level = open->level < shard->ack_min ? (uint8_t)shard->ack_min : open->level;
 	return *level <= WEIR_ACK_ROUTED ? WEIR_R_NONE : WEIR_R_LEVEL;
 }

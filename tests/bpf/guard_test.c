@@ -106,6 +106,7 @@ Test(guard, every_kind_of_a_client_is_redirected)
 		{ WEIR_KIND_REPORT, 3, 3 * sizeof(struct weir_report_entry) },
 		{ WEIR_KIND_REVOKED, 0, sizeof(struct weir_revoke) },
 		{ WEIR_KIND_LEAVE, 0, sizeof(struct weir_leave) },
+		{ WEIR_KIND_SETTLE, 2, 2 * sizeof(struct weir_settle_entry) },
 	};
 	for (uint32_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
 		struct packet packet = packet_frame(PORT, CASES[i].kind, CASES[i].count, CASES[i].body);
@@ -332,6 +333,7 @@ Test(guard, kinds_that_a_router_never_receives_are_dropped)
 					 WEIR_KIND_DELIVER,
 					 WEIR_KIND_REVOKE,
 					 WEIR_KIND_LEFT,
+					 WEIR_KIND_SETTLED,
 					 WEIR_KIND_LIMIT,
 					 255 };
 	struct packet packet = packet_frame(PORT, WEIR_KIND_PING, 0, 0);

@@ -12,9 +12,9 @@ import sys
 SESSION, ROUTER, NONCE, COOKIE = 0x1122334455667788, 0xa1a2a3a4a5a6a7a8, 0x0102030405060708, 0x5152535455565758
 SENT_NS, TOPIC, GROUP, STREAM, TERM = 1700000000123456789, 7, 3, 5, 9
 INCARNATION, PRODUCER, REQUEST, MEMBER = 0xc0c1c2c3c4c5c6c7, 0xb0b1b2b3b4b5b6b7, 42, 40
-FRAGMENT, REDELIVERED, HEADER_ONLY, LATER, WORKING = 1, 2, 8, 32, 64
+FRAGMENT, REDELIVERED, HEADER_ONLY, LATER, WORKING, PICKED, SEALED = 1, 2, 8, 32, 64, 64, 128
 KINDS = ('HELLO CHALLENGE WELCOME PING PONG BYE ERROR METADATA TOPIC OPEN OPENED PUBLISH PROBE ACK REFUSE SKIP CLOSE '
-         'CLOSED JOIN JOINED ASSIGN DELIVER REPORT REVOKE REVOKED LEAVE LEFT').split()
+         'CLOSED JOIN JOINED ASSIGN DELIVER REPORT REVOKE REVOKED LEAVE LEFT SETTLE SETTLED').split()
 FULL, NO_STREAM, SIZE, ABANDONED = 30, 21, 26, 38
 
 
@@ -111,6 +111,8 @@ def stream_frames():
     ok = 'client none events 4 65536 none'
     yield 'open', 'client none', 'open shard 1 of the topic, level routed', \
         frame('OPEN', struct.pack('<QQB7x', REQUEST, 0, 1), topic=TOPIC, shard=1)
+    yield 'open-for-group', 'client none', 'the same for group 3 alone', \
+        frame('OPEN', struct.pack('<QQB3xI', REQUEST, 0, 1, GROUP), topic=TOPIC, shard=1)
     yield 'opened', 'router none', 'the stream exists, next 100, credit up to 5000', \
         frame('OPENED', struct.pack('<QQQQB7x', REQUEST, 100, 5000, INCARNATION, 1), **place)
     yield 'publish', ok, 'three events, the third with attributes source and correlation', \
@@ -179,8 +181,8 @@ def delivery_frames():
     runs = [run(three, 3, 100), run(event(key, b'fourth'), 1, 103)]
     yield 'join', 'client none', 'join group writers; the membership began with request 40', \
         frame('JOIN', struct.pack('<QQ', REQUEST, MEMBER) + name('positions') + name('writers'))
-    yield 'joined', 'router none', 'member of group 3', \
-        frame('JOINED', struct.pack('<QIII4x', REQUEST, GROUP, 4, 65536), topic=TOPIC)
+    yield 'joined', 'router none', 'member of group 3: keyed, at most 5 attempts, 30 s each', \
+        frame('JOINED', struct.pack('<QIIIBBHI4x', REQUEST, GROUP, 4, 65536, 0, 0, 5, 30000), topic=TOPIC)
     yield 'assign', 'router none', 'term 9 of shard 1 begins at offset 1000; offsets below 1010 may come a second time', \
         frame('ASSIGN', struct.pack('<QQQQIII4x', INCARNATION, 1000, 1010, MEMBER, GROUP, TERM, 3000), **place)
     yield 'deliver', 'router none', 'offsets 1000 to 1003 in two runs', deliver(1000, 1004, runs)
@@ -202,6 +204,12 @@ def delivery_frames():
     yield 'revoked', 'client none', 'settled up to 1002, nothing of term 9 follows', \
         frame('REVOKED', struct.pack('<QII', 1002, GROUP, TERM), **place)
     yield 'leave', 'client none', 'end membership 40', frame('LEAVE', struct.pack('<QQI4x', REQUEST + 1, MEMBER, GROUP))
+    yield 'settle', 'client none', 'offsets 1000 and 1002 are done, 1001 is to come again after 500 ms', \
+        frame('SETTLE', b''.join((
+        struct.pack('<IHHIIIIQQIHH', TOPIC, 1, 1, STREAM, TERM, GROUP, 1, 1000, 5, 0, 0, 0),
+        struct.pack('<IHHIIIIQQIHH', TOPIC, 1, 2, STREAM, TERM, GROUP, 2, 1001, 1, 500, 57, 0))), 2)
+    yield 'settled', 'router none', 'all up to number 2 is applied', \
+        frame('SETTLED', struct.pack('<IHHIIIIII', TOPIC, 1, 0, STREAM, TERM, GROUP, 2, 0, 500), 1)
     yield 'left', 'router none', 'membership 40 is over, as was asked', \
         frame('LEFT', struct.pack('<QQI4x', REQUEST + 1, MEMBER, GROUP))
     yield 'left-unasked', 'router none', 'membership 40 is over: its group ended', \
@@ -215,7 +223,7 @@ def bad_headers():
     yield 'bad-magic', 'client magic', 'magic 0x4558', frame('PING', magic=0x4558)
     yield 'bad-version', 'client version', 'version 2', frame('PING', version=2)
     yield 'bad-kind-zero', 'client kind', 'kind 0', frame(0)
-    yield 'bad-kind-unknown', 'client kind', 'kind 28', frame(28)
+    yield 'bad-kind-unknown', 'client kind', 'kind 30', frame(30)
     yield 'bad-kind-direction', 'client kind', 'a PONG from a client', frame('PONG')
     yield 'bad-kind-direction-router', 'router kind', 'a PING from the router', ping
     yield 'bad-length-more', 'client length', 'one byte more than body_length says', ping + b'\0'
@@ -233,6 +241,10 @@ def bad_headers():
     yield 'bad-flags', 'client flags', 'a PING with REDELIVERED', frame('PING', flags=REDELIVERED)
     yield 'bad-flags-unknown', 'client flags', 'flag 16', frame('PUBLISH', event(1, b''), 1, 16)
     yield 'bad-flags-working', 'client flags', 'a PROBE of somebody at work', frame('PROBE', flags=WORKING)
+    yield 'bad-flags-sealed', 'client flags', 'a PING with SEALED in version 1', frame('PING', bytes(16), flags=SEALED)
+    yield 'bad-flags-picked', 'router flags', 'a picked delivery, which nobody agreed on', deliver(1004, 1004, (), PICKED)
+    yield 'bad-flags-run', 'router flags', 'a sparse run, which nobody agreed on', \
+        deliver(1000, 1003, [run(events_of_shard_1(), 3, 100, 4)])
     yield 'bad-flags-later', 'client flags', 'a PROBE whose acknowledgement may come later', frame('PROBE', flags=LATER)
     yield 'bad-crc', 'client crc', 'the last bit of the checksum turned', corrupt(ping, 47, 128)
     yield 'bad-crc-header', 'client crc', 'a bit of the session turned', corrupt(ping, 8)

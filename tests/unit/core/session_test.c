@@ -100,6 +100,24 @@ Test(session, agrees_with_every_client_on_what_both_can)
 	cr_expect_eq(agreed(&clients[2]), WEIR_OFFER_SPARSE | WEIR_OFFER_DURABLE);
 }
 
+Test(session, what_was_not_offered_is_refused_by_that_name)
+{
+	struct rig_client client;
+	rig_client_init(rig, &client, 0, 1);
+	rig_connect(&client);
+	struct weir_frame_header settle = { .kind = WEIR_KIND_SETTLE, .count = 1 };
+	const struct weir_settle_entry entry = { .topic = RIG_TOPIC, .verb = WEIR_SETTLE_ACK, .number = 1, .mask = 1 };
+	rig_send(&client, &settle, &entry, sizeof(entry));
+	cr_expect_eq(refused(WEIR_R_NOT_OFFERED), 1);
+	struct weir_frame_header header = { .kind = WEIR_KIND_OPEN, .topic = RIG_TOPIC };
+	const struct weir_open open = { .request = 7, .level = WEIR_ACK_ROUTED, .for_group = 3 };
+	rig_send(&client, &header, &open, sizeof(open));
+	rig_run(rig);
+	cr_expect_eq(rig_count(&client, WEIR_KIND_OPENED), 0);
+	const struct weir_refuse_entry *refusal = (const void *)(rig_last(&client, WEIR_KIND_REFUSE) + 1);
+	cr_expect(refusal->reason == WEIR_R_NOT_OFFERED && refusal->sequence == 7);
+}
+
 Test(session, the_same_nonce_from_the_same_address_gets_the_same_welcome)
 {
 	struct rig_client client;
