@@ -6,7 +6,8 @@ import struct
 import sys
 import time
 
-from weir import ASSIGN, DELIVER, ERROR, FRAGMENT, JOIN, JOINED, LEAVE, LEFT, REPORT, REVOKE, REVOKED, Session, crc32c, field
+from weir import (ASSIGN, DELIVER, ERROR, FRAGMENT, JOIN, JOINED, LEAVE, LEFT, REPORT, REVOKE, REVOKED, Lost, Session, crc32c,
+                  field)
 
 CREDIT = 1 << 18  # bytes each shard may have under way; all together less than the socket's buffer
 
@@ -80,13 +81,18 @@ class Consumer:  # section 11
         self.was_member, self.is_leaving = False, False
         self.deliveries = {}  # by shard
         while self.group is None:
-            self.step()
+            self.advance()
 
     def join(self, now):  # every repetition has a number of its own; the first of a membership is its name
         self.request = self.session.number()
         self.member = self.member or self.request
         self.session.send(JOIN, struct.pack('<QQ', self.request, self.member) + self.names)
         self.due, self.wait_s = now + self.wait_s, min(2 * self.wait_s, 2)
+
+    def again(self):  # a lost session takes the membership and the terms with it
+        self.session.again()
+        self.deliveries.clear()
+        self.member, self.due, self.wait_s = 0, 0.0, 0.1
 
     def quiet(self, now):  # a member that hears nothing of its group asks by its join whether it is one
         self.due, self.wait_s = now + 2 * self.session.ping_s, 0.1
@@ -135,6 +141,13 @@ class Consumer:  # section 11
         if is_mine:
             del self.deliveries[frame.shard]
 
+    def advance(self, write=None):
+        try:
+            return self.step(write)
+        except Lost:
+            self.again()
+            return False
+
     def step(self, write=None):  # without write: settle, take nothing more. True when the router let go
         now = time.monotonic()
         if now >= self.due and not self.is_leaving:
@@ -159,11 +172,14 @@ class Consumer:  # section 11
 
     def leave(self):
         end, self.is_leaving = time.monotonic() + 5, True
-        while time.monotonic() < end:
-            self.session.send(LEAVE, struct.pack('<QQI4x', self.session.number(), self.member, self.group or 0))
-            if self.step():
-                break
-        self.session.close()
+        try:
+            while time.monotonic() < end:
+                self.session.send(LEAVE, struct.pack('<QQI4x', self.session.number(), self.member, self.group or 0))
+                if self.step():
+                    break
+            self.session.close()
+        except Lost:  # there is nothing to leave any more
+            pass
 
 
 def main():
@@ -180,7 +196,7 @@ def main():
         sys.stdout.buffer.write(payload + b'\n')
 
     while left > 0 and not is_ended:
-        consumer.step(write)
+        consumer.advance(write)
         sys.stdout.flush()
     consumer.leave()
 

@@ -2,11 +2,13 @@
 # The smallest producer: publishes each line of standard input as an event, keyed by its first word, and returns when
 # all of them are in the router's log.  producer.py udp://HOST[:PORT] TOPIC < lines
 import collections
+import os
+import select
 import struct
 import sys
 import time
 
-from weir import ACK, CLOSE, CLOSED, FRAGMENT, OPEN, OPENED, PROBE, PUBLISH, REFUSE, Session, build, key_of, shard_of
+from weir import ACK, CLOSE, CLOSED, FRAGMENT, OPEN, OPENED, PROBE, PUBLISH, REFUSE, Lost, Session, build, key_of, shard_of
 
 
 WINDOW = 32  # frames of the session under way; the router may grant more in WELCOME, never less than this
@@ -14,15 +16,39 @@ WINDOW = 32  # frames of the session under way; the router may grant more in WEL
 
 class Stream:  # section 8: one (producer, topic, shard)
     def __init__(self, session, topic, shard):
-        frame = session.ask(OPEN, struct.pack('<QB7x', 0, 1), OPENED, topic=topic, shard=shard)
-        self.opened = frame.body[:8]  # this life of the stream
-        _, self.next, self.limit = struct.unpack_from('<QQQ', frame.body)
-        self.where = {'stream': frame.stream, 'topic': topic, 'shard': shard}
         self.session, self.events, self.size = session, [], 0
+        self.next, self.incarnation = self.open(topic, shard)
         self.unacknowledged = collections.deque()  # (end sequence, frame)
         self.kept, self.first = collections.deque(), self.next  # events that are not acknowledged, and the first one's sequence
         self.pieces, self.is_asked, self.vanished = 0, False, 0
         self.moved = self.repeated = time.monotonic()
+
+    def open(self, topic, shard):
+        frame = self.session.ask(OPEN, struct.pack('<QB7x', 0, 1), OPENED, topic=topic, shard=shard)
+        self.opened, self.router = frame.body[:8], self.session.router  # this life of the stream
+        self.where = {'stream': frame.stream, 'topic': topic, 'shard': shard}
+        _, following, self.limit, incarnation = struct.unpack_from('<QQQQ', frame.body)
+        return following, incarnation
+
+    def open_again(self, topic):  # in a new session: what is in doubt was appended, or is sent again, or unknown
+        router, silent_s = self.router, time.monotonic() - self.session.last_heard
+        following, incarnation = self.open(topic, self.where['shard'])
+        is_same = router == self.session.router and incarnation == self.incarnation and silent_s < self.session.dedup_window_s
+        self.incarnation, self.pieces, self.is_asked, self.vanished = incarnation, 0, False, 0
+        doubtful = 0
+        if is_same and self.first <= following <= self.next:
+            while self.first < following:
+                self.kept.popleft()
+                self.first += 1
+        else:  # another stream: numbers begin anew
+            doubtful = len(self.kept)
+            self.kept.clear()
+            self.first = self.next = following
+        self.unacknowledged = collections.deque(self.frames(self.first, list(self.kept)))
+        self.moved = self.repeated = time.monotonic()
+        for _, data in list(self.unacknowledged)[:8]:
+            self.session.send_frame(data)
+        return doubtful
 
     def add(self, key, payload):
         event = struct.pack('<IHBBQ', 16 + len(payload), 0, 0, 0, key) + payload
@@ -37,14 +63,14 @@ class Stream:  # section 8: one (producer, topic, shard)
             return
         end = self.next + len(self.events)
         while end > self.limit or sum(len(stream.unacknowledged) for stream in STREAMS.values()) >= WINDOW:
-            pump(self.session, self)
+            pump(self.session)
         fresh = list(self.frames(self.next, self.events))
         self.unacknowledged.extend(fresh)
         self.kept.extend(self.events)
         self.moved = time.monotonic()
+        self.next, self.events, self.size = end, [], 0
         for _, data in fresh:
             self.session.send_frame(data)
-        self.next, self.events, self.size = end, [], 0
 
     def frames(self, first, events):  # (end sequence, frame), none larger than the path carries; sections 9 and 10
         at, room, head = 0, SIZE[0] - self.session.overhead, {'session': self.session.id, **self.where}
@@ -106,24 +132,76 @@ SIZE = [0]  # of the largest frame that is sent: agreed, or less
 
 
 # Takes what the router says; repeats what streams wait for when nothing moves.
-def pump(session, stream):
-    frame = session.receive(0.1)
+def pump(session, wait_s=0.1):
+    frame = session.receive(wait_s)
     if frame is None:
         pass
     elif frame.kind == ACK:
         for topic, shard, flags, _, pieces, following, limit, _ in struct.iter_unpack('<IHHIIQQQ', frame.body):
             STREAMS[shard].acknowledge(following, limit, pieces)
-            if flags & 1 and shard == stream.where['shard']:  # NACK
-                stream.repeat()
+            if flags & 1:  # NACK
+                STREAMS[shard].repeat()
     elif frame.kind == REFUSE:
         for _, shard, reason, _, count, sequence, _ in struct.iter_unpack('<IHHIIQQ', frame.body):
             if reason not in (30, 31, 32, 33, 53, 54, 55):  # section 14, class retry: again later
                 sys.exit(f'refused {count} events from {sequence} of shard {shard}: reason {reason} of wire/reason.h')
-        time.sleep(0.01)
-        stream.repeat()
-    for each in STREAMS.values():
-        if each.is_stuck():
-            each.repeat()
+            time.sleep(0.01)
+            STREAMS[shard].repeat()
+    for stream in STREAMS.values():
+        if stream.is_stuck():
+            stream.repeat()
+
+
+# Lines of standard input. While there are none, what was read is sent, and the session lives: it may end and come again.
+def lines(session, name):
+    rest = b''
+    while True:
+        *whole, rest = rest.split(b'\n')
+        yield from whole
+        while not select.select([0], [], [], 0.05)[0]:
+            through(session, name, lambda: idle(session))
+        data = os.read(0, 1 << 16)
+        if not data:
+            break
+        rest += data
+    if rest:
+        yield rest
+
+
+def idle(session):
+    for stream in STREAMS.values():
+        stream.send()
+    pump(session, 0.001)
+
+
+def finish():
+    for stream in STREAMS.values():
+        stream.send()
+    for stream in STREAMS.values():
+        while stream.unacknowledged:
+            pump(stream.session)
+    for stream in STREAMS.values():
+        stream.close()
+
+
+# Does it, in as many sessions as it takes. What it does may begin anew at any send or receive.
+def through(session, name, action):
+    is_lost = False
+    while True:
+        try:
+            if is_lost:
+                session.again()
+                SIZE[0] = session.frame_size
+                topic = session.topic(name)[0]
+                doubtful = 0
+                for stream in STREAMS.values():
+                    doubtful += stream.open_again(topic)
+                if doubtful:
+                    print(f'{doubtful} events in doubt: sent, and not known to be in the log; not sent again', file=sys.stderr)
+                is_lost = False
+            return action()
+        except Lost:
+            is_lost = True
 
 
 def main():
@@ -131,23 +209,17 @@ def main():
         sys.exit('usage: producer.py udp://HOST[:PORT] TOPIC < lines')
     session = Session(sys.argv[1])
     SIZE[0] = session.frame_size
-    topic, shards, _, event_max = session.topic(sys.argv[2])
-    for line in sys.stdin.buffer:
-        line = line.rstrip(b'\n')
+    topic, shards, _, event_max = through(session, sys.argv[2], lambda: session.topic(sys.argv[2]))
+    for line in lines(session, sys.argv[2]):
         if 16 + len(line) > min(event_max, session.frame_size - session.overhead):
             sys.exit(f'a line of {len(line)} bytes is longer than this example sends: see section 10, large events')
         key = key_of(line.split(None, 1)[0] if line.strip() else b'')
         shard = shard_of(key, shards)
         if shard not in STREAMS:
-            STREAMS[shard] = Stream(session, topic, shard)
-        STREAMS[shard].add(key, line)
-    for stream in STREAMS.values():
-        stream.send()
-    for stream in STREAMS.values():
-        while stream.unacknowledged:
-            pump(session, stream)
-    for stream in STREAMS.values():
-        stream.close()
+            name = sys.argv[2]
+            STREAMS[shard] = through(session, name, lambda: Stream(session, session.topic(name)[0], shard))
+        through(session, sys.argv[2], lambda: STREAMS[shard].add(key, line))
+    through(session, sys.argv[2], finish)
     session.close()
 
 

@@ -1,7 +1,9 @@
 # What producer.py and consumer.py share: frames, their checksum, and a session. Written from wire/PROTOCOL.md alone, with
 # nothing but the standard library; section numbers are that page's. One thread, one socket.
 import collections
+import errno
 import os
+import random
 import re
 import signal
 import socket
@@ -74,16 +76,17 @@ def field(name):
     return name.encode().ljust(64, b'\0')
 
 
-# [udp://]HOST[:PORT], an IPv6 address in brackets. Returns what a socket is made of, and where it goes.
+# [udp://]HOST[:PORT], an IPv6 address in brackets. Returns all that the name stands for: (family, where).
 def resolve(address):
     match = re.fullmatch(r'(?:udp://)?(?:\[([^]]+)\]|([^:/]+))(?::(\d+))?', address)
     if not match:
         sys.exit(f'{address}: not an address of a router; write udp://HOST[:PORT]')
-    try:
-        family, kind, _, _, where = socket.getaddrinfo(match[1] or match[2], match[3] or '9347', type=socket.SOCK_DGRAM)[0]
-    except OSError as error:
-        sys.exit(f'{address}: {error.strerror}; check the name or write its address')
-    return family, kind, where
+    found = socket.getaddrinfo(match[1] or match[2], match[3] or '9347', type=socket.SOCK_DGRAM)
+    return [(family, where) for family, _, _, _, where in found]
+
+
+class Lost(Exception):  # the session is over; what comes next is another one
+    pass
 
 
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C needs no explanation
@@ -91,27 +94,60 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C needs no explanation
 
 class Session:  # section 6
     def __init__(self, address, frame_size=1472, wait_s=10):
-        family, kind, where = resolve(address)
-        self.socket = socket.socket(family, kind)
+        self.address, self.asked_size, self.producer, self.numbers, self.socket = address, frame_size, os.urandom(8), 0, None
+        end = time.monotonic() + wait_s
+        self.id, self.last_heard = 0, 0.0
+        try:
+            while not self.id and time.monotonic() < end:
+                self.seek(end)
+        except OSError as error:
+            sys.exit(f'{address}: {error.strerror}; check the name or write its address')
+        if not self.id:
+            sys.exit(f'{address}: no answer for {wait_s} s; is the router running and reachable?')
+
+    def again(self):  # after Lost: with a new socket, at whatever the name stands for now, until a router answers
+        print(f'{self.address}: router lost; asking for it again and again', file=sys.stderr)
+        self.id, self.last_heard = 0, self.heard if self.id else self.last_heard
+        while not self.id:
+            time.sleep(random.uniform(0, 0.5))
+            try:
+                self.seek(time.monotonic() + 10)
+            except OSError:  # a name server that is away
+                pass
+        print(f'{self.address}: router back', file=sys.stderr)
+
+    def seek(self, end):  # the addresses of the name take turns
+        for family, where in resolve(self.address):
+            try:
+                self.open(family, where)
+                self.connect(min(end, time.monotonic() + 1.5))
+            except (Lost, OSError):
+                time.sleep(0.05)  # no way there
+            if self.id:
+                return
+
+    def open(self, family, where):
+        if self.socket:
+            self.socket.close()
+        self.socket = socket.socket(family, socket.SOCK_DGRAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self.socket.connect(where)
-        self.id, self.ping_s, self.lease_s = 0, 0.5, 3.0
+        self.ping_s, self.lease_s = 0.5, 3.0
         self.heard = self.sent = self.asked = self.pinged = self.proven = time.monotonic()
-        self.pings, self.is_answered, self.numbers = 0, True, 0
-        self.nonce, self.producer, self.frame_size = os.urandom(8), os.urandom(8), frame_size
-        cookie, again_s, end = bytes(8), 0.1, time.monotonic() + wait_s
-        while not self.id:
-            if time.monotonic() > end:
-                sys.exit(f'{address}: no answer for {wait_s} s; is the router running and reachable?')
+        self.pings, self.is_answered, self.nonce, self.frame_size = 0, True, os.urandom(8), self.asked_size
+
+    def connect(self, end):
+        cookie, again_s = bytes(8), 0.1
+        while not self.id and time.monotonic() < end:
             self.hello(cookie)
             frame = self.receive(again_s)
             again_s = min(2 * again_s, 2) if frame is None else again_s
             if frame and frame.kind == CHALLENGE and frame.body[:8] == self.nonce:
                 cookie = frame.body[8:16]
             elif frame and frame.kind == WELCOME and frame.body[:8] == self.nonce:
-                _, self.id, _, self.frame_size, self.window, ping_ms, lease_ms, self.overhead = struct.unpack_from(
-                    '<QQQIIII12xH', frame.body)
-                self.ping_s, self.lease_s = ping_ms / 1000, lease_ms / 1000
+                values = struct.unpack_from('<QQQIIIII8xH', frame.body)
+                _, self.id, self.router, self.frame_size, self.window, ping_ms, lease_ms, dedup_ms, self.overhead = values
+                self.ping_s, self.lease_s, self.dedup_window_s = ping_ms / 1000, lease_ms / 1000, dedup_ms / 1000
 
     def hello(self, cookie):
         body = self.nonce + cookie + self.producer + struct.pack('<QII8s', 0, self.frame_size, 1 << 20, b'\1') + field('')
@@ -126,6 +162,10 @@ class Session:  # section 6
             self.socket.send(data)
         except ConnectionRefusedError:  # nobody listens: the lease decides, as with any lost frame
             pass
+        except OSError as error:
+            if error.errno not in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.ENETDOWN, errno.EINVAL):
+                raise
+            raise Lost from None  # our address or our way is gone
 
     def number(self):  # of a request: they only grow
         self.numbers += 1
@@ -147,11 +187,11 @@ class Session:  # section 6
             if self.id and now - self.pinged > (self.ping_s if self.is_answered else self.ping_s / 4):
                 self.ping(now)
             if self.id and now - self.heard > self.lease_s:
-                sys.exit('the router is gone: nothing heard for %.1f s' % self.lease_s)
+                raise Lost
             self.socket.settimeout(max(0.0001, min(end - now, self.ping_s)))
             try:
                 frame = parse(self.socket.recv(9216))
-            except (TimeoutError, ConnectionRefusedError):
+            except OSError:  # time is up, or ICMP's word for a router that is away: as good as silence
                 frame = None
             if frame and (frame.session == self.id or frame.kind in (CHALLENGE, WELCOME)):
                 self.heard = time.monotonic()
@@ -160,7 +200,7 @@ class Session:  # section 6
                 if frame.kind == PONG and frame.sequence == self.pings:
                     self.is_answered, self.proven = True, self.asked
                 if frame.kind == BYE or (frame.kind == ERROR and int.from_bytes(frame.body[:2], 'little') == NO_SESSION):
-                    sys.exit('the router ended the session')
+                    raise Lost
                 return frame
             if time.monotonic() >= end:
                 return None

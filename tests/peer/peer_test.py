@@ -19,6 +19,7 @@ WEIRCAT = os.path.join(BUILD, 'client', 'weircat', 'weircat')
 IS_LONG = os.environ.get('WEIR_LONG') == '1'
 LOSSY = '0% drop 5\n0% reorder 10\n0% twice 5\n70% calm\n'
 CALM = '0% calm\n'
+RESTART = '0% drop 3\n0% reorder 10\n30% restart\n60% calm\n'
 SIDE_BY_SIDE = 4
 
 
@@ -31,17 +32,15 @@ FAULTS = [
     ('hello-size', 'weir.py', "struct.pack('<QII8s', 0, self.frame_size,", "struct.pack('<QII8s', 0, self.frame_size + 8,",
      'consumer', CALM),
     ('hello-cookie', 'weir.py', 'cookie = frame.body[8:16]', 'cookie = bytes(7) + b"x"', 'consumer', CALM),
-    ('identity', 'weir.py', 'os.urandom(8), os.urandom(8), frame_size', 'os.urandom(8), bytes(8), frame_size', 'consumer',
-     CALM),
-    ('nonce', 'weir.py', 'os.urandom(8), os.urandom(8), frame_size', 'bytes(8), os.urandom(8), frame_size', 'consumer',
-     CALM),
+    ('identity', 'weir.py', 'frame_size, os.urandom(8), 0, None', 'frame_size, bytes(8), 0, None', 'consumer', CALM),
+    ('nonce', 'weir.py', 'True, os.urandom(8), self.asked_size', 'True, bytes(8), self.asked_size', 'consumer', CALM),
     ('session', 'weir.py', 'self.send(PING, sequence=self.pings)',
      'self.send_frame(build(PING, self.id ^ 1, sequence=self.pings))', 'consumer', CALM),
     ('ping', 'weir.py', 'self.ping(now)', 'pass', 'idle', CALM),
     ('topic-id', 'producer.py', 'OPENED, topic=topic, shard=shard)', 'OPENED, topic=topic + 7, shard=shard)', 'producer', CALM),
     ('open-first', 'producer.py', "{'stream': frame.stream,", "{'stream': frame.stream + 1,", 'producer', CALM),
-    ('next', 'producer.py', 'self.session, self.events, self.size = session, [], 0',
-     'self.session, self.events, self.size = session, [], 0; self.next += 1', 'producer', CALM),
+    ('next', 'producer.py', 'self.next, self.incarnation = self.open(topic, shard)',
+     'self.next, self.incarnation = self.open(topic, shard); self.next += 1', 'producer', CALM),
     ('sequence', 'producer.py', 'self.next, self.events, self.size = end, [], 0',
      'self.next, self.events, self.size = end + 1, [], 0', 'producer', CALM),
     ('repeat', 'producer.py', 'self.session.send_frame(data)\n\n    def is',
@@ -54,7 +53,8 @@ FAULTS = [
     ('retransmission', 'producer.py', '            self.session.send_frame(data)\n\n    def is',
      '            pass\n\n    def is', 'producer', LOSSY),
     ('close', 'producer.py', 'self.opened, sequence=self.next,', 'self.opened, sequence=self.next + 1,', 'producer', CALM),
-    ('frame-size', 'producer.py', 'SIZE[0] = session.frame_size', 'SIZE[0] = 4000', 'producer', CALM),
+    ('frame-size', 'producer.py', 'session = Session(sys.argv[1])\n    SIZE[0] = session.frame_size',
+     'session = Session(sys.argv[1])\n    SIZE[0] = 4000', 'producer', CALM),
     ('assign', 'consumer.py', '            delivery.report(self.session)\n\n    def revoked',
      '            pass\n\n    def revoked', 'consumer', CALM),
     ('term', 'consumer.py', 'self.stream, self.term,\n', 'self.stream, self.term - 1,\n', 'consumer', CALM),
@@ -165,6 +165,8 @@ def tests():
            lambda: clean(['weircat subscribe', 'weircat subscribe'], USUAL, seconds, ['delivered'], '--large', '20000'))
     yield ('the Python clients keep the rules over a bad link',
            lambda: clean(['producer', 'consumer', 'later consumer'], LOSSY, 8, ['taken', 'delivered']))
+    yield ('the Python clients keep the rules through a restart and go on',
+           lambda: clean(['producer', 'consumer', 'later consumer'], RESTART, 12, ['taken', 'delivered', 'restarts']))
     for fault in FAULTS:
         yield f'a client that breaks {fault[0]} is told so', lambda fault=fault: fault_is_named(fault)
 

@@ -100,3 +100,33 @@ def test_c_examples_with_the_installed_library(lab):
         check_equal(mine, [f'vehicle {vehicle} step {step}' for step in range(100)], f'lines of vehicle {vehicle}')
     check_ledger(router, 'positions', 1000)
     router.stop()
+
+
+def test_python_goes_on_after_a_restart_of_the_router(lab):
+    left, right = lab.host('producers'), lab.host('consumers')
+    router = lab.router([topic('positions', shards=1)]).start()
+    sink = lab.start('subscriber', python('consumer.py', router.address(right), 'positions', 'all'), right)
+    ends = os.pipe()
+    source = lab.start('publisher', python('producer.py', router.address(left), 'positions'), left, stdin=ends[0])
+    os.close(ends[0])
+    wait_until(lambda: router.members('positions', 'all')['shards'][0]['state'] == 'active', 'a consumer', 15)
+    # A buffer of the producer's and one of its frames full: some are in the log, others on hand when the router is gone.
+    os.write(ends[1], ''.join(line + '\n' for line in LINES).encode())
+    wait_until(lambda: sink.out(), 'the first lines came out', 15)
+    router.process.kill()
+    router.process.child.wait(10)
+    router.start()
+    wait_until(lambda: 'router back' in source.err(), 'the producer is back', 20)
+    os.write(ends[1], ''.join(line + ' again\n' for line in LINES).encode())
+    os.close(ends[1])
+    source.wait(30)
+    wait_until(lambda: sum(group['held'] for group in router.ledger()['groups']) == 0, 'all lines are settled', 15)
+    sink.signal(signal.SIGTERM)
+    sink.wait(15, expect=None)
+    lines = sink.out().splitlines()
+    check_equal([line for line in lines if line.endswith('again')], [line + ' again' for line in LINES], 'after the restart')
+    doubtful = sum(int(line.split()[0]) for line in source.err().splitlines() if 'in doubt' in line)
+    check(len(lines) >= 2 * len(LINES) - doubtful, f'{len(lines)} lines came out, {doubtful} are said to be in doubt')
+    for process in (source, sink):
+        check('router lost' in process.err() and 'router back' in process.err(), f'it said {process.err()!r}')
+    router.stop()
