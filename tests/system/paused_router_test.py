@@ -9,7 +9,7 @@ import signal
 import time
 
 from judge import check, check_equal, check_ledger
-from lab import program, run, topic, wait_until
+from lab import UDP_PORT, program, run, topic, wait_until
 
 SECONDS = 15
 LIMITS = {'ping': '300ms', 'lease': '1s'}
@@ -81,9 +81,9 @@ def check_accounts(router, subscriber, passed_over):
 
 # The subscriber settles, and the router does not hear of it: what it sends goes to an address of nobody.
 def test_what_comes_again_in_frames_is_counted_alike(lab):
-    producers, members = lab.host('producers'), lab.host('members')  # never on a lane
+    producers, members = lab.host('producers'), lab.host('members')
     router = lab.router([topic('positions', shards=1)], limits=LIMITS).start()
-    subscriber = subscribe(lab, router, router.address(members), members)
+    subscriber = subscribe(lab, router, f'udp://{members.router_address}:{UDP_PORT}', members)  # never on a lane
     neighbour = (members.router_address, 'dev', members.interface)
     run('ip', '-n', members.netns, 'neighbour', 'replace', *neighbour, 'lladdr', '02:00:00:00:00:77', 'nud', 'permanent')
     publish(lab, router, producers)
