@@ -14,6 +14,7 @@
 #include "wire/codec.h"
 #include "wire/key.h"
 
+#define SPARE 64u // places of pools that stay free, so that no source of a rig's clients is at its share
 #define TOPIC 1u
 #define CREDIT (4u << 20) // bytes a shard, consumer
 #define TURN_NS 8000u     // of the virtual clock
@@ -432,7 +433,8 @@ static void topic_add(struct weir_rig *rig)
 	}
 	rig->topic = (struct weir_topic_spec){ .id = { TOPIC }, .name = "positions", .shards = setup->shards,
 					       .policy = WEIR_POLICY_BLOCK, .ack_min = WEIR_ACK_NONE, .event_max = 4096,
-					       .log_bytes = setup->log_bytes, .streams_max = setup->sessions + setup->guests,
+					       .log_bytes = setup->log_bytes,
+					       .streams_max = setup->sessions + setup->guests + SPARE,
 					       .owner = rig->owner, .groups = rig->groups, .group_count = setup->groups };
 	rig->by_id[0] = UINT32_MAX;
 	rig->snapshot = (struct weir_snapshot){ .revision = 1, .topics = &rig->topic, .topic_count = 1, .by_id = rig->by_id,
@@ -453,7 +455,7 @@ static void topic_add(struct weir_rig *rig)
 static void engine_start(struct weir_rig *rig)
 {
 	uint32_t sessions_max = 64;
-	while (sessions_max < rig->clients)
+	while (sessions_max < rig->clients + SPARE)
 		sessions_max *= 2;
 	const struct weir_engine_config config = {
 		.workers = 1, .sessions_max = sessions_max, .shards_max = rig->setup.shards, .topics_max = 4,
