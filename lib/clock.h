@@ -14,6 +14,11 @@ static inline uint64_t lib_clock_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
 }
 
+static inline uint64_t lib_clock_ms(void)
+{
+	return lib_clock_ns() / 1000000;
+}
+
 static inline uint64_t lib_deadline_in_ms(int ms)
 {
 	return lib_clock_ns() + (uint64_t)ms * 1000000ull;

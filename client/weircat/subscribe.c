@@ -2,7 +2,6 @@
 // that what a killed one did not write comes to another member. The member itself never waits for the output.
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "client/weircat/writer.h"
@@ -32,13 +31,6 @@ struct subscriber {
 	bool has_ended; // its group, for now
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
-
 // What was written is settled: the last one of each shard and term in a row says it for all before it. Terms that are over
 // fence themselves.
 static void written_settle(struct subscriber *subscriber)
@@ -67,7 +59,7 @@ static int events_take(struct subscriber *subscriber)
 		if (count == 0)
 			return 0;
 		subscriber->events += (uint64_t)count;
-		subscriber->last_ns = now_ns();
+		subscriber->last_ns = lib_clock_ns();
 		if (cat_writer_give(subscriber->writer, views, count))
 			return cat_fail(subscriber->options, "no memory for %d events that arrived", count);
 	}
@@ -77,7 +69,7 @@ static int events_take(struct subscriber *subscriber)
 static void shards_look(struct subscriber *subscriber)
 {
 	struct weir_assignment assignments[CAT_SHARDS_MAX];
-	uint64_t now = now_ns();
+	uint64_t now = lib_clock_ns();
 	if (now - subscriber->looked_ns < LOOK_NS)
 		return;
 	subscriber->looked_ns = now;
@@ -89,7 +81,7 @@ static int wait_ms(const struct subscriber *subscriber)
 {
 	if (!subscriber->options->idle_ms)
 		return 1000;
-	uint64_t idle = (now_ns() - subscriber->last_ns) / 1000000;
+	uint64_t idle = (lib_clock_ns() - subscriber->last_ns) / 1000000;
 	uint64_t most = (uint64_t)subscriber->options->idle_ms;
 	return idle < most ? (int)(most - idle < 1000 ? most - idle : 1000) : 0;
 }
@@ -112,7 +104,7 @@ static void membership_tell(struct subscriber *subscriber)
 // taken nothing for so long that nobody seems to be there.
 static void say_working(struct subscriber *subscriber)
 {
-	uint64_t now = now_ns();
+	uint64_t now = lib_clock_ns();
 	if (now - subscriber->said_ns < WORKING_NS || now - subscriber->moved_ns >= PATIENCE_NS)
 		return;
 	subscriber->said_ns = now;
@@ -128,7 +120,7 @@ static int drive(struct subscriber *subscriber)
 	uint64_t progress = cat_writer_progress(writer);
 	if (!is_behind || progress != subscriber->progress) {
 		subscriber->progress = progress;
-		subscriber->moved_ns = now_ns();
+		subscriber->moved_ns = lib_clock_ns();
 		subscriber->pause_ms = 1;
 	}
 	int timeout_ms = is_behind ? subscriber->pause_ms : wait_ms(subscriber);
@@ -139,7 +131,7 @@ static int drive(struct subscriber *subscriber)
 	}
 	if (cat_writer_room(writer) == 0) {
 		cat_writer_wait(writer, timeout_ms);
-		subscriber->last_ns = now_ns(); // more may be there
+		subscriber->last_ns = lib_clock_ns(); // more may be there
 		timeout_ms = 0;
 	}
 	int received = weir_poll(subscriber->weir, timeout_ms);
@@ -158,7 +150,7 @@ static bool is_over(const struct subscriber *subscriber)
 	const struct cat_options *options = subscriber->options;
 	if (cat_stopped() || (options->count && subscriber->events >= options->count))
 		return true;
-	return options->idle_ms && now_ns() - subscriber->last_ns >= (uint64_t)options->idle_ms * 1000000;
+	return options->idle_ms && lib_clock_ns() - subscriber->last_ns >= (uint64_t)options->idle_ms * 1000000;
 }
 
 static int standstill(const struct subscriber *subscriber)
@@ -173,12 +165,12 @@ static int standstill(const struct subscriber *subscriber)
 static int written_wait(struct subscriber *subscriber)
 {
 	int error = 0;
-	uint64_t asked_ns = now_ns();
+	uint64_t asked_ns = lib_clock_ns();
 	while (!error && cat_writer_outstanding(subscriber->writer)) {
 		uint64_t since_ns = subscriber->moved_ns > asked_ns ? subscriber->moved_ns : asked_ns;
 		if (!cat_stopped())
-			asked_ns = now_ns();
-		else if (now_ns() - since_ns >= GRACE_MS * 1000000ull)
+			asked_ns = lib_clock_ns();
+		else if (lib_clock_ns() - since_ns >= GRACE_MS * 1000000ull)
 			return standstill(subscriber);
 		error = drive(subscriber);
 	}
@@ -188,7 +180,7 @@ static int written_wait(struct subscriber *subscriber)
 static int events_write(struct subscriber *subscriber)
 {
 	int error = 0;
-	subscriber->last_ns = now_ns();
+	subscriber->last_ns = lib_clock_ns();
 	while (!error && !is_over(subscriber)) {
 		error = drive(subscriber);
 		if (!error)

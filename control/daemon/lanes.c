@@ -12,12 +12,12 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "control/daemon/exchange.h"
 #include "control/daemon/say.h"
 #include "dataplane/io/lane.h"
+#include "lib/clock.h"
 #include "wire/lane.h"
 
 #ifndef SO_PEERPIDFD
@@ -64,14 +64,6 @@ struct weir_lanes {
 	uint32_t greeting; // connections without lane
 	uint64_t deaf_ms;  // until then the listener is left alone; 0: it is heard
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
-}
 
 int weir_lanes_create(struct weir_lanes **out, struct weir_router *router, struct weir_reaper *reaper,
 		      struct weir_trouble *trouble)
@@ -259,7 +251,7 @@ void weir_lanes_take(struct weir_lanes *lanes, int fd)
 	}
 	*connection = (struct connection){ .fd = fd, .process = -1, .memory = -1, .uid = uid };
 	connection->process = process_of(fd, &connection->owner);
-	connection->deadline_ms = now_ms() + WEIR_LANES_GREETING_MS;
+	connection->deadline_ms = lib_clock_ms() + WEIR_LANES_GREETING_MS;
 	if (!watch(lanes, fd, number << 1) ||
 	    (connection->process >= 0 && !watch(lanes, connection->process, number << 1 | IS_PROCESS))) {
 		refuse(fd, -errno, "the router can watch no more clients", "Raise /proc/sys/fs/epoll/max_user_watches");
@@ -459,7 +451,7 @@ static bool receive_ask(struct weir_lanes *lanes, struct connection *connection)
 	if (connection->in.ask.magic != WEIR_LANE_MAGIC)
 		return false;
 	connection->is_waiting = true;
-	connection->deadline_ms = now_ms() + ASK_WAIT_MS;
+	connection->deadline_ms = lib_clock_ms() + ASK_WAIT_MS;
 	return answer(lanes, connection, connection->deadline_ms - ASK_WAIT_MS);
 }
 
@@ -549,7 +541,7 @@ static void take_some(struct weir_lanes *lanes)
 			weir_lanes_take(lanes, fd);
 		} else if (!may_close || errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 			// They go on knocking: hearing them all the time would leave no time for anything else.
-			lanes->deaf_ms = now_ms() + DEAF_MS;
+			lanes->deaf_ms = lib_clock_ms() + DEAF_MS;
 			listen_for(lanes, 0);
 			return;
 		} else if (errno == EAGAIN) {
@@ -578,7 +570,7 @@ static void hear(struct weir_lanes *lanes, const struct epoll_event *event)
 // What time brings: hellos that did not come, asks whose rows may have come. How long until the next look.
 static int look(struct weir_lanes *lanes, bool *has_ended)
 {
-	uint64_t time_ms = now_ms();
+	uint64_t time_ms = lib_clock_ms();
 	int wait_ms = -1;
 
 	if (lanes->deaf_ms && time_ms >= lanes->deaf_ms) {

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "control/daemon/answer.h"
@@ -23,6 +22,7 @@
 #include "control/daemon/say.h"
 #include "control/daemon/server.h"
 #include "control/daemon/signals.h"
+#include "lib/clock.h"
 #include "lib/standard.h"
 
 #define SAMPLE_NS 1000000000ull
@@ -41,14 +41,6 @@ struct daemon {
 	bool is_short; // of descriptors, and said so
 	int wake_fd; // readable with a signal, or when there is something to do for lanes
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
 
 static void say_trouble(const struct weir_trouble *trouble, const char *file)
 {
@@ -291,13 +283,13 @@ static void say_short(struct daemon *daemon)
 // Until a signal says so: its number.
 static int serve(struct daemon *daemon)
 {
-	uint64_t sampled = now_ns();
+	uint64_t sampled = lib_clock_ns();
 	int lanes_ms = -1;
 	int signal;
 
 	weir_router_sample(daemon->router, sampled);
 	while ((signal = weir_signals_take(daemon->signal_fd)) == 0 || signal == SIGHUP) {
-		uint64_t time_ns = now_ns();
+		uint64_t time_ns = lib_clock_ns();
 		int wait_ms;
 
 		if (signal == SIGHUP)

@@ -2,6 +2,7 @@
 // a signal, so a timer sends the thread one every few milliseconds; the others (a file system that does not answer) keep
 // the thread, its user's turn, and nothing else.
 #include "control/daemon/reaper.h"
+#include "lib/clock.h"
 
 #include <errno.h>
 #include <linux/sockios.h>
@@ -43,14 +44,6 @@ struct job {
 	uint32_t count;
 	int fds[];
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
-}
 
 static void nudged(int signal)
 {
@@ -160,7 +153,7 @@ void weir_reaper_close(struct weir_reaper *reaper, uint32_t uid, const int *fds,
 	job->reaper = reaper;
 	memset(&job->turn, 0, sizeof(job->turn));
 	job->turn.uid = uid;
-	job->turn.begin_ms = now_ms();
+	job->turn.begin_ms = lib_clock_ms();
 	job->count = count;
 	memcpy(job->fds, fds, count * sizeof(*fds));
 	pthread_mutex_lock(&reaper->mutex);
@@ -176,7 +169,7 @@ void weir_reaper_close(struct weir_reaper *reaper, uint32_t uid, const int *fds,
 
 bool weir_reaper_is_busy(struct weir_reaper *reaper, uint32_t uid)
 {
-	uint64_t time_ms = now_ms();
+	uint64_t time_ms = lib_clock_ms();
 	uint32_t jobs = 0;
 	bool is_busy = false;
 

@@ -15,19 +15,12 @@
 #include "control/daemon/parts.h"
 #include "control/daemon/ports.h"
 #include "control/daemon/say.h"
+#include "lib/clock.h"
 
 #define MILLISECOND_NS 1000000ull
 #define STOP_WAIT_MS 1000
 #define PORT_MEMORY (256ull << 20) // what dataplane/io/eal.h wants for the buffers of ports
 #define FAULTS_MAX WEIR_WORKERS_MAX
-
-static uint64_t now_ns(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
 
 static uint64_t wall_ns(void)
 {
@@ -286,7 +279,7 @@ int weir_router_start(struct weir_router **out, struct weir_machine *machine, st
 		return err;
 	}
 	router->machine = machine;
-	router->start_ns = now_ns();
+	router->start_ns = lib_clock_ns();
 	router->event_room = topology->limits.event_max;
 	weir_terms_open(&router->terms, options->terms_path, wall_ns(), router->start_ns);
 	while (router->id == 0 && getrandom(&router->id, sizeof(router->id), 0) != sizeof(router->id))

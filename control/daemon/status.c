@@ -5,21 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "control/daemon/answer.h"
 #include "control/daemon/lanes.h"
 #include "control/daemon/ports.h"
+#include "lib/clock.h"
 #include "wire/reason.h"
-
-static uint64_t now_ns(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
 
 static json_t *number(uint64_t value)
 {
@@ -276,7 +268,7 @@ static json_t *ports_json(const struct weir_router *router)
 
 json_t *weir_answer_status(const struct weir_router *router, const json_t *arguments)
 {
-	uint64_t time_ns = now_ns();
+	uint64_t time_ns = lib_clock_ns();
 	uint64_t sessions;
 	json_t *warnings = warnings_of(router->plan);
 	json_t *workers = workers_json(router, &sessions);
